@@ -1,0 +1,47 @@
+//! # avr: a streaming refinery for LLM training data
+//!
+//! Prompts flow through the topics of a log; independent stages draft an answer, criticise it, improve it,
+//! score what came, and select training records. The method is AvR, *Alignment via Refinement*
+//! (arXiv 2506.06009); the engine promises that no record is lost or doubled and that no model call of a
+//! committed step is made again.
+//!
+//! ```text
+//! source ─▶ prompts ─▶ draft ─▶ drafted ─▶ critique ─▶ critiqued ─▶ improve ─▶ improved ─▶ score
+//!                                                                                           │
+//!      files ◀─ export ◀─ records ◀─ select ◀─ scored ◀─────────────────────────────────────┘
+//!                  ▲
+//!                  └───── dead-letters ◀─ any stage
+//! ```
+//!
+//! One unit of work, the [thread](record::Thread), goes from topic to topic and grows.
+//!
+//! ## Reading order
+//!
+//! 1. [`record`]: what a thread and a training record are. Below everything else.
+//! 2. [`method`]: the rules of the paper, pure: no async, no clock, no network, no log.
+//! 3. [`broker`]: the seam to the log, as narrow as the engine needs it.
+//! 4. [`engine`]: runs any stage exactly once; knows no method.
+//! 5. [`stage`]: one file a stage, each a thin join of method and models.
+//! 6. [`dataflow`]: the only place where topics meet stages.
+//! 7. [`model`], [`source`], [`export`], [`observe`], [`config`], [`simulate`]: the edges.
+//!
+//! ## Deliberately absent
+//!
+//! - No stage joins two messages or keeps state: everything a step needs is in its thread.
+//! - `method` imports no I/O, `engine` imports no method, and only `broker` knows a concrete log
+//!   (`tests/tidy.rs` guards these walls).
+//! - Nothing redoes a model call to save memory or code.
+
+pub mod broker;
+pub mod config;
+pub mod dataflow;
+pub mod engine;
+pub mod export;
+pub mod method;
+pub mod model;
+pub mod observe;
+pub mod record;
+pub mod simulate;
+pub mod source;
+pub mod stage;
+pub mod topic;

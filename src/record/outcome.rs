@@ -1,0 +1,121 @@
+//! How a thread ended: exactly one outcome each, in one vocabulary that files, metrics and documents share.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Origin, RecipeRef, ThreadId, TrainingRecord};
+
+/// Why a thread gave a record, or gave none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// At least one record came out.
+    Selected,
+    /// Every critique was given up.
+    NoCritique,
+    /// No improvement came back.
+    NoImprovement,
+    /// The answer has no reward, so nothing can be said to gain over it.
+    NoAnswerReward,
+    /// No improvement has a reward.
+    NoImprovementReward,
+    /// No improvement is strictly better than the answer.
+    NoGain,
+    /// The best improvement is too long for what it gained.
+    TooLong,
+    /// The answer repeats itself.
+    RedundantAnswer,
+    /// The improvement needed for the record repeats itself.
+    RedundantImprovement,
+    /// The critique needed for the record repeats itself.
+    RedundantCritique,
+    /// Best and worst critique are one, or led to equally much.
+    NoCritiqueContrast,
+    /// The best critique's own improvements do not reach the answer's reward.
+    WeakBestCritique,
+    /// The best critique's improvements have equal rewards, or there is only one.
+    NoImprovementContrast,
+    /// The lesser improvement is exactly as good as the answer.
+    RejectedEqualsAnswer,
+    /// A stage could not handle the thread; it is among the dead letters.
+    DeadLetter,
+}
+
+impl Verdict {
+    /// Every verdict, in the order in which they are reported.
+    pub const ALL: [Self; 15] = [
+        Self::Selected,
+        Self::NoCritique,
+        Self::NoImprovement,
+        Self::NoAnswerReward,
+        Self::NoImprovementReward,
+        Self::NoGain,
+        Self::TooLong,
+        Self::RedundantAnswer,
+        Self::RedundantImprovement,
+        Self::RedundantCritique,
+        Self::NoCritiqueContrast,
+        Self::WeakBestCritique,
+        Self::NoImprovementContrast,
+        Self::RejectedEqualsAnswer,
+        Self::DeadLetter,
+    ];
+
+    /// The name in files and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Selected => "selected",
+            Self::NoCritique => "no_critique",
+            Self::NoImprovement => "no_improvement",
+            Self::NoAnswerReward => "no_answer_reward",
+            Self::NoImprovementReward => "no_improvement_reward",
+            Self::NoGain => "no_gain",
+            Self::TooLong => "too_long",
+            Self::RedundantAnswer => "redundant_answer",
+            Self::RedundantImprovement => "redundant_improvement",
+            Self::RedundantCritique => "redundant_critique",
+            Self::NoCritiqueContrast => "no_critique_contrast",
+            Self::WeakBestCritique => "weak_best_critique",
+            Self::NoImprovementContrast => "no_improvement_contrast",
+            Self::RejectedEqualsAnswer => "rejected_equals_answer",
+            Self::DeadLetter => "dead_letter",
+        }
+    }
+}
+
+/// How one thread ended: one line of `outcomes.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The thread.
+    pub thread: ThreadId,
+    /// Its recipe.
+    pub recipe: RecipeRef,
+    /// Where its prompt came from.
+    pub origin: Origin,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// The kinds of record it gave.
+    pub records: Vec<Kind>,
+    /// For every kind that its recipe asks for and it did not give: why.
+    pub withheld: BTreeMap<Kind, Verdict>,
+    /// `r(y0)`.
+    pub answer_reward: Option<f64>,
+    /// The highest reward of an improvement.
+    pub best_reward: Option<f64>,
+    /// `best_reward − answer_reward`; an improvement gained when it is above zero.
+    pub gain: Option<f64>,
+    /// Answers of models that were cut off at their length limit.
+    pub cut_off: u32,
+    /// What went wrong, for a dead letter.
+    pub error: Option<String>,
+}
+
+/// What selection makes of one thread, and the payload of the records topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Harvest {
+    /// How the thread ended.
+    pub outcome: Outcome,
+    /// The records it gave.
+    pub records: Vec<TrainingRecord>,
+}

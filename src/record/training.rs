@@ -1,0 +1,72 @@
+//! Training records, in the one canonical shape from which every trainer's format is written.
+
+use serde::{Deserialize, Serialize};
+
+use super::Message;
+
+/// What a record teaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Supervised fine-tuning on answer, critique and improvement (rejection sampling).
+    Sft,
+    /// Preference: the improvement over the answer it improved.
+    ResponsePair,
+    /// Preference: the critique that led to more over the one that led to less.
+    CritiquePair,
+    /// Preference: of one critique's improvements, the better over the worse.
+    ImprovementPair,
+}
+
+impl Kind {
+    /// Every kind, in the order in which they are reported.
+    pub const ALL: [Self; 4] = [Self::Sft, Self::ResponsePair, Self::CritiquePair, Self::ImprovementPair];
+
+    /// The name in files and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sft => "sft",
+            Self::ResponsePair => "response_pair",
+            Self::CritiquePair => "critique_pair",
+            Self::ImprovementPair => "improvement_pair",
+        }
+    }
+
+    /// Whether the record has a rejected side.
+    pub fn is_pair(self) -> bool {
+        !matches!(self, Self::Sft)
+    }
+}
+
+/// The rewards behind a record.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rewards {
+    /// `r(y0)`: the answer everything started from.
+    pub answer: f64,
+    /// Of the chosen side; for a critique the mean over its improvements.
+    pub chosen: f64,
+    /// Of the rejected side; absent where there is none.
+    pub rejected: Option<f64>,
+}
+
+/// One training record. Every field is in every row, of one type, in one order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    /// Unique: the thread's id, a slash, the kind.
+    pub id: String,
+    /// What it teaches.
+    pub kind: Kind,
+    /// The conversation up to where the sides begin; ends with a user turn.
+    pub prompt: Vec<Message>,
+    /// The turns to learn, after `prompt`.
+    pub chosen: Vec<Message>,
+    /// The turns to avoid, after `prompt`; empty where there are none.
+    pub rejected: Vec<Message>,
+    /// The rewards behind the choice.
+    pub rewards: Rewards,
+    /// What the chosen side gained over the answer it started from: `rewards.chosen − rewards.answer`.
+    pub gain: f64,
+    /// Where it came from (thread, recipe, templates, calls with model, seed and temperature), as one string of
+    /// JSON: trainers' loaders stumble over nested fields that vary.
+    pub provenance: String,
+}

@@ -1,0 +1,41 @@
+//! The topics, each with its payload's type, so that reading the wrong one does not compile.
+
+use std::{fmt, marker::PhantomData};
+
+use crate::record::{Harvest, Thread};
+
+/// A topic's name inside the project. A log may write it differently (a prefix, for instance).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicName(pub &'static str);
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// A topic whose values are `P`, encoded as JSON.
+pub struct Topic<P> {
+    /// The topic's name.
+    pub name: TopicName,
+    payload: PhantomData<fn() -> P>,
+}
+
+impl<P> Topic<P> {
+    const fn new(name: &'static str) -> Self {
+        Self { name: TopicName(name), payload: PhantomData }
+    }
+}
+
+/// Threads as they were taken in.
+pub const PROMPTS: Topic<Thread> = Topic::new("prompts");
+/// Threads with an answer.
+pub const DRAFTED: Topic<Thread> = Topic::new("drafted");
+/// Threads with the critiques of a round.
+pub const CRITIQUED: Topic<Thread> = Topic::new("critiqued");
+/// Threads with the improvements of a round.
+pub const IMPROVED: Topic<Thread> = Topic::new("improved");
+/// Threads with the rewards of a round.
+pub const SCORED: Topic<Thread> = Topic::new("scored");
+/// What selection made of each thread.
+pub const RECORDS: Topic<Harvest> = Topic::new("records");
