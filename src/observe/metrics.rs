@@ -4,8 +4,7 @@
 //! Prometheus spelling, and lag has the name that existing Kafka dashboards look for.
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// What sort of metric a row of the table is.
@@ -46,12 +45,8 @@ macro_rules! metric_types {
     (counter) => {
         IntCounterVec
     };
-        CounterVec
-    };
     (gauge) => {
         IntGaugeVec
-    };
-        GaugeVec
     };
     (histogram $buckets:ident) => {
         HistogramVec
@@ -62,11 +57,7 @@ macro_rules! metric_kind {
     (counter) => {
         MetricKind::Counter
     };
-        MetricKind::Counter
-    };
     (gauge) => {
-        MetricKind::Gauge
-    };
         MetricKind::Gauge
     };
     (histogram $buckets:ident) => {
@@ -78,12 +69,8 @@ macro_rules! metric_new {
     (counter, $name:expr, $help:expr, $labels:expr) => {
         IntCounterVec::new(Opts::new($name, $help), $labels)
     };
-        CounterVec::new(Opts::new($name, $help), $labels)
-    };
     (gauge, $name:expr, $help:expr, $labels:expr) => {
         IntGaugeVec::new(Opts::new($name, $help), $labels)
-    };
-        GaugeVec::new(Opts::new($name, $help), $labels)
     };
     (histogram $buckets:ident, $name:expr, $help:expr, $labels:expr) => {
         HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), $labels)
