@@ -87,6 +87,8 @@ pub(super) struct Advance {
 pub(super) struct Job {
     pub(super) finished: Vec<Finished>,
     pub(super) sinking: Vec<Sinking>,
+    /// The stage whose sink begins, and must have a note committed before it may write.
+    pub(super) sink_begins: Option<usize>,
     pub(super) sink_stage: &'static str,
     pub(super) submissions: Vec<Submission>,
     pub(super) advances: Vec<Advance>,
@@ -95,7 +97,12 @@ pub(super) struct Job {
 impl Job {
     /// Whether there is nothing to commit.
     pub(super) fn is_empty(&self) -> bool {
-        self.finished.is_empty() && self.sinking.is_empty() && self.submissions.is_empty()
+        self.finished.is_empty() && self.submissions.is_empty() && self.sink_at().is_none()
+    }
+
+    /// The stage whose sink takes part, if it does.
+    pub(super) fn sink_at(&self) -> Option<usize> {
+        self.sinking.first().map(|sinking| sinking.stage).or(self.sink_begins)
     }
 }
 
@@ -200,7 +207,7 @@ fn failed(job: Job, error: EngineError) -> Committed {
 
 /// All outputs of a job, and the note of the sink after it wrote its part.
 async fn gather(sink: &mut SinkSlot, job: &mut Job) -> Result<(Vec<Output>, Option<String>), EngineError> {
-    if job.sinking.is_empty() {
+    if job.sink_at().is_none() {
         return Ok((outputs_of(job), None));
     }
     let records: Vec<Arc<Record>> = job.sinking.iter().map(|sinking| Arc::clone(&sinking.record)).collect();
@@ -269,7 +276,7 @@ async fn read_back<C: Committer>(
 
 /// Tells the sink whether what it appended is committed.
 async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdict {
-    if job.sinking.is_empty() {
+    if job.sink_at().is_none() {
         return verdict;
     }
     let written = match &verdict {
@@ -292,10 +299,16 @@ async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdic
 
 /// Whether the sink's records are among what is committed; a commit is written whole or not at all.
 fn is_written(job: &Job, known: &[(GroupName, Partition, Option<Progress>)]) -> bool {
-    let Some(first) = job.sinking.first() else { return false };
-    known.iter().any(|(_, partition, progress)| {
-        *partition == first.record.partition && holds(progress.as_ref(), first.record.offset)
-    })
+    match job.sinking.first() {
+        Some(first) => known.iter().any(|(_, partition, progress)| {
+            *partition == first.record.partition && holds(progress.as_ref(), first.record.offset)
+        }),
+        None => job.advances.iter().filter(|advance| advance.carries_note).all(|advance| {
+            known.iter().any(|(group, partition, progress)| {
+                *group == advance.group && *partition == advance.partition && progress.is_some()
+            })
+        }),
+    }
 }
 
 /// Whether committed progress says that `offset` is done.

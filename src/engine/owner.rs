@@ -106,6 +106,7 @@ impl<L: Log> Engine<L> {
             bytes: 0,
             epochs: 0,
             sink_ready: false,
+            sink_begins: None,
             draining: None,
             status: self.status,
         };
@@ -141,6 +142,8 @@ pub(super) struct Owner {
     epochs: u64,
     /// Whether the sink knows where its files are.
     pub(super) sink_ready: bool,
+    /// The stage whose sink has no note committed yet.
+    pub(super) sink_begins: Option<usize>,
     /// Since the stop: until when steps may go on.
     draining: Option<Instant>,
     status: watch::Sender<Status>,
@@ -340,6 +343,7 @@ impl Owner {
             return Ok(());
         }
         self.sink_ready = true;
+        self.sink_begins = decoded.note.is_empty().then_some(at);
         let errand = Errand::Restore(decoded.note.clone());
         self.errands.try_send(errand).map_err(|_| EngineError::Part("committer"))
     }
