@@ -127,6 +127,7 @@ impl Owner {
         offsets.iter().for_each(|&offset| completed.insert(offset));
         Some(Advance {
             group: stage.spec.group,
+            membership: stage.membership,
             partition,
             completed,
             note: state.note.clone(),
@@ -148,7 +149,7 @@ impl Owner {
             Verdict::Fatal(error) => return Err(error),
         }
         self.publish();
-        Ok(())
+        self.take_up_deferred()
     }
 
     /// Everything in the job is done.

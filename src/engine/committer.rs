@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     broker::{
-        CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress, Record,
+        CommitError, Committer, GroupName, GroupProgress, LogError, Membership, Output, Partition, Progress,
+        Record,
     },
     topic::TopicName,
 };
@@ -75,6 +76,7 @@ pub enum SubmitError {
 #[derive(Debug)]
 pub(super) struct Advance {
     pub(super) group: GroupName,
+    pub(super) membership: Membership,
     pub(super) partition: Partition,
     pub(super) completed: Completed,
     /// The note as it is; the sink's own replaces it where `carries_note`.
@@ -148,26 +150,61 @@ pub(super) type SinkSlot = Option<Box<dyn Sink>>;
 pub(super) enum Errand {
     Commit(Job),
     Restore(String),
+    /// Read the progress of these partitions, assigned to this stage, again.
+    Read {
+        stage: usize,
+        group: GroupName,
+        partitions: Vec<Partition>,
+    },
 }
 
-/// Commits one job after the other until the engine drops its end of `errands`.
+/// What came of an errand.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Committed(Committed),
+    Read { stage: usize, assigned: Vec<(Partition, Progress)> },
+}
+
+/// Runs one errand after the other until the engine drops its end of `errands`.
 pub(super) async fn run<C: Committer>(
     mut committer: C,
     mut sink: SinkSlot,
     mut errands: mpsc::Receiver<Errand>,
-    results: mpsc::Sender<Committed>,
+    answers: mpsc::Sender<Answer>,
 ) {
     while let Some(errand) = errands.recv().await {
-        let committed = match errand {
-            Errand::Commit(job) => commit(&mut committer, &mut sink, job).await,
-            Errand::Restore(note) => match on_sink(&mut sink, move |sink| sink.restore(&note)).await {
-                Ok(()) => continue,
-                Err(error) => failed(Job::default(), error),
-            },
+        let answer = match errand {
+            Errand::Commit(job) => Some(Answer::Committed(commit(&mut committer, &mut sink, job).await)),
+            Errand::Restore(note) => restore(&mut sink, note).await,
+            Errand::Read { stage, group, partitions } => {
+                Some(read(&mut committer, stage, group, partitions).await)
+            }
         };
-        if results.send(committed).await.is_err() {
+        if let Some(answer) = answer
+            && answers.send(answer).await.is_err()
+        {
             return;
         }
+    }
+}
+
+async fn restore(sink: &mut SinkSlot, note: String) -> Option<Answer> {
+    let restored = on_sink(sink, move |sink| sink.restore(&note)).await;
+    restored.err().map(|error| Answer::Committed(failed(Job::default(), error)))
+}
+
+async fn read<C: Committer>(
+    committer: &mut C,
+    stage: usize,
+    group: GroupName,
+    partitions: Vec<Partition>,
+) -> Answer {
+    match committer.progress(group, partitions.clone()).await {
+        Ok(progress) => {
+            let progress = progress.into_iter().map(Option::unwrap_or_default);
+            Answer::Read { stage, assigned: partitions.into_iter().zip(progress).collect() }
+        }
+        Err(error) => Answer::Committed(failed(Job::default(), error.into())),
     }
 }
 
@@ -247,7 +284,10 @@ fn progress_of(advances: &[Advance], sink_note: Option<&str>) -> Vec<GroupProgre
         let progress = (advance.partition, progress_text::encode(&advance.completed, note));
         match groups.iter_mut().find(|group| group.group == advance.group) {
             Some(group) => group.partitions.push(progress),
-            None => groups.push(GroupProgress { group: advance.group, partitions: vec![progress] }),
+            None => {
+                let Advance { group, membership, .. } = *advance;
+                groups.push(GroupProgress { group, membership, partitions: vec![progress] });
+            }
         }
     }
     groups

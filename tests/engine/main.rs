@@ -1,3 +1,4 @@
 //! What every log must do, and the log in memory on which the engine is simulated.
 
 mod memory_log;
+mod simulation;
