@@ -1,0 +1,279 @@
+//! One line to one prompt: which columns it has decides its shape. Pure.
+//!
+//! | columns | conversation | answer |
+//! |---|---|---|
+//! | `messages` | as it stands | its last turn, if that is the assistant's |
+//! | `conversations` (ShareGPT: `from`, `value`) | the same | the same |
+//! | `prompt` (a string, or a list of turns) | that, then `chosen`'s turns | the same |
+//! | `chosen` beginning with a user or system turn (UltraFeedback) | `chosen` alone: it holds the prompt | the same |
+//! | `instruction`, `input`, `output` (Alpaca) | instruction, blank line, input | `output`, unless it is empty |
+//!
+//! The first row that fits is taken; a column that is null is not there. `prompt_id`, or else `id`, names the
+//! prompt. All other columns are passed over unread.
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::{
+    conversation,
+    prompt::Prompt,
+    reject::{RejectReason, shorten},
+};
+use crate::record::{Message, Role};
+
+/// The columns that are read, for readers that can leave the others out.
+pub(super) const KNOWN_COLUMNS: [&str; 9] =
+    ["prompt_id", "id", "prompt", "messages", "conversations", "chosen", "instruction", "input", "output"];
+
+/// The most elements of a list: a longer one is no conversation, and small elements would fill memory.
+const MAX_ELEMENTS: usize = 4096;
+/// The most bytes of an id: it becomes part of keys.
+const MAX_ID_BYTES: usize = 512;
+/// The most columns that a reject names.
+const MAX_NAMED_COLUMNS: usize = 12;
+/// The most characters of anything quoted from a line.
+pub(super) const QUOTED_CHARS: usize = 60;
+
+/// Reads one line, without its line end.
+///
+/// # Errors
+/// Whatever is wrong with the line; no input makes it panic.
+pub fn parse(line: &[u8]) -> Result<Prompt, RejectReason> {
+    let line = str::from_utf8(line).map_err(|error| RejectReason::InvalidUtf8 { at: error.valid_up_to() })?;
+    let row = row(line)?;
+    let id = row.id()?;
+    conversation::split(id, row.turns(line)?)
+}
+
+/// A column's JSON text; each is read further only if the shape needs it.
+type Cell<'a> = Option<&'a RawValue>;
+
+/// The known columns of one line.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Row<'a> {
+    #[serde(borrow)]
+    prompt_id: Cell<'a>,
+    #[serde(borrow)]
+    id: Cell<'a>,
+    #[serde(borrow)]
+    prompt: Cell<'a>,
+    #[serde(borrow)]
+    messages: Cell<'a>,
+    #[serde(borrow)]
+    conversations: Cell<'a>,
+    #[serde(borrow)]
+    chosen: Cell<'a>,
+    #[serde(borrow)]
+    instruction: Cell<'a>,
+    #[serde(borrow)]
+    input: Cell<'a>,
+    #[serde(borrow)]
+    output: Cell<'a>,
+}
+
+/// The check for an object comes first, because serde would read a list as a row, too.
+fn row(line: &str) -> Result<Row<'_>, RejectReason> {
+    if line.trim_start().starts_with('{') {
+        return serde_json::from_str(line).map_err(not_json);
+    }
+    let value: &RawValue = serde_json::from_str(line).map_err(not_json)?;
+    Err(RejectReason::NotAnObject { found: kind(value) })
+}
+
+impl Row<'_> {
+    fn id(&self) -> Result<Option<String>, RejectReason> {
+        self.prompt_id.or(self.id).map(id).transpose()
+    }
+
+    fn turns(&self, line: &str) -> Result<Vec<Message>, RejectReason> {
+        if let Some(cell) = self.messages {
+            return conversation::turns("messages", cell);
+        }
+        if let Some(cell) = self.conversations {
+            return conversation::turns("conversations", cell);
+        }
+        match (self.prompt, self.chosen, self.instruction) {
+            (Some(prompt), Some(chosen), _) => continued(opening(prompt)?, chosen),
+            (Some(prompt), None, _) => opening(prompt),
+            (None, _, Some(instruction)) => self.instructed(instruction),
+            (None, Some(chosen), None) => continued(Vec::new(), chosen),
+            (None, None, None) => Err(RejectReason::NoKnownColumns { found: column_names(line) }),
+        }
+    }
+
+    /// Alpaca. A column of text cannot be absent in many files, so an empty one means that there is none.
+    fn instructed(&self, instruction: &RawValue) -> Result<Vec<Message>, RejectReason> {
+        let mut request = text("instruction", instruction)?;
+        let input = self.input.map(|cell| text("input", cell)).transpose()?.unwrap_or_default();
+        if !input.trim().is_empty() {
+            request = format!("{request}\n\n{input}");
+        }
+        let mut turns = vec![Message::user(request)];
+        let output = self.output.map(|cell| text("output", cell)).transpose()?.unwrap_or_default();
+        turns.extend(answer(output));
+        Ok(turns)
+    }
+}
+
+/// The turns of a `prompt` column.
+fn opening(prompt: &RawValue) -> Result<Vec<Message>, RejectReason> {
+    if is_list(prompt) {
+        return conversation::turns("prompt", prompt);
+    }
+    Ok(vec![Message::user(text("prompt", prompt)?)])
+}
+
+/// A `chosen` column goes on with the prompt, or else is the whole conversation.
+fn continued(mut turns: Vec<Message>, chosen: &RawValue) -> Result<Vec<Message>, RejectReason> {
+    if !is_list(chosen) {
+        turns.extend(answer(text("chosen", chosen)?));
+        return Ok(turns);
+    }
+    let chosen = conversation::turns("chosen", chosen)?;
+    match chosen.first().map(|turn| turn.role) {
+        Some(Role::System | Role::User) => return Ok(chosen),
+        Some(Role::Assistant) | None => turns.extend(chosen),
+    }
+    Ok(turns)
+}
+
+fn answer(text: String) -> Option<Message> {
+    (!text.trim().is_empty()).then(|| Message::assistant(text))
+}
+
+fn id(cell: &RawValue) -> Result<String, RejectReason> {
+    let invalid = |detail: String| RejectReason::InvalidId { detail };
+    let id = match kind(cell) {
+        "a string" => string(cell)?,
+        "a number" if cell.get().parse::<i128>().is_ok() => cell.get().to_owned(),
+        found => return Err(invalid(format!("it is {found}: {}", shorten(cell.get(), QUOTED_CHARS)))),
+    };
+    match id.as_str() {
+        blank if blank.trim().is_empty() => Err(invalid("it is empty".into())),
+        long if long.len() > MAX_ID_BYTES => Err(invalid(format!("it is longer than {MAX_ID_BYTES} bytes"))),
+        control if control.contains(char::is_control) => Err(invalid("it has control characters".into())),
+        _ => Ok(id),
+    }
+}
+
+/// The text in a column that must be one.
+fn text(column: &str, cell: &RawValue) -> Result<String, RejectReason> {
+    match kind(cell) {
+        "a string" => string(cell),
+        found => Err(bad_column(column, format!("{found} where a string should be"))),
+    }
+}
+
+pub(super) fn bad_column(column: &str, detail: String) -> RejectReason {
+    RejectReason::BadColumn { column: column.to_owned(), detail }
+}
+
+pub(super) fn string(value: &RawValue) -> Result<String, RejectReason> {
+    read(value)
+}
+
+/// Reads what is known to be JSON; only escapes that stand for no character can still fail.
+pub(super) fn read<T: DeserializeOwned>(value: &RawValue) -> Result<T, RejectReason> {
+    serde_json::from_str(value.get()).map_err(not_json)
+}
+
+fn not_json(error: serde_json::Error) -> RejectReason {
+    RejectReason::NotJson { detail: shorten(&error.to_string(), 2 * QUOTED_CHARS) }
+}
+
+/// What a value is, in words. Raw values begin with their first token.
+pub(super) fn kind(value: &RawValue) -> &'static str {
+    match value.get().as_bytes().first() {
+        Some(b'"') => "a string",
+        Some(b'[') => "a list",
+        Some(b'{') => "an object",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+pub(super) fn is_list(value: &RawValue) -> bool {
+    kind(value) == "a list"
+}
+
+/// A list's elements, unread; refused when there are more than [`MAX_ELEMENTS`].
+pub(super) struct List<'a>(pub(super) Vec<&'a RawValue>);
+
+impl<'a> List<'a> {
+    pub(super) fn read(column: &str, value: &'a RawValue) -> Result<Self, RejectReason> {
+        if !is_list(value) {
+            return Err(bad_column(column, format!("{} where a list of turns should be", kind(value))));
+        }
+        serde_json::from_str(value.get()).map_err(|error| bad_column(column, error.to_string()))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor).map(Self)
+    }
+}
+
+struct ListVisitor;
+
+impl<'de> Visitor<'de> for ListVisitor {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element()? {
+            if elements.len() == MAX_ELEMENTS {
+                return Err(A::Error::custom(format_args!("more than {MAX_ELEMENTS} elements")));
+            }
+            elements.push(element);
+        }
+        Ok(elements)
+    }
+}
+
+/// The line is read a second time for this, which only lines without a known column need.
+fn column_names(line: &str) -> String {
+    let names: Names = serde_json::from_str(line).unwrap_or_default();
+    if names.0.is_empty() { "(none)".to_owned() } else { names.0.join(", ") }
+}
+
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+            if names.len() < MAX_NAMED_COLUMNS {
+                names.push(shorten(&name, QUOTED_CHARS));
+            }
+        }
+        Ok(Names(names))
+    }
+}
+
+#[cfg(test)]
+mod tests;
