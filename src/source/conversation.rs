@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    cell::{Kind, List, QUOTED_CHARS, bad_column, read},
     prompt::Prompt,
     reject::{RejectReason, shorten},
-    shape::{List, QUOTED_CHARS, bad_column, is_list, kind, read, string},
 };
 use crate::record::{Message, Role};
 
@@ -33,8 +33,8 @@ struct Turn<'a> {
 }
 
 fn message(column: &str, turn: usize, element: &RawValue) -> Result<Message, RejectReason> {
-    if kind(element) != "an object" {
-        return Err(bad_column(column, format!("turn {turn} is {}, not an object", kind(element))));
+    if Kind::of(element) != Kind::Object {
+        return Err(bad_column(column, format!("turn {turn} is {}, not an object", Kind::of(element))));
     }
     let written: Turn<'_> = serde_json::from_str(element.get())
         .map_err(|error| bad_column(column, format!("turn {turn}: {error}")))?;
@@ -56,10 +56,10 @@ fn role(turn: usize, name: Option<&RawValue>) -> Result<Role, RejectReason> {
 fn content(turn: usize, value: Option<&RawValue>) -> Result<String, RejectReason> {
     let not_text = |found: &str| RejectReason::ContentNotText { turn, found: found.to_owned() };
     let value = value.ok_or_else(|| not_text("missing"))?;
-    match kind(value) {
-        "a string" => string(value),
-        "a list" => parts(turn, value),
-        found => Err(not_text(found)),
+    match Kind::of(value) {
+        Kind::Text => read(value),
+        Kind::List => parts(turn, value),
+        kind => Err(not_text(kind.as_str())),
     }
 }
 
@@ -80,7 +80,7 @@ fn parts(turn: usize, list: &RawValue) -> Result<String, RejectReason> {
 
 fn part(turn: usize, element: &RawValue) -> Result<String, RejectReason> {
     let not_text = |found: String| RejectReason::ContentNotText { turn, found };
-    if is_list(element) {
+    if Kind::of(element) == Kind::List {
         return Err(not_text("a list of lists".to_owned()));
     }
     match read(element) {

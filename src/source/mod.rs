@@ -21,6 +21,7 @@
 //! told by its columns: see [`parse`].
 
 mod batch;
+mod cell;
 mod conversation;
 mod input;
 mod prompt;

@@ -21,8 +21,9 @@ use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::{
     batch::{Batches, Position, Stop},
+    cell::bad_column,
     reject::RejectReason,
-    shape::{KNOWN_COLUMNS, bad_column},
+    shape::KNOWN_COLUMNS,
 };
 
 /// Values of a column that are decoded at once: few, for they may be long.

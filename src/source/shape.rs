@@ -13,11 +13,12 @@
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
 use super::{
+    cell::{Kind, QUOTED_CHARS, not_json, read, text},
     conversation,
     prompt::Prompt,
     reject::{RejectReason, shorten},
@@ -28,14 +29,10 @@ use crate::record::{Message, Role};
 pub(super) const KNOWN_COLUMNS: [&str; 9] =
     ["prompt_id", "id", "prompt", "messages", "conversations", "chosen", "instruction", "input", "output"];
 
-/// The most elements of a list: a longer one is no conversation, and small elements would fill memory.
-const MAX_ELEMENTS: usize = 4096;
 /// The most bytes of an id: it becomes part of keys.
 const MAX_ID_BYTES: usize = 512;
 /// The most columns that a reject names.
 const MAX_NAMED_COLUMNS: usize = 12;
-/// The most characters of anything quoted from a line.
-pub(super) const QUOTED_CHARS: usize = 60;
 
 /// Reads one line, without its line end.
 ///
@@ -48,7 +45,7 @@ pub fn parse(line: &[u8]) -> Result<Prompt, RejectReason> {
     conversation::split(id, row.turns(line)?)
 }
 
-/// A column's JSON text; each is read further only if the shape needs it.
+/// A column that may be missing; each is read further only if the shape needs it.
 type Cell<'a> = Option<&'a RawValue>;
 
 /// The known columns of one line.
@@ -81,7 +78,7 @@ fn row(line: &str) -> Result<Row<'_>, RejectReason> {
         return serde_json::from_str(line).map_err(not_json);
     }
     let value: &RawValue = serde_json::from_str(line).map_err(not_json)?;
-    Err(RejectReason::NotAnObject { found: kind(value) })
+    Err(RejectReason::NotAnObject { found: Kind::of(value).as_str() })
 }
 
 impl Row<'_> {
@@ -121,7 +118,7 @@ impl Row<'_> {
 
 /// The turns of a `prompt` column.
 fn opening(prompt: &RawValue) -> Result<Vec<Message>, RejectReason> {
-    if is_list(prompt) {
+    if Kind::of(prompt) == Kind::List {
         return conversation::turns("prompt", prompt);
     }
     Ok(vec![Message::user(text("prompt", prompt)?)])
@@ -129,7 +126,7 @@ fn opening(prompt: &RawValue) -> Result<Vec<Message>, RejectReason> {
 
 /// A `chosen` column goes on with the prompt, or else is the whole conversation.
 fn continued(mut turns: Vec<Message>, chosen: &RawValue) -> Result<Vec<Message>, RejectReason> {
-    if !is_list(chosen) {
+    if Kind::of(chosen) != Kind::List {
         turns.extend(answer(text("chosen", chosen)?));
         return Ok(turns);
     }
@@ -147,96 +144,16 @@ fn answer(text: String) -> Option<Message> {
 
 fn id(cell: &RawValue) -> Result<String, RejectReason> {
     let invalid = |detail: String| RejectReason::InvalidId { detail };
-    let id = match kind(cell) {
-        "a string" => string(cell)?,
-        "a number" if cell.get().parse::<i128>().is_ok() => cell.get().to_owned(),
-        found => return Err(invalid(format!("it is {found}: {}", shorten(cell.get(), QUOTED_CHARS)))),
+    let id: String = match Kind::of(cell) {
+        Kind::Text => read(cell)?,
+        Kind::Number if cell.get().parse::<i128>().is_ok() => cell.get().to_owned(),
+        kind => return Err(invalid(format!("it is {kind}: {}", shorten(cell.get(), QUOTED_CHARS)))),
     };
     match id.as_str() {
         blank if blank.trim().is_empty() => Err(invalid("it is empty".into())),
         long if long.len() > MAX_ID_BYTES => Err(invalid(format!("it is longer than {MAX_ID_BYTES} bytes"))),
         control if control.contains(char::is_control) => Err(invalid("it has control characters".into())),
         _ => Ok(id),
-    }
-}
-
-/// The text in a column that must be one.
-fn text(column: &str, cell: &RawValue) -> Result<String, RejectReason> {
-    match kind(cell) {
-        "a string" => string(cell),
-        found => Err(bad_column(column, format!("{found} where a string should be"))),
-    }
-}
-
-pub(super) fn bad_column(column: &str, detail: String) -> RejectReason {
-    RejectReason::BadColumn { column: column.to_owned(), detail }
-}
-
-pub(super) fn string(value: &RawValue) -> Result<String, RejectReason> {
-    read(value)
-}
-
-/// Reads what is known to be JSON; only escapes that stand for no character can still fail.
-pub(super) fn read<T: DeserializeOwned>(value: &RawValue) -> Result<T, RejectReason> {
-    serde_json::from_str(value.get()).map_err(not_json)
-}
-
-fn not_json(error: serde_json::Error) -> RejectReason {
-    RejectReason::NotJson { detail: shorten(&error.to_string(), 2 * QUOTED_CHARS) }
-}
-
-/// What a value is, in words. Raw values begin with their first token.
-pub(super) fn kind(value: &RawValue) -> &'static str {
-    match value.get().as_bytes().first() {
-        Some(b'"') => "a string",
-        Some(b'[') => "a list",
-        Some(b'{') => "an object",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'n') => "null",
-        _ => "a number",
-    }
-}
-
-pub(super) fn is_list(value: &RawValue) -> bool {
-    kind(value) == "a list"
-}
-
-/// A list's elements, unread; refused when there are more than [`MAX_ELEMENTS`].
-pub(super) struct List<'a>(pub(super) Vec<&'a RawValue>);
-
-impl<'a> List<'a> {
-    pub(super) fn read(column: &str, value: &'a RawValue) -> Result<Self, RejectReason> {
-        if !is_list(value) {
-            return Err(bad_column(column, format!("{} where a list of turns should be", kind(value))));
-        }
-        serde_json::from_str(value.get()).map_err(|error| bad_column(column, error.to_string()))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ListVisitor).map(Self)
-    }
-}
-
-struct ListVisitor;
-
-impl<'de> Visitor<'de> for ListVisitor {
-    type Value = Vec<&'de RawValue>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = list.next_element()? {
-            if elements.len() == MAX_ELEMENTS {
-                return Err(A::Error::custom(format_args!("more than {MAX_ELEMENTS} elements")));
-            }
-            elements.push(element);
-        }
-        Ok(elements)
     }
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::source::cell::MAX_ELEMENTS;
 
 /// A prompt as `role: text` lines, the answer after `=>`, the id before `#`.
 fn shown(line: &str) -> String {
@@ -132,7 +133,7 @@ fn every_reason_has_a_line_and_says_what_to_do() {
             "content_not_text: content of turn 1 is a list of lists",
         ),
         (r#"{"prompt":3}"#, "bad_column: column prompt: a number where a string should be"),
-        (r#"{"messages":"q"}"#, "bad_column: column messages: a string where a list of turns should be"),
+        (r#"{"messages":"q"}"#, "bad_column: column messages: a string where a list should be"),
         (r#"{"messages":["q"]}"#, "bad_column: column messages: turn 1 is a string, not an object"),
         (r#"{"messages":[["user","q"]]}"#, "bad_column: column messages: turn 1 is a list, not an object"),
         (r#"{"instruction":"do","output":1}"#, "bad_column: column output: a number"),
