@@ -9,7 +9,8 @@
 //!
 //! - **Every line is an item.** A line that can be used is a [`Prompt`], any other a [`Reject`] with its reason;
 //!   the stream goes on. Blank lines are no input. A source that breaks off (a truncated archive) gives what lay
-//!   before the break and then one reject for the place.
+//!   before the break and then one reject for the place. Damage that only a checksum shows is noticed where the
+//!   checksum stands; until then lines come as they decode.
 //! - **Errors are of the machine.** A [`SourceError`] says that a file could not be opened or read, which may be
 //!   different next time; what is wrong with the data itself is always a reject.
 //! - **Bounded.** A line above the limit is passed over without being kept; batches and the channel are small, so
