@@ -77,8 +77,10 @@ mod tests {
     use super::*;
 
     fn prompt(turns: &[&str], answer: Option<&str>) -> Prompt {
-        let roles = [Message::user, Message::assistant];
-        let messages = turns.iter().enumerate().map(|(turn, text)| roles[turn % 2](*text)).collect();
+        let speaker = |turn| if turn % 2 == 0 { Role::User } else { Role::Assistant };
+        let message =
+            |(turn, text): (usize, &&str)| Message { role: speaker(turn), content: (*text).to_owned() };
+        let messages = turns.iter().enumerate().map(message).collect();
         Prompt { id: None, messages, answer: answer.map(str::to_owned) }
     }
 

@@ -89,15 +89,15 @@ pub struct Source {
     state: State,
 }
 
-/// Where a source's bytes come from.
-enum Origin {
+/// Where a source's bytes will come from.
+enum Unopened {
     /// Opened only when its turn comes: there may be more files than a process may hold open.
     File(PathBuf),
     Reader(Box<dyn Read + Send>),
 }
 
 enum State {
-    Waiting(Origin),
+    Waiting(Unopened),
     Reading(mpsc::Receiver<Vec<Item>>, JoinHandle<io::Result<()>>),
     Ended,
 }
@@ -115,7 +115,7 @@ impl Source {
         if metadata.is_dir() {
             return Err(SourceError::IsFolder { name: path.to_owned() });
         }
-        let mut source = Self::new(path, Origin::File(path.into()));
+        let mut source = Self::new(path, Unopened::File(path.into()));
         if metadata.is_file() {
             File::open(path).map_err(|error| SourceError::new(path, error))?;
             source.total_bytes = Some(metadata.len());
@@ -128,10 +128,10 @@ impl Source {
 
     /// A source of what `reader` gives. `name` is its name in messages and its identity.
     pub fn from_reader(name: &str, reader: impl Read + Send + 'static) -> Self {
-        Self::new(name, Origin::Reader(Box::new(reader)))
+        Self::new(name, Unopened::Reader(Box::new(reader)))
     }
 
-    fn new(name: &str, origin: Origin) -> Self {
+    fn new(name: &str, origin: Unopened) -> Self {
         let (name, identity) = (name.to_owned(), name.to_owned());
         let max_line_bytes = DEFAULT_MAX_LINE_BYTES;
         Self { name, identity, total_bytes: None, max_line_bytes, state: State::Waiting(origin) }
@@ -215,12 +215,12 @@ pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<Source>, Vec<SourceErr
 }
 
 /// The reading thread.
-fn read(origin: Origin, sender: mpsc::Sender<Vec<Item>>, limit: usize) -> io::Result<()> {
+fn read(origin: Unopened, sender: mpsc::Sender<Vec<Item>>, limit: usize) -> io::Result<()> {
     let position = Position::default();
     let mut batches = Batches::new(sender, Rc::clone(&position), limit);
     let outcome = match origin {
-        Origin::File(path) => read_file(&path, &position, &mut batches),
-        Origin::Reader(reader) => read_stream(reader, &position, &mut batches),
+        Unopened::File(path) => read_file(&path, &position, &mut batches),
+        Unopened::Reader(reader) => read_stream(reader, &position, &mut batches),
     };
     match outcome.and(batches.flush()) {
         Ok(()) | Err(Stop::Unwanted) => Ok(()),

@@ -1,15 +1,16 @@
 //! One line to one prompt: which columns it has decides its shape. Pure.
 //!
-//! | columns | conversation | answer |
-//! |---|---|---|
-//! | `messages` | as it stands | its last turn, if that is the assistant's |
-//! | `conversations` (ShareGPT: `from`, `value`) | the same | the same |
-//! | `prompt` (a string, or a list of turns) | that, then `chosen`'s turns | the same |
-//! | `chosen` beginning with a user or system turn (UltraFeedback) | `chosen` alone: it holds the prompt | the same |
-//! | `instruction`, `input`, `output` (Alpaca) | instruction, blank line, input | `output`, unless it is empty |
+//! | columns | conversation |
+//! |---|---|
+//! | `messages` | as it stands |
+//! | `conversations` (ShareGPT: `from`, `value`) | as it stands |
+//! | `prompt` (a string, or a list of turns), perhaps `chosen` | `chosen` alone if it begins with a system or user turn (UltraFeedback repeats the prompt there); else `prompt`, then `chosen` |
+//! | `instruction`, perhaps `input`, `output` (Alpaca) | instruction, a blank line and input in one turn, then `output` unless it is empty |
+//! | `chosen` | as it stands |
 //!
-//! The first row that fits is taken; a column that is null is not there. `prompt_id`, or else `id`, names the
-//! prompt. All other columns are passed over unread.
+//! The first row whose first column is there is taken; a column that is null is not there. An assistant's turn at
+//! the end of the conversation is the answer. `prompt_id`, or else `id`, names the prompt. All other columns are
+//! passed over unread.
 
 use serde::{
     Deserialize, Deserializer,
