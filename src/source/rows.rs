@@ -90,7 +90,7 @@ fn read_groups(file: File, position: &Position, rows: &mut u64, batches: &mut Ba
         let builder = TreeBuilder::new().with_batch_size(VALUES_AT_ONCE);
         read_rows(builder.as_iter(schema.clone(), &*group)?, batches, rows, |rows| {
             let part = u128::from(total_bytes) * u128::from(rows) / u128::from(total_rows);
-            position.set(u64::try_from(part).unwrap_or(total_bytes));
+            position.set(u64::try_from(part).map_or(total_bytes, |part| part.min(total_bytes)));
         })?;
     }
     Ok(())
