@@ -14,7 +14,7 @@ pub enum ExportError {
     /// A file lost lines that were committed, or they were changed.
     #[error(
         "{} was changed by somebody else: {committed} bytes of it were committed, {found}; \
-         put the file back as it was, or start afresh with another --out", path.display()
+         put the file back as it was, or start afresh with another --out and another state", path.display()
     )]
     Changed {
         /// The file.

@@ -33,7 +33,7 @@ pub struct ExportOptions {
     /// Whether every batch is on the disk before its note is given out. Without it a power loss (not the death
     /// of the process) can take lines that the log believes in, and the next start is refused.
     pub sync: bool,
-    /// The trainers' formats, each at most once.
+    /// The trainers' formats; a folder keeps those that it was begun with.
     pub formats: Vec<FormatName>,
 }
 
@@ -88,21 +88,13 @@ impl Files {
         let note = note.map(Note::decode).transpose()?;
         let formats = place(&options.formats);
         let paths = all_paths(&formats);
-        if let Some(note) = &note {
-            check_formats(&paths, note)?;
-        }
-        for path in &paths {
-            Table::check(&options.folder.join(path), note.as_ref().map(|note| note.files[*path]))?;
-        }
-        if note.is_none() {
-            check_manifests(&options.folder, &formats)?;
-        }
+        check_folder(&options.folder, &formats, &paths, note.as_ref())?;
         let state = if note.is_some() { State::Settled } else { State::Fresh };
         let note = note.unwrap_or_else(|| Note::new(paths.iter().map(|path| (*path, 0)), Totals::default()));
         let tables = open_tables(&options, &paths, &note)?;
         let (totals, committed_totals) = (note.totals.clone(), note.totals);
-        let mut files =
-            Self { options, tables, formats, totals, committed_totals, state, listed: Vec::new() };
+        let listed = Vec::new();
+        let mut files = Self { options, tables, formats, totals, committed_totals, state, listed };
         files.list()?;
         Ok(files)
     }
@@ -206,6 +198,8 @@ impl Files {
         if filled == self.listed {
             return Ok(());
         }
+        // Until all are replaced none counts as up to date.
+        self.listed.clear();
         for Placed { format, first } in &self.formats {
             if let Some(manifest) = format.manifest(&|file| filled[first + file]) {
                 replace(&self.options, &manifest)?;
@@ -216,19 +210,36 @@ impl Files {
     }
 }
 
+/// The formats asked for, each once, whatever order they were named in.
 fn place(names: &[FormatName]) -> Vec<Placed> {
     let mut first = FIXED.len();
-    let formats = names.iter().map(|name| {
+    let asked = FormatName::ALL.into_iter().filter(|name| names.contains(name));
+    let placed = asked.map(|name| {
         let placed = Placed { format: name.format(), first };
         first += placed.format.files().len();
         placed
     });
-    formats.collect()
+    placed.collect()
 }
 
 fn all_paths(formats: &[Placed]) -> Vec<&'static str> {
     let of_formats = formats.iter().flat_map(|placed| placed.format.files());
     FIXED.iter().chain(of_formats).copied().collect()
+}
+
+/// Looks, without a change, whether the folder is as the note says.
+fn check_folder(
+    folder: &Path,
+    formats: &[Placed],
+    paths: &[&str],
+    note: Option<&Note>,
+) -> Result<(), ExportError> {
+    match note {
+        Some(note) => check_formats(paths, note)?,
+        None => check_manifests(folder, formats)?,
+    }
+    let committed = |path: &str| note.map(|note| note.files[path]);
+    paths.iter().try_for_each(|path| Table::check(&folder.join(path), committed(path)))
 }
 
 fn check_formats(paths: &[&str], note: &Note) -> Result<(), ExportError> {
