@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData};
 
-use crate::record::{Harvest, Thread};
+use crate::record::{Harvest, IndexEntry, Reject, Thread};
 
 /// A topic's name inside the project. A log may write it differently (a prefix, for instance).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,3 +39,9 @@ pub const IMPROVED: Topic<Thread> = Topic::new("improved");
 pub const SCORED: Topic<Thread> = Topic::new("scored");
 /// What selection made of each thread.
 pub const RECORDS: Topic<Harvest> = Topic::new("records");
+/// Records that a stage could not handle, as they came. Their payload is whatever it was.
+pub const DEAD_LETTERS: TopicName = TopicName("dead-letters");
+/// Lines of input that could not be used.
+pub const REJECTS: Topic<Reject> = Topic::new("rejects");
+/// What was taken in: one entry for each thread and each rejected line, by id.
+pub const INDEX: Topic<IndexEntry> = Topic::new("index");

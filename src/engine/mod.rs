@@ -1,1 +1,189 @@
-//! (stub)
+//! Runs any stage exactly once; knows no method.
+//!
+//! ```text
+//!  consumer of each stage        the owner: one task, one state              the one committer
+//!  ┌────────┐  reports (bounded) ┌──────────────────────────────┐  one job   ┌───────────────────┐
+//!  │ pump   │───────────────────▶│ partitions: waiting · open   │───────────▶│ sink.append       │
+//!  │        │◀───────────────────│ dispatch, late stages first  │◀───────────│ log.commit        │
+//!  └────────┘  pause · release   │ steps: one task a record     │  verdict   └───────────────────┘
+//!                                └──────────────────────────────┘
+//! ```
+//!
+//! ## Promises
+//!
+//! 1. A step's outputs and the progress that says it is done become visible together or not at all.
+//! 2. Steps finish out of order; each is done for good with its commit, whatever came before it in the
+//!    partition. After a crash only steps that were not committed run again.
+//! 3. Everything is bounded: steps at once for each stage, bytes of records that are fetched and not committed,
+//!    the text that the progress takes. Where a bound is reached, fetching stops.
+//! 4. A record that a stage cannot handle is an outcome: it goes to the dead letters in the same commit.
+//! 5. Partitions that are revoked are drained up to a grace, committed, and given up; those that are lost are
+//!    dropped. A result of an earlier assignment is refused.
+//! 6. Stopping means: no new step, finish or give up at the grace, commit, leave the groups.
+//!
+//! ## Reading order
+//!
+//! [`Stage`] and [`Sink`]; [`Completed`]; [`progress_text`]; `partition`, `step`, `pump`, `committer`; `owner`, where
+//! they meet.
+
+mod batch;
+mod committer;
+mod completed;
+mod dead_letter;
+mod owner;
+mod partition;
+pub mod progress_text;
+mod pump;
+mod stage;
+mod stage_state;
+mod step;
+mod time;
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use committer::SubmitError;
+pub use completed::Completed;
+pub use dead_letter::{describe as describe_dead_letter, header as dead_letter_header};
+pub use owner::Engine;
+pub use stage::{Appended, DeadLetter, DynStage, Failure, Sink, SinkError, Stage, StageSpec, Work};
+
+use self::{committer::Submission, progress_text::ProgressTextError};
+use crate::broker::{GroupName, LogError, Output, Partition};
+
+/// Limits and manners of an engine.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// The identity of the committer: stable over restarts, one running process each.
+    pub committer: String,
+    /// Bytes of records that are fetched and not committed, at most.
+    pub max_bytes: usize,
+    /// The least time from the start of one commit to the start of the next: results gather meanwhile.
+    pub commit_interval: Duration,
+    /// Outputs of this many bytes are committed at once, whatever the interval.
+    pub max_commit_bytes: usize,
+    /// How long steps may go on after a stop.
+    pub drain_grace: Duration,
+    /// How long steps of a revoked partition may go on.
+    pub revoke_grace: Duration,
+    /// What to do with progress that another program wrote.
+    pub foreign_progress: ForeignProgress,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            committer: "avr".to_owned(),
+            max_bytes: 128 << 20,
+            commit_interval: Duration::from_millis(10),
+            max_commit_bytes: 4 << 20,
+            drain_grace: Duration::from_secs(30),
+            revoke_grace: Duration::from_secs(20),
+            foreign_progress: ForeignProgress::Refuse,
+        }
+    }
+}
+
+/// What to do with progress that another program wrote, or a newer version of this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignProgress {
+    /// Stop with an error.
+    Refuse,
+    /// Take its offset and nothing else.
+    Ignore,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Go on.
+    Run,
+    /// Start nothing new, finish within the grace, commit, leave.
+    Drain,
+}
+
+/// Why an engine ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A file could not be written.
+    #[error("{0}")]
+    Sink(#[source] SinkError),
+    /// A sink was needed and there is none, or it panicked.
+    #[error("the exporter is gone: it failed in a way that it did not foresee")]
+    NoSink,
+    /// Committed progress cannot be used.
+    #[error(
+        "group {group}, partition {partition}: {cause}. Set engine.foreign_progress = \"ignore\" to go on from its \
+         offset, at the price of asking again what was done beyond it"
+    )]
+    Progress {
+        /// The group.
+        group: GroupName,
+        /// The partition.
+        partition: Partition,
+        /// What is wrong with it.
+        cause: ProgressTextError,
+    },
+    /// No step of a stage can succeed.
+    #[error("stage {stage}: {reason}")]
+    Stage {
+        /// The stage.
+        stage: &'static str,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A part of the engine stopped answering.
+    #[error("the {0} of the engine ended unexpectedly")]
+    Part(&'static str),
+}
+
+/// How far the stages of this process are.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// One for each stage, in the order of the dataflow.
+    pub stages: Vec<StageStatus>,
+}
+
+/// How far one stage is.
+#[derive(Clone, Debug)]
+pub struct StageStatus {
+    /// The stage's name.
+    pub name: &'static str,
+    /// Records done, over all time, in the partitions of this process.
+    pub done: u64,
+    /// Steps running.
+    pub in_flight: usize,
+    /// Records fetched and waiting.
+    pub waiting: usize,
+    /// Records left undone because their recipe is not this process's.
+    pub held: usize,
+}
+
+/// What others may do with a running engine.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    submissions: mpsc::Sender<Submission>,
+    status: watch::Receiver<Status>,
+}
+
+impl Handle {
+    /// Writes outputs from outside the dataflow, all or nothing, and returns when they are committed.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; after `Doubtful` the caller must read the log to know.
+    pub async fn submit(&self, outputs: Vec<Output>) -> Result<(), SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission { outputs, reply };
+        self.submissions.send(submission).await.map_err(|_| SubmitError::Stopped)?;
+        answer.await.unwrap_or(Err(SubmitError::Stopped))
+    }
+
+    /// How far the stages are, as of the latest commit.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+}

@@ -3,11 +3,13 @@
 //! These types are the payloads of the topics, so their serde shapes are the wire format. Fields that this
 //! version does not know survive a pass through it (`extra`), so that a rolling upgrade harms no thread.
 
+mod intake;
 mod message;
 mod outcome;
 mod thread;
 mod training;
 
+pub use intake::{IndexEntry, Reject};
 pub use message::{Message, Role};
 pub use outcome::{Harvest, Outcome, Verdict};
 pub use thread::{

@@ -1,0 +1,349 @@
+//! The one committer of a process: it makes results visible together with the progress that says they are done.
+//!
+//! ```text
+//!   Job ─▶ sink.append ─▶ log.commit ─┬─▶ Done
+//!                                     ├─▶ Refused    nothing written: some groups lost partitions
+//!                                     └─▶ Unknown    recovered; the progress that is committed decides
+//! ```
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    Completed, DeadLetter, EngineError, Sink, dead_letter::dead_letter, partition::Epoch, progress_text,
+    time::now_ms,
+};
+use crate::{
+    broker::{
+        CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress, Record,
+    },
+    topic::TopicName,
+};
+
+/// Waits between tries of a commit that the log could not take for the moment.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_MOST: Duration = Duration::from_secs(2);
+
+/// A step that ended with outputs.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) stage: usize,
+    pub(super) epoch: Epoch,
+    pub(super) record: Arc<Record>,
+    pub(super) outputs: Vec<Output>,
+}
+
+impl Finished {
+    /// The bytes of its outputs.
+    pub(super) fn size(&self) -> usize {
+        self.outputs.iter().map(Output::size).sum()
+    }
+}
+
+/// A record for the sink.
+#[derive(Debug)]
+pub(super) struct Sinking {
+    pub(super) stage: usize,
+    pub(super) epoch: Epoch,
+    pub(super) record: Arc<Record>,
+}
+
+/// Outputs from outside the dataflow, and whom to tell.
+#[derive(Debug)]
+pub(super) struct Submission {
+    pub(super) outputs: Vec<Output>,
+    pub(super) reply: oneshot::Sender<Result<(), SubmitError>>,
+}
+
+/// Why a submission may not be in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// It may be or may not be: read the log to know.
+    #[error("whether the prompts were written is unknown")]
+    Doubtful,
+    /// It is not: the engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// Where one partition will be when the job is committed.
+#[derive(Debug)]
+pub(super) struct Advance {
+    pub(super) group: GroupName,
+    pub(super) partition: Partition,
+    pub(super) completed: Completed,
+    /// The note as it is; the sink's own replaces it where `carries_note`.
+    pub(super) note: String,
+    pub(super) carries_note: bool,
+}
+
+/// Everything that one commit holds.
+#[derive(Debug, Default)]
+pub(super) struct Job {
+    pub(super) finished: Vec<Finished>,
+    pub(super) sinking: Vec<Sinking>,
+    /// The stage whose sink begins, and must have a note committed before it may write.
+    pub(super) sink_begins: Option<usize>,
+    pub(super) sink_stage: &'static str,
+    pub(super) submissions: Vec<Submission>,
+    pub(super) advances: Vec<Advance>,
+}
+
+impl Job {
+    /// Whether there is nothing to commit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.finished.is_empty() && self.submissions.is_empty() && self.sink_at().is_none()
+    }
+
+    /// The stage whose sink takes part, if it does.
+    pub(super) fn sink_at(&self) -> Option<usize> {
+        self.sinking.first().map(|sinking| sinking.stage).or(self.sink_begins)
+    }
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It is committed; the sink's note is this.
+    Done { note: Option<String> },
+    /// Nothing was written, because these groups gave partitions away.
+    Refused(Vec<GroupName>),
+    /// What is committed now, for every partition of the job.
+    Unknown(Vec<(GroupName, Partition, Option<Progress>)>),
+    /// The process must end.
+    Fatal(EngineError),
+}
+
+impl Verdict {
+    /// The name in metrics.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Refused(_) => "refused",
+            Self::Unknown(_) => "unknown",
+            Self::Fatal(_) => "failed",
+        }
+    }
+}
+
+/// A job and what became of it.
+#[derive(Debug)]
+pub(super) struct Committed {
+    pub(super) job: Job,
+    pub(super) verdict: Verdict,
+    pub(super) outputs: Vec<(TopicName, u64)>,
+    pub(super) took: Duration,
+}
+
+/// A sink between two uses.
+pub(super) type SinkSlot = Option<Box<dyn Sink>>;
+
+/// What the engine asks of the committer.
+#[derive(Debug)]
+pub(super) enum Errand {
+    Commit(Job),
+    Restore(String),
+}
+
+/// Commits one job after the other until the engine drops its end of `errands`.
+pub(super) async fn run<C: Committer>(
+    mut committer: C,
+    mut sink: SinkSlot,
+    mut errands: mpsc::Receiver<Errand>,
+    results: mpsc::Sender<Committed>,
+) {
+    while let Some(errand) = errands.recv().await {
+        let committed = match errand {
+            Errand::Commit(job) => commit(&mut committer, &mut sink, job).await,
+            Errand::Restore(note) => match on_sink(&mut sink, move |sink| sink.restore(&note)).await {
+                Ok(()) => continue,
+                Err(error) => failed(Job::default(), error),
+            },
+        };
+        if results.send(committed).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn commit<C: Committer>(committer: &mut C, sink: &mut SinkSlot, mut job: Job) -> Committed {
+    let started = Instant::now();
+    let (mut outputs, note) = match gather(sink, &mut job).await {
+        Ok(gathered) => gathered,
+        Err(error) => return failed(job, error),
+    };
+    let progress = progress_of(&job.advances, note.as_deref());
+    let counts = count_by_topic(&outputs);
+    let mut wait = RETRY_FIRST;
+    let verdict = loop {
+        match committer.commit(std::mem::take(&mut outputs), progress.clone()).await {
+            Ok(()) => break Verdict::Done { note },
+            Err(CommitError::Refused(groups)) => break Verdict::Refused(groups),
+            Err(CommitError::Doubtful(error)) => {
+                tracing::warn!(%error, "the outcome of a commit is unknown; asking the log what it has");
+                break decide(committer, &job.advances).await;
+            }
+            Err(CommitError::Fatal(error)) => break Verdict::Fatal(error.into()),
+            Err(CommitError::Retriable(error)) => {
+                tracing::warn!(%error, wait_ms = wait.as_millis(), "a commit was not taken; trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(RETRY_MOST);
+                outputs = outputs_of(&job);
+            }
+        }
+    };
+    let verdict = settle_sink(sink, &job, verdict).await;
+    Committed { job, verdict, outputs: counts, took: started.elapsed() }
+}
+
+fn failed(job: Job, error: EngineError) -> Committed {
+    Committed { job, verdict: Verdict::Fatal(error), outputs: vec![], took: Duration::ZERO }
+}
+
+/// All outputs of a job, and the note of the sink after it wrote its part.
+async fn gather(sink: &mut SinkSlot, job: &mut Job) -> Result<(Vec<Output>, Option<String>), EngineError> {
+    if job.sink_at().is_none() {
+        return Ok((outputs_of(job), None));
+    }
+    let records: Vec<Arc<Record>> = job.sinking.iter().map(|sinking| Arc::clone(&sinking.record)).collect();
+    let appended = on_sink(sink, move |sink| sink.append(&records)).await?;
+    for (at, letter) in &appended.refused {
+        let Sinking { stage, epoch, record } = &job.sinking[*at];
+        job.finished.push(Finished {
+            stage: *stage,
+            epoch: *epoch,
+            record: Arc::clone(record),
+            outputs: vec![dead_letter(record, job.sink_stage, letter, now_ms())],
+        });
+    }
+    Ok((outputs_of(job), Some(appended.note)))
+}
+
+fn outputs_of(job: &Job) -> Vec<Output> {
+    let steps = job.finished.iter().flat_map(|finished| &finished.outputs);
+    steps.chain(job.submissions.iter().flat_map(|submission| &submission.outputs)).cloned().collect()
+}
+
+fn count_by_topic(outputs: &[Output]) -> Vec<(TopicName, u64)> {
+    let mut counts: Vec<(TopicName, u64)> = Vec::new();
+    for output in outputs {
+        match counts.iter_mut().find(|(topic, _)| *topic == output.topic) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((output.topic, 1)),
+        }
+    }
+    counts
+}
+
+fn progress_of(advances: &[Advance], sink_note: Option<&str>) -> Vec<GroupProgress> {
+    let mut groups: Vec<GroupProgress> = Vec::new();
+    for advance in advances {
+        let note = sink_note.filter(|_| advance.carries_note).unwrap_or(&advance.note);
+        let progress = (advance.partition, progress_text::encode(&advance.completed, note));
+        match groups.iter_mut().find(|group| group.group == advance.group) {
+            Some(group) => group.partitions.push(progress),
+            None => groups.push(GroupProgress { group: advance.group, partitions: vec![progress] }),
+        }
+    }
+    groups
+}
+
+/// After a commit of unknown outcome: makes the committer usable and reads what is committed.
+async fn decide<C: Committer>(committer: &mut C, advances: &[Advance]) -> Verdict {
+    match read_back(committer, advances).await {
+        Ok(known) => Verdict::Unknown(known),
+        Err(error) => Verdict::Fatal(error.into()),
+    }
+}
+
+async fn read_back<C: Committer>(
+    committer: &mut C,
+    advances: &[Advance],
+) -> Result<Vec<(GroupName, Partition, Option<Progress>)>, LogError> {
+    committer.recover().await?;
+    let mut known = Vec::with_capacity(advances.len());
+    for advance in advances {
+        let progress = committer.progress(advance.group, vec![advance.partition]).await?;
+        known.push((advance.group, advance.partition, progress.into_iter().next().flatten()));
+    }
+    Ok(known)
+}
+
+/// Tells the sink whether what it appended is committed.
+async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdict {
+    if job.sink_at().is_none() {
+        return verdict;
+    }
+    let written = match &verdict {
+        Verdict::Done { .. } => true,
+        Verdict::Refused(_) | Verdict::Fatal(_) => false,
+        Verdict::Unknown(known) => is_written(job, known),
+    };
+    let settled = on_sink(sink, move |sink| {
+        if written {
+            sink.committed();
+            return Ok(());
+        }
+        sink.roll_back()
+    });
+    match settled.await {
+        Ok(()) => verdict,
+        Err(error) => Verdict::Fatal(error),
+    }
+}
+
+/// Whether the sink's records are among what is committed; a commit is written whole or not at all.
+fn is_written(job: &Job, known: &[(GroupName, Partition, Option<Progress>)]) -> bool {
+    match job.sinking.first() {
+        Some(first) => known.iter().any(|(_, partition, progress)| {
+            *partition == first.record.partition && holds(progress.as_ref(), first.record.offset)
+        }),
+        None => job.advances.iter().filter(|advance| advance.carries_note).all(|advance| {
+            known.iter().any(|(group, partition, progress)| {
+                *group == advance.group && *partition == advance.partition && progress.is_some()
+            })
+        }),
+    }
+}
+
+/// Whether committed progress says that `offset` is done.
+pub(super) fn holds(progress: Option<&Progress>, offset: i64) -> bool {
+    let decoded = progress.and_then(|progress| progress_text::decode(progress).ok());
+    decoded.is_some_and(|decoded| decoded.completed.contains(offset))
+}
+
+/// Runs `use_sink` on a thread that may block.
+async fn on_sink<T: Send + 'static>(
+    slot: &mut SinkSlot,
+    use_sink: impl FnOnce(&mut dyn Sink) -> Result<T, super::SinkError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let Some(mut sink) = slot.take() else { return Err(EngineError::NoSink) };
+    let ran = tokio::task::spawn_blocking(move || {
+        let result = use_sink(sink.as_mut());
+        (sink, result)
+    });
+    let (sink, result) = ran.await.map_err(|_| EngineError::NoSink)?;
+    *slot = Some(sink);
+    result.map_err(EngineError::Sink)
+}
+
+/// A dead letter in place of outputs of which one is above the log's limit.
+pub(super) fn too_large(outputs: &[Output], limit: usize) -> Option<DeadLetter> {
+    let largest = outputs.iter().max_by_key(|output| output.size())?;
+    (largest.size() > limit).then(|| {
+        let key = largest.key.as_ref().map(Bytes::as_ref).map(String::from_utf8_lossy).unwrap_or_default();
+        DeadLetter::new(
+            "too_large",
+            format!(
+                "the output {key} for topic {} has {} bytes; the log takes {limit}",
+                largest.topic,
+                largest.size()
+            ),
+        )
+    })
+}

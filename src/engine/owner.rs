@@ -1,0 +1,458 @@
+//! The owner of the engine's state: one task that hears every event and decides what happens next.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
+
+use super::{
+    EngineError, EngineOptions, ForeignProgress, Handle, Sink, StageSpec, Status, Stop, Work,
+    committer::{self, Committed, Errand, Finished, Submission},
+    partition::{Epoch, PartitionState, Phase},
+    progress_text::{self, Decoded},
+    pump::{self, Order, Report},
+    stage_state::StageState,
+    step::{self, Step, StepReport, StepResult},
+};
+use crate::{
+    broker::{Event, Log, LogError, Partition, Progress, Record},
+    observe::{EngineMetrics, Metrics, StageMetrics},
+};
+
+/// Reports of consumers that may wait for the owner.
+const REPORTS: usize = 32;
+/// Orders that may wait for a consumer; more means that it has stopped answering.
+const ORDERS: usize = 1024;
+/// Submissions that may wait for a commit.
+const SUBMISSIONS: usize = 16;
+/// How long results of a stage stay back after the log refused them, if it says nothing more.
+pub(super) const REFUSED_WAIT: Duration = Duration::from_millis(100);
+/// How long leaving the groups may take.
+const LEAVE: Duration = Duration::from_secs(10);
+/// The owner looks up at least this often.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Stages, a sink and a log, ready to run.
+pub struct Engine<L: Log> {
+    log: L,
+    stages: Vec<StageSpec>,
+    sink: Option<Box<dyn Sink>>,
+    options: EngineOptions,
+    metrics: Metrics,
+    submissions: mpsc::Receiver<Submission>,
+    status: watch::Sender<Status>,
+}
+
+impl<L: Log> Engine<L> {
+    /// An engine over `log` for `stages`, given in the order of the dataflow: where places are short, later stages
+    /// go first, so that half-done work stays small.
+    pub fn new(
+        log: L,
+        stages: Vec<StageSpec>,
+        sink: Option<Box<dyn Sink>>,
+        options: EngineOptions,
+        metrics: Metrics,
+    ) -> (Self, Handle) {
+        let (submit, submissions) = mpsc::channel(SUBMISSIONS);
+        let (status, watched) = watch::channel(Status::default());
+        let handle = Handle { submissions: submit, status: watched };
+        (Self { log, stages, sink, options, metrics, submissions, status }, handle)
+    }
+
+    /// Runs until `stop` says so and everything is drained, or until something fails.
+    ///
+    /// # Errors
+    /// See [`EngineError`]. Whatever the error, what was committed is complete, and a later run goes on from there.
+    pub async fn run(self, mut stop: watch::Receiver<Stop>) -> Result<(), EngineError> {
+        let (mut owner, mut inbox) = self.start().await?;
+        let outcome = owner.serve(&mut inbox, &mut stop).await;
+        owner.leave(inbox).await;
+        outcome
+    }
+
+    async fn start(self) -> Result<(Owner, Inbox), EngineError> {
+        let committer = self.log.committer(&self.options.committer).await?;
+        let (report_to, reports) = mpsc::channel(REPORTS);
+        let (errands, errand_queue) = mpsc::channel(REPORTS);
+        let (commit_to, committed) = mpsc::channel(REPORTS);
+        let mut services = JoinSet::new();
+        services.spawn(async move {
+            committer::run(committer, self.sink, errand_queue, commit_to).await;
+            Ok(())
+        });
+        let mut stages = Vec::with_capacity(self.stages.len());
+        for (at, spec) in self.stages.into_iter().enumerate() {
+            let consumer = self.log.consumer(spec.group, &spec.topics).await?;
+            let (orders, order_queue) = mpsc::channel(ORDERS);
+            services.spawn(pump::pump(at, consumer, report_to.clone(), order_queue));
+            stages.push(StageState::new(spec.clone(), orders, StageMetrics::new(&self.metrics, spec.name)));
+        }
+        let inbox = Inbox { reports, committed, submissions: self.submissions, services };
+        let owner = Owner {
+            max_record_bytes: self.log.max_record_bytes(),
+            options: self.options,
+            metrics: EngineMetrics::new(&self.metrics),
+            stages,
+            steps: JoinSet::new(),
+            errands,
+            finished: Vec::new(),
+            finished_bytes: 0,
+            submissions: Vec::new(),
+            committing: false,
+            next_commit: Instant::now(),
+            bytes: 0,
+            epochs: 0,
+            sink_ready: false,
+            sink_begins: None,
+            draining: None,
+            status: self.status,
+        };
+        Ok((owner, inbox))
+    }
+}
+
+/// Where events arrive.
+struct Inbox {
+    reports: mpsc::Receiver<Report>,
+    committed: mpsc::Receiver<Committed>,
+    submissions: mpsc::Receiver<Submission>,
+    services: JoinSet<Result<(), LogError>>,
+}
+
+/// The state of a running engine.
+pub(super) struct Owner {
+    pub(super) options: EngineOptions,
+    pub(super) metrics: EngineMetrics,
+    max_record_bytes: usize,
+    pub(super) stages: Vec<StageState>,
+    /// Running steps; they end with the owner.
+    steps: JoinSet<StepReport>,
+    pub(super) errands: mpsc::Sender<Errand>,
+    /// Steps that wait for a commit.
+    pub(super) finished: Vec<Finished>,
+    pub(super) finished_bytes: usize,
+    pub(super) submissions: Vec<Submission>,
+    pub(super) committing: bool,
+    pub(super) next_commit: Instant,
+    /// Bytes of records fetched and not committed.
+    pub(super) bytes: usize,
+    epochs: u64,
+    /// Whether the sink knows where its files are.
+    pub(super) sink_ready: bool,
+    /// The stage whose sink has no note committed yet.
+    pub(super) sink_begins: Option<usize>,
+    /// Since the stop: until when steps may go on.
+    draining: Option<Instant>,
+    status: watch::Sender<Status>,
+}
+
+impl Owner {
+    async fn serve(
+        &mut self,
+        inbox: &mut Inbox,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Result<(), EngineError> {
+        if *stop.borrow_and_update() == Stop::Drain {
+            self.drain();
+        }
+        loop {
+            self.advance()?;
+            if self.is_drained() {
+                return Ok(());
+            }
+            let wake = self.wake_at();
+            let may_submit = self.draining.is_none() && self.submissions.len() < SUBMISSIONS;
+            tokio::select! {
+                biased;
+                changed = stop.changed(), if self.draining.is_none() => {
+                    if changed.is_err() || *stop.borrow() == Stop::Drain {
+                        self.drain();
+                    }
+                }
+                committed = inbox.committed.recv() => {
+                    self.on_committed(committed.ok_or(EngineError::Part("committer"))?)?;
+                }
+                Some(step) = self.steps.join_next() => self.on_steps(step)?,
+                report = inbox.reports.recv() => {
+                    self.on_report(report.ok_or(EngineError::Part("consumers"))?)?;
+                }
+                Some(service) = inbox.services.join_next() => Self::on_service(service)?,
+                submission = inbox.submissions.recv(), if may_submit => match submission {
+                    Some(submission) => self.submissions.push(submission),
+                    None => self.drain(),
+                },
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Everything that can happen now: commits, starts, and regulation of what is fetched.
+    fn advance(&mut self) -> Result<(), EngineError> {
+        self.expire(Instant::now());
+        self.dispatch();
+        self.commit_if_due()?;
+        self.release_quiet()?;
+        let full = self.bytes >= self.options.max_bytes;
+        self.stages.iter_mut().try_for_each(|stage| stage.regulate(full))
+    }
+
+    fn dispatch(&mut self) {
+        if self.draining.is_some() {
+            return;
+        }
+        for at in (0..self.stages.len()).rev() {
+            while self.start_step(at) {}
+        }
+    }
+
+    /// Starts one step of a stage, if a place and a record are there.
+    fn start_step(&mut self, at: usize) -> bool {
+        let stage = &mut self.stages[at];
+        let Work::Steps(work) = &stage.spec.work else { return false };
+        if stage.in_flight >= stage.spec.max_in_flight {
+            return false;
+        }
+        let work = Arc::clone(work);
+        let Some((record, epoch)) = stage.take() else { return false };
+        let (name, max_record_bytes) = (stage.spec.name, self.max_record_bytes);
+        let step = Step { stage: at, name, epoch, record: Arc::clone(&record), work, max_record_bytes };
+        let handle = self.steps.spawn(step::run(step));
+        stage.in_flight += 1;
+        stage.metrics.in_flight(stage.in_flight);
+        if let Some(state) = stage.current(record.partition, epoch) {
+            state.open(&record, Phase::Running(handle));
+        }
+        true
+    }
+
+    /// Takes the step that ended, and all others that have ended by now.
+    fn on_steps(&mut self, first: Result<StepReport, JoinError>) -> Result<(), EngineError> {
+        let mut next = Some(first);
+        while let Some(joined) = next {
+            // An aborted step has no report; whoever aborted it has settled its accounts.
+            if let Ok(report) = joined {
+                self.on_step(report)?;
+            }
+            next = self.steps.try_join_next();
+        }
+        Ok(())
+    }
+
+    fn on_step(&mut self, report: StepReport) -> Result<(), EngineError> {
+        let StepReport { stage: at, epoch, record, result, seconds } = report;
+        let stage = &mut self.stages[at];
+        let Some(state) = stage.current(record.partition, epoch) else { return Ok(()) };
+        state.ended(record.offset);
+        stage.in_flight -= 1;
+        stage.metrics.in_flight(stage.in_flight);
+        stage.metrics.step(result.as_str(), seconds);
+        match result {
+            StepResult::Outputs(outputs) => self.finish(Finished { stage: at, epoch, record, outputs }),
+            StepResult::DeadLetter(letter, kind) => {
+                stage.metrics.dead_letter(kind);
+                self.finish(Finished { stage: at, epoch, record, outputs: vec![letter] });
+            }
+            StepResult::Held(reason) => {
+                tracing::warn!(
+                    stage = stage.spec.name,
+                    offset = record.offset,
+                    reason,
+                    "a thread is left waiting"
+                );
+                self.hold(at, epoch, &record);
+            }
+            StepResult::Interrupted => self.hold(at, epoch, &record),
+            StepResult::Stop(reason) => return Err(EngineError::Stage { stage: stage.spec.name, reason }),
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self, finished: Finished) {
+        self.finished_bytes += finished.size();
+        self.finished.push(finished);
+    }
+
+    fn hold(&mut self, at: usize, epoch: Epoch, record: &Record) {
+        if let Some(state) = self.stages[at].current(record.partition, epoch) {
+            self.bytes -= state.held(record.offset);
+        }
+    }
+
+    fn on_report(&mut self, report: Report) -> Result<(), EngineError> {
+        let at = report.stage;
+        self.stages[at].refused_until = None;
+        match report.event? {
+            Event::Assigned(partitions) => self.on_assigned(at, partitions),
+            Event::Records(records) => {
+                records.into_iter().for_each(|record| self.admit(at, record));
+                Ok(())
+            }
+            Event::Revoked(partitions) => {
+                self.on_revoked(at, &partitions);
+                Ok(())
+            }
+            Event::Lost(partitions) => {
+                partitions.into_iter().for_each(|partition| self.drop_partition(at, partition));
+                Ok(())
+            }
+        }
+    }
+
+    fn on_assigned(&mut self, at: usize, assigned: Vec<(Partition, Progress)>) -> Result<(), EngineError> {
+        let partitions: Vec<Partition> = assigned.iter().map(|(partition, _)| *partition).collect();
+        tracing::debug!(stage = self.stages[at].spec.name, ?partitions, "assigned");
+        for (partition, progress) in assigned {
+            let decoded = self.decode(at, partition, &progress)?;
+            self.restore_sink(at, partition, &decoded)?;
+            self.epochs += 1;
+            let state = PartitionState::new(Epoch(self.epochs), decoded.completed, decoded.note);
+            self.drop_partition(at, partition);
+            self.stages[at].partitions.insert(partition, state);
+        }
+        self.stages[at].follow(&partitions)
+    }
+
+    fn decode(&self, at: usize, partition: Partition, progress: &Progress) -> Result<Decoded, EngineError> {
+        let group = self.stages[at].spec.group;
+        match (progress_text::decode(progress), self.options.foreign_progress) {
+            (Ok(decoded), _) => Ok(decoded),
+            (Err(cause), ForeignProgress::Refuse) => Err(EngineError::Progress { group, partition, cause }),
+            (Err(cause), ForeignProgress::Ignore) => {
+                tracing::warn!(%group, %partition, %cause, "progress is ignored but for its offset");
+                let bare = Progress { text: String::new(), ..progress.clone() };
+                progress_text::decode(&bare).map_err(|cause| EngineError::Progress {
+                    group,
+                    partition,
+                    cause,
+                })
+            }
+        }
+    }
+
+    /// Tells the sink where its files were, when the partition that carries its note is assigned.
+    fn restore_sink(
+        &mut self,
+        at: usize,
+        partition: Partition,
+        decoded: &Decoded,
+    ) -> Result<(), EngineError> {
+        if !self.stages[at].carries_note(partition) {
+            return Ok(());
+        }
+        self.sink_ready = true;
+        self.sink_begins = decoded.note.is_empty().then_some(at);
+        let errand = Errand::Restore(decoded.note.clone());
+        self.errands.try_send(errand).map_err(|_| EngineError::Part("committer"))
+    }
+
+    fn admit(&mut self, at: usize, record: Record) {
+        let stage = &mut self.stages[at];
+        let Some(state) = stage.partitions.get_mut(&record.partition) else { return };
+        let size = record.size();
+        if state.admit(Arc::new(record)) {
+            stage.waiting += 1;
+            self.bytes += size;
+        }
+    }
+
+    fn on_revoked(&mut self, at: usize, partitions: &[Partition]) {
+        let until = Instant::now() + self.options.revoke_grace;
+        let stage = &mut self.stages[at];
+        tracing::debug!(stage = stage.spec.name, ?partitions, "revoked");
+        for partition in partitions {
+            stage.revoking.insert(*partition, until);
+            if let Some(state) = stage.partitions.get_mut(partition) {
+                state.revoking = true;
+            }
+        }
+    }
+
+    fn drop_partition(&mut self, at: usize, partition: Partition) {
+        self.bytes -= self.stages[at].drop_partition(partition);
+    }
+
+    /// Gives up revoked partitions in which nothing is left to do, or whose grace is over.
+    fn release_quiet(&mut self) -> Result<(), EngineError> {
+        let now = Instant::now();
+        for at in 0..self.stages.len() {
+            let stage = &self.stages[at];
+            let quiet = |partition| stage.partitions.get(partition).is_none_or(PartitionState::is_quiet);
+            let over = |until: &Instant| *until <= now && !self.committing;
+            let ready: Vec<Partition> = stage
+                .revoking
+                .iter()
+                .filter(|(partition, until)| quiet(partition) || over(until))
+                .map(|(partition, _)| *partition)
+                .collect();
+            if ready.is_empty() {
+                continue;
+            }
+            ready.iter().for_each(|&partition| self.drop_partition(at, partition));
+            self.stages[at].order(Order::Release(ready))?;
+        }
+        Ok(())
+    }
+
+    fn on_service(service: Result<Result<(), LogError>, JoinError>) -> Result<(), EngineError> {
+        service.map_err(|_| EngineError::Part("consumer or committer"))??;
+        Ok(())
+    }
+
+    fn drain(&mut self) {
+        self.draining = Some(Instant::now() + self.options.drain_grace);
+    }
+
+    /// At the end of the grace for a stop: running steps are abandoned.
+    fn expire(&mut self, now: Instant) {
+        if self.draining.is_some_and(|until| until <= now) && !self.steps.is_empty() {
+            tracing::warn!(steps = self.steps.len(), "the grace is over; these steps will be made again");
+            self.steps.abort_all();
+            self.steps.detach_all();
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.draining.is_some()
+            && self.steps.is_empty()
+            && !self.committing
+            && self.finished.is_empty()
+            && self.submissions.is_empty()
+    }
+
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let commit = (!self.committing && self.has_work()).then_some(self.next_commit);
+        let revokes = self.stages.iter().flat_map(|stage| stage.revoking.values().copied());
+        let refused = self.stages.iter().filter_map(|stage| stage.refused_until);
+        let times = commit.into_iter().chain(self.draining).chain(revokes).chain(refused);
+        // What is past and still there waits for an event, not for a time.
+        times.filter(|time| *time > now).min().unwrap_or(now + IDLE)
+    }
+
+    pub(super) fn publish(&self) {
+        self.status.send_replace(Status { stages: self.stages.iter().map(StageState::status).collect() });
+    }
+
+    /// Ends what runs, and lets consumers leave their groups.
+    async fn leave(mut self, mut inbox: Inbox) {
+        self.publish();
+        self.steps.shutdown().await;
+        drop(self);
+        inbox.reports.close();
+        inbox.committed.close();
+        inbox.submissions.close();
+        let gone = async {
+            while let Some(service) = inbox.services.join_next().await {
+                if let Ok(Err(error)) = service {
+                    tracing::warn!(%error, "a consumer did not leave its group cleanly");
+                }
+            }
+        };
+        if tokio::time::timeout(LEAVE, gone).await.is_err() {
+            tracing::warn!("the log does not answer; its consumers are left to time out");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! One assigned partition: what is fetched, what runs, what is done. A plain value without I/O.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use tokio::task::AbortHandle;
+
+use super::{Completed, progress_text};
+use crate::broker::Record;
+
+/// Distinguishes one assignment of a partition from every other, so that a late result is known as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Epoch(pub(super) u64);
+
+/// Where a step is that was started and is not committed.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Its task runs.
+    Running(AbortHandle),
+    /// Its result waits for a commit, or the sink has it.
+    Ended,
+    /// Left undone in this process.
+    Held,
+}
+
+#[derive(Debug)]
+struct Open {
+    phase: Phase,
+    bytes: usize,
+}
+
+/// What a dropped partition leaves to be settled.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Remains {
+    /// Steps that ran and were ended.
+    pub(super) running: usize,
+    /// Records that waited.
+    pub(super) waiting: usize,
+    /// Bytes of everything that was fetched and not committed.
+    pub(super) bytes: usize,
+}
+
+/// The state of one assigned partition.
+#[derive(Debug)]
+pub(super) struct PartitionState {
+    pub(super) epoch: Epoch,
+    /// What is committed, and the gaps in which the log has nothing.
+    pub(super) completed: Completed,
+    pub(super) note: String,
+    /// While the partition is to be given up: no new step starts.
+    pub(super) revoking: bool,
+    waiting: VecDeque<Arc<Record>>,
+    open: BTreeMap<i64, Open>,
+    /// The lowest offset that the log has not yet shown.
+    next: i64,
+}
+
+impl PartitionState {
+    pub(super) fn new(epoch: Epoch, completed: Completed, note: String) -> Self {
+        let next = completed.prefix();
+        let (waiting, open) = (VecDeque::new(), BTreeMap::new());
+        Self { epoch, completed, note, revoking: false, waiting, open, next }
+    }
+
+    /// Takes what was fetched; false when it is done already or was seen before.
+    pub(super) fn admit(&mut self, record: Arc<Record>) -> bool {
+        if record.offset < self.next {
+            return false;
+        }
+        self.completed.insert_run(self.next, record.offset);
+        self.next = record.offset + 1;
+        if self.completed.contains(record.offset) {
+            return false;
+        }
+        self.waiting.push_back(record);
+        true
+    }
+
+    /// The next record that may start, if any may.
+    pub(super) fn take(&mut self) -> Option<Arc<Record>> {
+        let offset = self.waiting.front()?.offset;
+        if self.revoking
+            || !progress_text::has_room(&self.completed, self.open.len(), offset, self.reserved_for_note())
+        {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    /// A record that was taken is now in `phase`.
+    pub(super) fn open(&mut self, record: &Record, phase: Phase) {
+        self.open.insert(record.offset, Open { phase, bytes: record.size() });
+    }
+
+    /// A step's task has ended with something to commit.
+    pub(super) fn ended(&mut self, offset: i64) {
+        if let Some(open) = self.open.get_mut(&offset) {
+            open.phase = Phase::Ended;
+        }
+    }
+
+    /// A step's task has ended with nothing to commit, and is not to be started again here. Returns the bytes that
+    /// are free now.
+    pub(super) fn held(&mut self, offset: i64) -> usize {
+        let Some(open) = self.open.get_mut(&offset) else { return 0 };
+        open.phase = Phase::Held;
+        std::mem::take(&mut open.bytes)
+    }
+
+    /// Takes back a record that is to be started again.
+    pub(super) fn put_back(&mut self, record: Arc<Record>) {
+        self.open.remove(&record.offset);
+        let at = self.waiting.partition_point(|waiting| waiting.offset < record.offset);
+        self.waiting.insert(at, record);
+    }
+
+    /// The step of `offset` is committed. Returns the bytes that are free now.
+    pub(super) fn commit(&mut self, offset: i64) -> usize {
+        self.completed.insert(offset);
+        self.open.remove(&offset).map_or(0, |open| open.bytes)
+    }
+
+    /// Whether nothing runs and nothing waits for a commit.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.open.values().all(|open| matches!(open.phase, Phase::Held))
+    }
+
+    pub(super) fn held_count(&self) -> usize {
+        self.open.values().filter(|open| matches!(open.phase, Phase::Held)).count()
+    }
+
+    /// Ends every running step and says what is left to be settled.
+    pub(super) fn end(self) -> Remains {
+        let mut remains = Remains { waiting: self.waiting.len(), ..Remains::default() };
+        remains.bytes += self.waiting.iter().map(|record| record.size()).sum::<usize>();
+        for open in self.open.into_values() {
+            remains.bytes += open.bytes;
+            if let Phase::Running(handle) = open.phase {
+                handle.abort();
+                remains.running += 1;
+            }
+        }
+        remains
+    }
+
+    /// A note grows while it is in use: the counters in it get longer.
+    fn reserved_for_note(&self) -> usize {
+        if self.note.is_empty() { 0 } else { progress_text::MAX_NOTE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{broker::Partition, topic::PROMPTS};
+
+    fn record(offset: i64) -> Arc<Record> {
+        let partition = Partition { topic: PROMPTS.name, index: 0 };
+        Arc::new(Record { partition, offset, timestamp_ms: 0, key: None, value: None, headers: vec![] })
+    }
+
+    fn state(completed: Completed) -> PartitionState {
+        PartitionState::new(Epoch(1), completed, String::new())
+    }
+
+    #[test]
+    fn gaps_of_the_log_count_as_done() {
+        let mut partition = state(Completed::up_to(3));
+        assert!(partition.admit(record(5)));
+        assert!(partition.admit(record(9)));
+        assert_eq!(partition.completed.prefix(), 5);
+        partition.commit(5);
+        assert_eq!(partition.completed.prefix(), 9, "6 to 8 hold nothing");
+    }
+
+    #[test]
+    fn what_was_done_before_does_not_start_again() {
+        let mut completed = Completed::up_to(2);
+        completed.insert(3);
+        let mut partition = state(completed);
+        let admitted: Vec<bool> = (2..6).map(|offset| partition.admit(record(offset))).collect();
+        assert_eq!(admitted, [true, false, true, true]);
+        assert!(!partition.admit(record(4)), "the log shows it twice");
+    }
+
+    #[test]
+    fn the_highest_that_succeeded_is_never_the_highest_seen() {
+        let mut partition = state(Completed::default());
+        (0..4).for_each(|offset| assert!(partition.admit(record(offset))));
+        partition.commit(3);
+        assert_eq!((partition.completed.prefix(), partition.completed.contains(3)), (0, true));
+    }
+
+    #[test]
+    fn a_step_that_was_put_back_starts_in_its_place() {
+        let mut partition = state(Completed::default());
+        (0..3).for_each(|offset| assert!(partition.admit(record(offset))));
+        let first = partition.take().expect("waiting");
+        partition.open(&first, Phase::Ended);
+        partition.put_back(first);
+        assert_eq!(partition.take().map(|record| record.offset), Some(0));
+        assert!(partition.is_quiet());
+    }
+
+    #[test]
+    fn nothing_starts_while_the_partition_is_given_up() {
+        let mut partition = state(Completed::default());
+        partition.admit(record(0));
+        partition.revoking = true;
+        assert!(partition.take().is_none());
+    }
+
+    #[test]
+    fn a_dropped_partition_accounts_for_every_byte() {
+        let mut partition = state(Completed::default());
+        let sized =
+            |offset| Arc::new(Record { value: Some(vec![0; 10].into()), ..(*record(offset)).clone() });
+        (0..4).for_each(|offset| assert!(partition.admit(sized(offset))));
+        for phase in [Phase::Ended, Phase::Ended] {
+            let record = partition.take().expect("waiting");
+            partition.open(&record, phase);
+        }
+        assert_eq!((partition.commit(0), partition.held(1)), (10, 10));
+        assert_eq!(partition.end(), Remains { running: 0, waiting: 2, bytes: 20 });
+    }
+}

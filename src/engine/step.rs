@@ -1,0 +1,96 @@
+//! One step: a stage's work on one record, from its start to what it came to.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use super::{
+    DeadLetter, DynStage, Failure, committer::too_large, dead_letter::dead_letter, partition::Epoch,
+    time::now_ms,
+};
+use crate::broker::{Output, Record};
+
+/// What a step needs to run.
+pub(super) struct Step {
+    pub(super) stage: usize,
+    pub(super) name: &'static str,
+    pub(super) epoch: Epoch,
+    pub(super) record: Arc<Record>,
+    pub(super) work: Arc<dyn DynStage>,
+    pub(super) max_record_bytes: usize,
+}
+
+/// What a step came to.
+#[derive(Debug)]
+pub(super) struct StepReport {
+    pub(super) stage: usize,
+    pub(super) epoch: Epoch,
+    pub(super) record: Arc<Record>,
+    pub(super) result: StepResult,
+    pub(super) seconds: f64,
+}
+
+/// The result of a step.
+#[derive(Debug)]
+pub(super) enum StepResult {
+    Outputs(Vec<Output>),
+    /// A dead letter, which is an output too, and its kind.
+    DeadLetter(Output, &'static str),
+    Held(String),
+    Interrupted,
+    Stop(String),
+}
+
+impl StepResult {
+    /// The name in metrics.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Outputs(_) => "done",
+            Self::DeadLetter(..) => "dead_letter",
+            Self::Held(_) => "held",
+            Self::Interrupted => "interrupted",
+            Self::Stop(_) => "stop",
+        }
+    }
+}
+
+/// Runs a step. A panic of the stage is a fault of this record's, not of the process.
+pub(super) async fn run(step: Step) -> StepReport {
+    let started = Instant::now();
+    let processed = AssertUnwindSafe(step.work.process(&step.record)).catch_unwind().await;
+    let result = processed.unwrap_or_else(|panic| {
+        Err(Failure::DeadLetter(DeadLetter::new("panic", panic_message(panic.as_ref()))))
+    });
+    StepReport {
+        result: judge(&step, result),
+        stage: step.stage,
+        epoch: step.epoch,
+        record: step.record,
+        seconds: started.elapsed().as_secs_f64(),
+    }
+}
+
+fn judge(step: &Step, result: Result<Vec<Output>, Failure>) -> StepResult {
+    let letter = match result {
+        Ok(outputs) => match too_large(&outputs, step.max_record_bytes) {
+            None => return StepResult::Outputs(outputs),
+            Some(letter) => letter,
+        },
+        Err(Failure::DeadLetter(letter)) => letter,
+        Err(Failure::Held(reason)) => return StepResult::Held(reason),
+        Err(Failure::Interrupted) => return StepResult::Interrupted,
+        Err(Failure::Stop(reason)) => return StepResult::Stop(reason),
+    };
+    tracing::warn!(
+        stage = step.name, place = %step.record.partition, offset = step.record.offset,
+        kind = letter.kind, error = letter.message, "a record goes to the dead letters"
+    );
+    StepResult::DeadLetter(dead_letter(&step.record, step.name, &letter, now_ms()), letter.kind)
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the stage panicked".to_owned())
+}

@@ -1,0 +1,3 @@
+//! What every log must do, and the log in memory on which the engine is simulated.
+
+mod memory_log;

@@ -1,0 +1,66 @@
+//! The writer of a process.
+
+use avr::broker::{CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress};
+use tokio::time::Instant;
+
+use super::{MemoryProcess, state::Identity};
+
+/// The writer of a process.
+#[derive(Debug)]
+pub(crate) struct MemoryCommitter {
+    process: MemoryProcess,
+    identity: Identity,
+    /// Whether the last commit is in doubt.
+    doubtful: bool,
+}
+
+impl MemoryCommitter {
+    pub(super) fn new(process: MemoryProcess, identity: Identity) -> Self {
+        Self { process, identity, doubtful: false }
+    }
+}
+
+impl Committer for MemoryCommitter {
+    async fn commit(
+        &mut self,
+        outputs: Vec<Output>,
+        progress: Vec<GroupProgress>,
+    ) -> Result<(), CommitError> {
+        self.process.step().await?;
+        if self.doubtful {
+            let cause = super::state::other("committing", "the last commit is in doubt: recover first");
+            return Err(cause.into());
+        }
+        let result = self.process.shared.with(|state| {
+            state.pass(Instant::now());
+            state.commit(&self.identity, outputs, progress)
+        });
+        self.doubtful = matches!(result, Err(CommitError::Doubtful(_)));
+        self.process.step().await?;
+        result
+    }
+
+    async fn recover(&mut self) -> Result<(), LogError> {
+        self.process.step().await?;
+        self.process.shared.with(|state| {
+            state.check_identity(&self.identity)?;
+            state.decide(&self.identity.name);
+            Ok(())
+        })?;
+        self.doubtful = false;
+        self.process.step().await
+    }
+
+    async fn progress(
+        &mut self,
+        group: GroupName,
+        partitions: Vec<Partition>,
+    ) -> Result<Vec<Option<Progress>>, LogError> {
+        self.process.step().await?;
+        let progress = self
+            .process
+            .shared
+            .with(|state| partitions.iter().map(|partition| state.progress_of(group, *partition)).collect());
+        Ok(progress)
+    }
+}

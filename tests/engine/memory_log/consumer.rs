@@ -1,0 +1,96 @@
+//! A member of a group.
+
+use avr::broker::{Consumer, Event, GroupName, LogError, Partition};
+use tokio::time::Instant;
+
+use super::{
+    MemoryProcess,
+    group::{Group, MemberId},
+    state::State,
+};
+
+/// A member of a group. Dropping it leaves the group.
+#[derive(Debug)]
+pub(crate) struct MemoryConsumer {
+    process: MemoryProcess,
+    group: GroupName,
+    member: MemberId,
+}
+
+impl MemoryConsumer {
+    pub(super) fn new(process: MemoryProcess, group: GroupName, member: MemberId) -> Self {
+        Self { process, group, member }
+    }
+
+    /// What happens next, if something has.
+    fn look(&self, state: &mut State) -> Option<Result<Event, LogError>> {
+        if !state.lives(self.process.id) {
+            return state.step(self.process.id).err().map(Err);
+        }
+        state.pass(Instant::now());
+        state.next_event(self.group, self.member).map(Ok)
+    }
+
+    /// Now and then the member was silent for too long.
+    fn draw_silence(&self, state: &mut State) {
+        let lost = state.options.faults.lost;
+        if state.chance(lost) {
+            state.change(self.group, |group| group.silence(self.member));
+        }
+    }
+
+    fn set_paused(&self, partitions: &[Partition], paused: bool) -> Result<(), LogError> {
+        self.process.shared.with(|state| {
+            state.step(self.process.id)?;
+            let Some(member) = state.group(self.group).and_then(|group| group.member(self.member)) else {
+                return Ok(());
+            };
+            for partition in partitions {
+                if let Some(position) = member.held.get_mut(partition) {
+                    position.paused = paused;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Group)) {
+        self.process.shared.with(|state| state.change(self.group, change));
+    }
+}
+
+impl Consumer for MemoryConsumer {
+    async fn next(&mut self) -> Result<Event, LogError> {
+        self.process.step().await?;
+        self.process.shared.with(|state| self.draw_silence(state));
+        // An event that is found is returned with no wait in between, so that none is lost by cancelling.
+        let shared = &self.process.shared;
+        shared.wait_for(|| shared.with(|state| self.look(state))).await
+    }
+
+    fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
+        self.set_paused(partitions, true)
+    }
+
+    fn resume(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
+        self.set_paused(partitions, false)?;
+        self.process.shared.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
+        self.process.step().await?;
+        self.change(|group| group.release(self.member, partitions));
+        self.process.step().await
+    }
+
+    async fn leave(self) -> Result<(), LogError> {
+        self.process.step().await
+    }
+}
+
+impl Drop for MemoryConsumer {
+    fn drop(&mut self) {
+        self.change(|group| group.leave(self.member));
+    }
+}
