@@ -1,5 +1,7 @@
 //! The output files over many lives of a process: every committed line once, nothing else.
 
+#![expect(clippy::unwrap_used, reason = "in a test the panic is the report")]
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -10,10 +12,11 @@ use std::{
 use avr::{
     export::{
         Entry, ExportError, ExportOptions, Files, FormatName, MAX_NOTE, OUTCOMES_PATH, RECORDS_PATH,
-        REJECTS_PATH, RawHarvest, RejectedLine,
+        REJECTS_PATH, RawHarvest,
     },
     record::{
-        Harvest, Kind, Message, Origin, Outcome, RecipeRef, Rewards, ThreadId, TrainingRecord, Verdict,
+        Harvest, Kind, Message, Origin, Outcome, RecipeRef, Reject, Rewards, ThreadId, TrainingRecord,
+        Verdict,
     },
 };
 use proptest::prelude::*;
@@ -132,7 +135,7 @@ impl World {
     fn restart(&mut self) {
         let mut files = self.reopen().unwrap();
         if self.committed_note.is_none() {
-            self.committed_note = Some(files.note());
+            self.committed_note = Some(files.append(&[]).unwrap());
             files.committed();
         }
         self.files = Some(files);
@@ -202,7 +205,7 @@ impl World {
 enum Payload {
     Harvest(String, Harvest),
     DeadLetter(Outcome),
-    Reject(RejectedLine),
+    Reject(Reject),
 }
 
 fn payload(item: &Item, number: usize) -> Payload {
@@ -212,7 +215,7 @@ fn payload(item: &Item, number: usize) -> Payload {
             Payload::Harvest(json(&harvest), harvest)
         }
         Item::DeadLetter => Payload::DeadLetter(outcome(number, Verdict::DeadLetter, None)),
-        Item::Reject(reason) => Payload::Reject(RejectedLine {
+        Item::Reject(reason) => Payload::Reject(Reject {
             source: "-".into(),
             line: number as u64,
             reason: reason.clone(),
@@ -357,10 +360,10 @@ fn a_second_process_is_refused() {
 fn a_process_that_died_before_its_first_commit_leaves_a_usable_folder() {
     let folder = TempDir::new().unwrap();
     let mut files = Files::open(options(folder.path()), None).unwrap();
-    assert!(
-        matches!(files.append(&[]), Err(ExportError::Undecided)),
-        "the first note must be committed first"
-    );
+    let letter = Entry::DeadLetter(outcome(0, Verdict::DeadLetter, None));
+    assert!(matches!(files.append(&[letter]), Err(ExportError::Undecided)), "a note comes before the lines");
+    files.append(&[]).unwrap();
+    files.rollback().unwrap();
     drop(files);
     assert!(Files::open(options(folder.path()), None).is_ok());
 }

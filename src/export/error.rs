@@ -56,7 +56,7 @@ pub enum ExportError {
         /// What it reported.
         cause: io::Error,
     },
-    /// A batch was given while the one before is undecided.
+    /// A batch was given while the one before is undecided, or lines before the note of an empty batch.
     #[error(
         "the last note was neither committed nor rolled back: call committed or rollback before the next batch"
     )]

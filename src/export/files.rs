@@ -77,9 +77,9 @@ pub struct Files {
 impl Files {
     /// Opens the folder's files and cuts them to the lengths in `note`, the last that was committed.
     ///
-    /// Without a note the folder must hold none of these files, or only empty ones, and [`note`](Self::note) is to be
-    /// committed (then [`committed`](Self::committed) called) before the first batch: from then on what a
-    /// killed process left can be told from what somebody else wrote.
+    /// Without a note the folder must hold none of these files, or only empty ones, and the note of an empty batch
+    /// is to be committed before the first line: from then on what a killed process left can be told from
+    /// what somebody else wrote.
     ///
     /// # Errors
     /// Files that the note does not account for, or that are not as it says; nothing is changed then. A note of
@@ -103,9 +103,10 @@ impl Files {
     ///
     /// # Errors
     /// The file system refused (then the batch is cut back and may be given again), or the batch before is
-    /// undecided.
+    /// undecided, or lines are given before the first note is committed.
     pub fn append(&mut self, batch: &[Entry<'_>]) -> Result<String, ExportError> {
         match self.state {
+            State::Fresh if batch.is_empty() => return Ok(self.note()),
             State::Fresh | State::Pending => return Err(ExportError::Undecided),
             State::Torn => self.rollback()?,
             State::Settled => {}

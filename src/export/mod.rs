@@ -34,7 +34,7 @@ mod table;
 mod totals;
 
 pub use card::{CardFacts, card};
-pub use entry::{BadHarvest, Entry, Fault, RawHarvest, RawRecord, RawText, RawTurn, RejectedLine};
+pub use entry::{BadHarvest, Entry, Fault, RawHarvest, RawRecord, RawText, RawTurn};
 pub use error::ExportError;
 pub use files::{ExportOptions, Files, OUTCOMES_PATH, RECORDS_PATH, REJECTS_PATH};
 pub use format::{Format, FormatName, LlamaFactory, Manifest, Trl};
