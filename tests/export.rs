@@ -11,8 +11,8 @@ use std::{
 
 use avr::{
     export::{
-        Entry, ExportError, ExportOptions, Files, FormatName, MAX_NOTE, OUTCOMES_PATH, RECORDS_PATH,
-        REJECTS_PATH, RawHarvest,
+        Entry, ExportError, ExportOptions, Files, FormatName, MAX_NOTE, OUTCOMES_PATH, PAIR_RECORDS_PATH,
+        REJECTS_PATH, RawHarvest, SFT_RECORDS_PATH,
     },
     record::{
         Harvest, Kind, Message, Origin, Outcome, RecipeRef, Reject, Rewards, ThreadId, TrainingRecord,
@@ -25,7 +25,8 @@ use tempfile::TempDir;
 const SFT_PATH: &str = "llamafactory/avr_sft.jsonl";
 const PAIRS_PATH: &str = "llamafactory/avr_pairs.jsonl";
 const INFO_PATH: &str = "llamafactory/dataset_info.json";
-const PATHS: [&str; 5] = [OUTCOMES_PATH, RECORDS_PATH, REJECTS_PATH, SFT_PATH, PAIRS_PATH];
+const PATHS: [&str; 6] =
+    [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH, SFT_PATH, PAIRS_PATH];
 
 /// What a test gives the sink; numbered when it is given, so that no two are equal.
 #[derive(Clone, Debug)]
@@ -196,7 +197,7 @@ impl World {
         let expected = |path| self.expected[path].len() as u64;
         let totals = self.files.as_ref().unwrap().totals();
         assert_eq!(totals.threads(), expected(OUTCOMES_PATH));
-        assert_eq!(totals.all_records(), expected(RECORDS_PATH));
+        assert_eq!(totals.all_records(), expected(SFT_RECORDS_PATH) + expected(PAIR_RECORDS_PATH));
         assert_eq!(totals.all_rejects(), expected(REJECTS_PATH));
     }
 }
@@ -237,8 +238,11 @@ fn expected_lines(payload: &Payload) -> Vec<(&'static str, String)> {
         Payload::Harvest(_, harvest) => {
             let mut lines = vec![(OUTCOMES_PATH, json(&harvest.outcome))];
             for record in &harvest.records {
-                let path = if record.kind.is_pair() { PAIRS_PATH } else { SFT_PATH };
-                lines.extend([(RECORDS_PATH, json(record)), (path, json(&record.id))]);
+                let (canonical, path) = match record.kind.is_pair() {
+                    true => (PAIR_RECORDS_PATH, PAIRS_PATH),
+                    false => (SFT_RECORDS_PATH, SFT_PATH),
+                };
+                lines.extend([(canonical, json(record)), (path, json(&record.id))]);
             }
             lines
         }
@@ -288,7 +292,7 @@ proptest! {
         prop_assume!(reward.is_finite());
         let mut world = World::new();
         world.step(&[Item::Harvest(vec![Kind::CritiquePair], text.clone(), reward)], &Fate::Committed);
-        let line = fs::read_to_string(world.path(RECORDS_PATH)).unwrap();
+        let line = fs::read_to_string(world.path(PAIR_RECORDS_PATH)).unwrap();
         let back: TrainingRecord = serde_json::from_str(&line).unwrap();
         prop_assert_eq!(back.gain.to_bits(), bits);
         prop_assert_eq!(back, record(0, Kind::CritiquePair, &text, reward));
@@ -318,9 +322,9 @@ fn a_changed_folder_is_refused() {
         shorter
             .ends_with("put the file back as it was, or start afresh with another --out and another state")
     );
-    let gone = refusal(|world| fs::remove_file(world.path(RECORDS_PATH)).unwrap());
+    let gone = refusal(|world| fs::remove_file(world.path(SFT_RECORDS_PATH)).unwrap());
     assert!(gone.contains("and it is gone"), "{gone}");
-    let other = refusal(|world| fs::write(world.path(RECORDS_PATH), "x".repeat(10_000)).unwrap());
+    let other = refusal(|world| fs::write(world.path(SFT_RECORDS_PATH), "x".repeat(10_000)).unwrap());
     assert!(other.contains("do not end with a line any more"), "{other}");
 }
 

@@ -10,16 +10,20 @@ use super::{Entry, ExportError, Format, FormatName, Manifest, RawHarvest, Totals
 
 /// One line a thread: what it came to, and why.
 pub const OUTCOMES_PATH: &str = "outcomes.jsonl";
-/// The canonical records of all kinds.
-pub const RECORDS_PATH: &str = "records/records.jsonl";
+/// The canonical records without a rejected side.
+pub const SFT_RECORDS_PATH: &str = "records/sft.jsonl";
+/// The canonical pairs. A file of their own: loaders take the types of the columns from a file's first rows, and
+/// cannot read turns where `rejected` was empty so far.
+pub const PAIR_RECORDS_PATH: &str = "records/pairs.jsonl";
 /// Lines of input that could not be used.
 pub const REJECTS_PATH: &str = "rejects.jsonl";
 
 /// The files that are always there, at the head of the tables.
-const FIXED: [&str; 3] = [OUTCOMES_PATH, RECORDS_PATH, REJECTS_PATH];
+const FIXED: [&str; 4] = [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH];
 const OUTCOMES: usize = 0;
-const RECORDS: usize = 1;
-const REJECTS: usize = 2;
+const REJECTS: usize = 1;
+const SFT_RECORDS: usize = 2;
+const PAIR_RECORDS: usize = 3;
 
 /// Where a manifest is made before it takes its place: outside the trainers' folders, where every file counts
 /// as data.
@@ -179,7 +183,8 @@ impl Files {
     fn add_harvest(&mut self, harvest: &RawHarvest<'_>) {
         self.tables[OUTCOMES].line(&harvest.outcome);
         for record in &harvest.records {
-            self.tables[RECORDS].line(record);
+            let records = if record.kind.is_pair() { PAIR_RECORDS } else { SFT_RECORDS };
+            self.tables[records].line(record);
             for Placed { format, first } in &self.formats {
                 let table = &mut self.tables[first + format.file_of(record.kind)];
                 format.write_row(record, table.buffer());

@@ -36,7 +36,7 @@ mod totals;
 pub use card::{CardFacts, card};
 pub use entry::{BadHarvest, Entry, Fault, RawHarvest, RawRecord, RawText, RawTurn};
 pub use error::ExportError;
-pub use files::{ExportOptions, Files, OUTCOMES_PATH, RECORDS_PATH, REJECTS_PATH};
+pub use files::{ExportOptions, Files, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH};
 pub use format::{Format, FormatName, LlamaFactory, Manifest, Trl};
 pub use note::MAX_NOTE;
 pub use totals::{Gains, Totals};
