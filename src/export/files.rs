@@ -1,6 +1,7 @@
 //! The sink: all output files of a folder, written and cut back together.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -280,11 +281,10 @@ fn open_tables(
         let place = options.folder.join(path);
         let parent = place.parent().unwrap_or(&options.folder).to_owned();
         fs::create_dir_all(&parent).map_err(|e| ExportError::io(&parent, e))?;
-        let table = Table::open(path, place, note.files[*path])?;
-        tables.push(table);
-        if options.sync {
-            sync_folder(&parent)?;
-        }
+        tables.push(Table::open(path, place, note.files[*path])?);
+    }
+    if options.sync {
+        sync_folders(&options.folder, paths)?;
     }
     // The lock comes before the cut: what looks like a torn tail may be another process's batch.
     tables[OUTCOMES].lock(&options.folder)?;
@@ -304,7 +304,13 @@ fn replace(options: &ExportOptions, manifest: &Manifest) -> Result<(), ExportErr
     fs::rename(&draft, &place).map_err(|e| ExportError::io(&place, e))
 }
 
-/// Makes sure of the names of new files: without it a power loss can take a file whose content is safe.
-fn sync_folder(folder: &Path) -> Result<(), ExportError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| ExportError::io(folder, e))
+/// Makes sure of the names of new files and folders: without it a power loss can take a file whose content is
+/// safe.
+fn sync_folders(folder: &Path, paths: &[&str]) -> Result<(), ExportError> {
+    let places = paths.iter().map(|path| folder.join(path));
+    let mut folders: BTreeSet<_> = places.filter_map(|place| place.parent().map(Path::to_owned)).collect();
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    folders.insert(above.unwrap_or(Path::new(".")).to_owned());
+    let sync = |folder: &PathBuf| File::open(folder).and_then(|folder| folder.sync_all());
+    folders.iter().try_for_each(|folder| sync(folder).map_err(|e| ExportError::io(folder, e)))
 }
