@@ -113,7 +113,7 @@ fn loading(totals: &Totals) -> String {
             ),
         );
     }
-    text + "- `records/records.jsonl`: the canonical records with rewards and provenance, one line each\n\
+    text + "- `records/sft.jsonl`, `records/pairs.jsonl`: the canonical records with rewards and provenance\n\
             - `outcomes.jsonl`: what every prompt came to, and why\n\
             - `rejects.jsonl`: lines of input that could not be used\n"
 }

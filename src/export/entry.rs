@@ -7,7 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
 
-use crate::record::{Kind, Outcome, Rewards, Role};
+use crate::record::{Kind, Outcome, Reject, Rewards, Role};
 
 /// One thing to be written.
 #[derive(Debug)]
@@ -17,20 +17,7 @@ pub enum Entry<'a> {
     /// How a thread ended that a stage could not handle.
     DeadLetter(Outcome),
     /// A line of input that could not be used.
-    Reject(RejectedLine),
-}
-
-/// A line of input that could not be used: one line of `rejects.jsonl`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RejectedLine {
-    /// The file as the user named it, or `-` for standard input.
-    pub source: String,
-    /// Line or row, from 1.
-    pub line: u64,
-    /// The reason's code, as in metrics.
-    pub reason: String,
-    /// The reason in words, and what to do.
-    pub message: String,
+    Reject(Reject),
 }
 
 /// A payload of the records topic ([`Harvest`](crate::record::Harvest)) with its texts left as they are.

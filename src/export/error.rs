@@ -14,7 +14,7 @@ pub enum ExportError {
     /// A file lost lines that were committed, or they were changed.
     #[error(
         "{} was changed by somebody else: {committed} bytes of it were committed, {found}; \
-         put the file back as it was, or start afresh with another --out", path.display()
+         put the file back as it was, or start afresh with another --out and another state", path.display()
     )]
     Changed {
         /// The file.
@@ -56,7 +56,7 @@ pub enum ExportError {
         /// What it reported.
         cause: io::Error,
     },
-    /// A batch was given while the one before is undecided.
+    /// A batch was given while the one before is undecided, or lines before the note of an empty batch.
     #[error(
         "the last note was neither committed nor rolled back: call committed or rollback before the next batch"
     )]

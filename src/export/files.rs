@@ -1,6 +1,7 @@
 //! The sink: all output files of a folder, written and cut back together.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -10,16 +11,20 @@ use super::{Entry, ExportError, Format, FormatName, Manifest, RawHarvest, Totals
 
 /// One line a thread: what it came to, and why.
 pub const OUTCOMES_PATH: &str = "outcomes.jsonl";
-/// The canonical records of all kinds.
-pub const RECORDS_PATH: &str = "records/records.jsonl";
+/// The canonical records without a rejected side.
+pub const SFT_RECORDS_PATH: &str = "records/sft.jsonl";
+/// The canonical pairs. A file of their own: loaders take the types of the columns from a file's first rows, and
+/// cannot read turns where `rejected` was empty so far.
+pub const PAIR_RECORDS_PATH: &str = "records/pairs.jsonl";
 /// Lines of input that could not be used.
 pub const REJECTS_PATH: &str = "rejects.jsonl";
 
 /// The files that are always there, at the head of the tables.
-const FIXED: [&str; 3] = [OUTCOMES_PATH, RECORDS_PATH, REJECTS_PATH];
+const FIXED: [&str; 4] = [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH];
 const OUTCOMES: usize = 0;
-const RECORDS: usize = 1;
-const REJECTS: usize = 2;
+const REJECTS: usize = 1;
+const SFT_RECORDS: usize = 2;
+const PAIR_RECORDS: usize = 3;
 
 /// Where a manifest is made before it takes its place: outside the trainers' folders, where every file counts
 /// as data.
@@ -33,7 +38,7 @@ pub struct ExportOptions {
     /// Whether every batch is on the disk before its note is given out. Without it a power loss (not the death
     /// of the process) can take lines that the log believes in, and the next start is refused.
     pub sync: bool,
-    /// The trainers' formats, each at most once.
+    /// The trainers' formats; a folder keeps those that it was begun with.
     pub formats: Vec<FormatName>,
 }
 
@@ -77,9 +82,9 @@ pub struct Files {
 impl Files {
     /// Opens the folder's files and cuts them to the lengths in `note`, the last that was committed.
     ///
-    /// Without a note the folder must hold none of these files, or only empty ones, and [`note`](Self::note) is to be
-    /// committed (then [`committed`](Self::committed) called) before the first batch: from then on what a
-    /// killed process left can be told from what somebody else wrote.
+    /// Without a note the folder must hold none of these files, or only empty ones, and the note of an empty batch
+    /// is to be committed before the first line: from then on what a killed process left can be told from
+    /// what somebody else wrote.
     ///
     /// # Errors
     /// Files that the note does not account for, or that are not as it says; nothing is changed then. A note of
@@ -88,21 +93,13 @@ impl Files {
         let note = note.map(Note::decode).transpose()?;
         let formats = place(&options.formats);
         let paths = all_paths(&formats);
-        if let Some(note) = &note {
-            check_formats(&paths, note)?;
-        }
-        for path in &paths {
-            Table::check(&options.folder.join(path), note.as_ref().map(|note| note.files[*path]))?;
-        }
-        if note.is_none() {
-            check_manifests(&options.folder, &formats)?;
-        }
+        check_folder(&options.folder, &formats, &paths, note.as_ref())?;
         let state = if note.is_some() { State::Settled } else { State::Fresh };
         let note = note.unwrap_or_else(|| Note::new(paths.iter().map(|path| (*path, 0)), Totals::default()));
         let tables = open_tables(&options, &paths, &note)?;
         let (totals, committed_totals) = (note.totals.clone(), note.totals);
-        let mut files =
-            Self { options, tables, formats, totals, committed_totals, state, listed: Vec::new() };
+        let listed = Vec::new();
+        let mut files = Self { options, tables, formats, totals, committed_totals, state, listed };
         files.list()?;
         Ok(files)
     }
@@ -111,9 +108,10 @@ impl Files {
     ///
     /// # Errors
     /// The file system refused (then the batch is cut back and may be given again), or the batch before is
-    /// undecided.
+    /// undecided, or lines are given before the first note is committed.
     pub fn append(&mut self, batch: &[Entry<'_>]) -> Result<String, ExportError> {
         match self.state {
+            State::Fresh if batch.is_empty() => return Ok(self.note()),
             State::Fresh | State::Pending => return Err(ExportError::Undecided),
             State::Torn => self.rollback()?,
             State::Settled => {}
@@ -186,7 +184,8 @@ impl Files {
     fn add_harvest(&mut self, harvest: &RawHarvest<'_>) {
         self.tables[OUTCOMES].line(&harvest.outcome);
         for record in &harvest.records {
-            self.tables[RECORDS].line(record);
+            let records = if record.kind.is_pair() { PAIR_RECORDS } else { SFT_RECORDS };
+            self.tables[records].line(record);
             for Placed { format, first } in &self.formats {
                 let table = &mut self.tables[first + format.file_of(record.kind)];
                 format.write_row(record, table.buffer());
@@ -206,6 +205,8 @@ impl Files {
         if filled == self.listed {
             return Ok(());
         }
+        // Until all are replaced none counts as up to date.
+        self.listed.clear();
         for Placed { format, first } in &self.formats {
             if let Some(manifest) = format.manifest(&|file| filled[first + file]) {
                 replace(&self.options, &manifest)?;
@@ -216,19 +217,36 @@ impl Files {
     }
 }
 
+/// The formats asked for, each once, whatever order they were named in.
 fn place(names: &[FormatName]) -> Vec<Placed> {
     let mut first = FIXED.len();
-    let formats = names.iter().map(|name| {
+    let asked = FormatName::ALL.into_iter().filter(|name| names.contains(name));
+    let placed = asked.map(|name| {
         let placed = Placed { format: name.format(), first };
         first += placed.format.files().len();
         placed
     });
-    formats.collect()
+    placed.collect()
 }
 
 fn all_paths(formats: &[Placed]) -> Vec<&'static str> {
     let of_formats = formats.iter().flat_map(|placed| placed.format.files());
     FIXED.iter().chain(of_formats).copied().collect()
+}
+
+/// Looks, without a change, whether the folder is as the note says.
+fn check_folder(
+    folder: &Path,
+    formats: &[Placed],
+    paths: &[&str],
+    note: Option<&Note>,
+) -> Result<(), ExportError> {
+    match note {
+        Some(note) => check_formats(paths, note)?,
+        None => check_manifests(folder, formats)?,
+    }
+    let committed = |path: &str| note.map(|note| note.files[path]);
+    paths.iter().try_for_each(|path| Table::check(&folder.join(path), committed(path)))
 }
 
 fn check_formats(paths: &[&str], note: &Note) -> Result<(), ExportError> {
@@ -263,11 +281,10 @@ fn open_tables(
         let place = options.folder.join(path);
         let parent = place.parent().unwrap_or(&options.folder).to_owned();
         fs::create_dir_all(&parent).map_err(|e| ExportError::io(&parent, e))?;
-        let table = Table::open(path, place, note.files[*path])?;
-        tables.push(table);
-        if options.sync {
-            sync_folder(&parent)?;
-        }
+        tables.push(Table::open(path, place, note.files[*path])?);
+    }
+    if options.sync {
+        sync_folders(&options.folder, paths)?;
     }
     // The lock comes before the cut: what looks like a torn tail may be another process's batch.
     tables[OUTCOMES].lock(&options.folder)?;
@@ -287,7 +304,13 @@ fn replace(options: &ExportOptions, manifest: &Manifest) -> Result<(), ExportErr
     fs::rename(&draft, &place).map_err(|e| ExportError::io(&place, e))
 }
 
-/// Makes sure of the names of new files: without it a power loss can take a file whose content is safe.
-fn sync_folder(folder: &Path) -> Result<(), ExportError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| ExportError::io(folder, e))
+/// Makes sure of the names of new files and folders: without it a power loss can take a file whose content is
+/// safe.
+fn sync_folders(folder: &Path, paths: &[&str]) -> Result<(), ExportError> {
+    let places = paths.iter().map(|path| folder.join(path));
+    let mut folders: BTreeSet<_> = places.filter_map(|place| place.parent().map(Path::to_owned)).collect();
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    folders.insert(above.unwrap_or(Path::new(".")).to_owned());
+    let sync = |folder: &PathBuf| File::open(folder).and_then(|folder| folder.sync_all());
+    folders.iter().try_for_each(|folder| sync(folder).map_err(|e| ExportError::io(folder, e)))
 }

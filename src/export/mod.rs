@@ -1,11 +1,11 @@
 //! Records out: files in which every committed line stands exactly once, however often the process died.
 //!
 //! ```text
-//!  records topic ─▶ RawHarvest::parse ─▶ Entry ┐
-//!                        rejected lines ─▶ Entry ├─▶ Files::append ─▶ note ─▶ commit with the log's progress
-//!                          dead letters ─▶ Entry ┘        ▲                        │
-//!                                                         ├── Files::committed ◀───┤ done
-//!                                                         └── Files::rollback  ◀───┘ refused
+//!  records topic ─▶ RawHarvest::parse ─┐
+//!                       rejected lines ─┼─▶ Entry ─▶ Files::append ─▶ note ─▶ commit with the log's progress
+//!                         dead letters ─┘              ▲                        │
+//!                                                      ├── Files::committed ◀───┤ done
+//!                                                      └── Files::rollback  ◀───┘ refused
 //! ```
 //!
 //! ## The contract
@@ -16,6 +16,7 @@
 //!   interrupted batch left, torn lines included.
 //! - [`Files::append`] writes before the commit, so a committed line is in the file; with
 //!   [`ExportOptions::sync`] it is on the disk, too.
+//! - The note of an empty batch is committed before the first line, so that there is always one to cut to.
 //! - What this process did not write is never overwritten: a folder with files that no note accounts for, or
 //!   files shorter than their note says, is refused.
 //! - Formats are pure: a [`Format`] turns a [`RawRecord`] into a row and knows no file system. The texts of a
@@ -34,9 +35,9 @@ mod table;
 mod totals;
 
 pub use card::{CardFacts, card};
-pub use entry::{BadHarvest, Entry, Fault, RawHarvest, RawRecord, RawText, RawTurn, RejectedLine};
+pub use entry::{BadHarvest, Entry, Fault, RawHarvest, RawRecord, RawText, RawTurn};
 pub use error::ExportError;
-pub use files::{ExportOptions, Files, OUTCOMES_PATH, RECORDS_PATH, REJECTS_PATH};
+pub use files::{ExportOptions, Files, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH};
 pub use format::{Format, FormatName, LlamaFactory, Manifest, Trl};
 pub use note::MAX_NOTE;
 pub use totals::{Gains, Totals};

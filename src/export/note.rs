@@ -48,12 +48,14 @@ impl Note {
 mod tests {
     use super::*;
     use crate::{
-        export::{Gains, OUTCOMES_PATH, RECORDS_PATH, REJECTS_PATH, format::FormatName},
+        export::{
+            Gains, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH, format::FormatName,
+        },
         record::{Kind, Verdict},
     };
 
     fn largest() -> Note {
-        let fixed = [OUTCOMES_PATH, RECORDS_PATH, REJECTS_PATH];
+        let fixed = [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH];
         let formats = FormatName::ALL.iter().flat_map(|name| name.format().files());
         let files = fixed.iter().chain(formats).map(|path| (*path, u64::MAX));
         let totals = Totals {

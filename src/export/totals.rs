@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, RejectedLine};
-use crate::record::{Kind, Outcome, Verdict};
+use super::Entry;
+use crate::record::{Kind, Outcome, Reject, Verdict};
 
 /// The most reasons that are counted by name; the note must stay short whatever comes.
 const MAX_REASONS: usize = 24;
@@ -97,7 +97,7 @@ impl Totals {
         }
     }
 
-    fn add_reject(&mut self, line: &RejectedLine) {
+    fn add_reject(&mut self, line: &Reject) {
         let is_code = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let is_known = self.rejects.contains_key(&line.reason);
         let has_room = self.rejects.len() < MAX_REASONS && line.reason.len() <= MAX_REASON;
@@ -113,7 +113,7 @@ mod tests {
 
     fn reject(reason: &str) -> Entry<'static> {
         let reason = reason.to_owned();
-        Entry::Reject(RejectedLine { source: "a".into(), line: 1, reason, message: String::new() })
+        Entry::Reject(Reject { source: "a".into(), line: 1, reason, message: String::new() })
     }
 
     #[test]
