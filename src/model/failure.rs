@@ -182,7 +182,8 @@ fn plain(status: u16, body: &[u8]) -> String {
 
 /// A message of bounded length: it goes into log lines and headers of dead letters.
 pub(super) fn shortened(message: &str) -> String {
-    let end = message.floor_char_boundary(MAX_MESSAGE);
+    let longest = message.len().min(MAX_MESSAGE);
+    let end = (0..=longest).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default();
     if end == message.len() { message.to_owned() } else { format!("{}…", &message[..end]) }
 }
 
