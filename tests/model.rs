@@ -338,15 +338,18 @@ async fn calls_are_counted_by_endpoint_and_stage() {
     }
 }
 
+/// A change of options.
+type Change = fn(&mut ModelOptions);
+
 #[test]
 fn options_that_cannot_work_are_refused_with_advice() {
-    let refused = |change: fn(&mut ModelOptions)| {
+    let refused = |change: Change| {
         let mut options = options(&["http://127.0.0.1:1"]);
         change(&mut options);
         let result = ChatModel::new(options, Stop::new(), &Metrics::new());
         result.err().map(|error| error.to_string()).unwrap_or_default()
     };
-    let cases: [(fn(&mut ModelOptions), &str); 5] = [
+    let cases: [(Change, &str); 5] = [
         (|options| options.urls.clear(), "the generator has no URL; name at least one server"),
         (|options| options.max_in_flight = 0, "let it have at least one"),
         (|options| options.api_key = Some(Secret::new("hu\nsh")), "check its source"),
