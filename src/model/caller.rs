@@ -119,8 +119,8 @@ impl Caller {
             if !progress.repeats_after(&failure) {
                 return Err(self.error(index, failure).await);
             }
-            self.meter.repeated(index, subject.stage, &failure);
             self.wait_to_repeat(subject, progress.sends, index, &failure).await?;
+            self.meter.repeated(index, subject.stage, &failure);
         }
     }
 
@@ -144,11 +144,11 @@ impl Caller {
         exchange: &E,
     ) -> Result<(E::Answer, Usage), Failure> {
         let id = transport::request_id(subject.id, send);
+        add(&self.meter.totals.sends, 1);
         let start = Instant::now();
         let answer = transport::post(permit.endpoint(), id, body, self.options.max_answer_bytes).await;
         let time = start.elapsed();
         let index = permit.index();
-        add(&self.meter.totals.sends, 1);
         let reading = answer.and_then(|answer| exchange.read(&answer));
         permit.finish(reading.as_ref().err().map_or(Outcome::Answered, Failure::outcome));
         if let Ok(reading) = &reading {

@@ -12,7 +12,8 @@
 //!
 //! - It ends with an answer, with a [`CallError`] that says how much it ends, or when its future is dropped.
 //! - Whatever may pass (no connection, time-outs, 429, 5xx) is repeated with jittered exponential back-off until the
-//!   run [stops](Stop). It never uses a try and never makes a dead letter.
+//!   run [stops](Stop). It never uses a try (the paper's released code spends one; our choice) and never
+//!   makes a dead letter.
 //! - A request that is repeated is the same request, byte for byte; only its `X-Request-Id` counts up:
 //!   the id, a dot, and the number of the sending from 1.
 //! - Calls that wait for a place hold no text, and those of stages nearer the end are served first.
