@@ -1,3 +1,5 @@
 //! What every log must do, and the log in memory on which the engine is simulated.
 
+mod log;
+mod log_suite;
 mod memory_log;

@@ -76,6 +76,11 @@ impl MemoryLog {
         MemoryProcess { shared: Arc::clone(&self.shared), id }
     }
 
+    /// Kills every process, as when the machine goes down.
+    pub(crate) fn kill_all(&self) {
+        self.shared.with(State::kill_all);
+    }
+
     /// From now on this goes wrong.
     pub(crate) fn set_faults(&self, faults: Faults) {
         self.shared.with(|state| state.options.faults = faults);
