@@ -3,3 +3,4 @@
 mod log;
 mod log_suite;
 mod memory_log;
+mod storm;

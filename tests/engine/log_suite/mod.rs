@@ -13,7 +13,7 @@ pub(crate) mod groups;
 pub(crate) mod progress;
 mod reader;
 pub(crate) mod reading;
-mod worker;
+pub(crate) mod worker;
 
 use std::{future::Future, time::Duration};
 
@@ -22,8 +22,6 @@ use avr::{
     topic::TopicName,
 };
 use bytes::Bytes;
-
-pub(crate) use self::worker::copies_are_exact;
 
 /// How long an event may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -110,7 +108,7 @@ async fn commit<C: Committer>(committer: &mut C, outputs: Vec<Output>, progress:
 }
 
 /// Writes outputs as a process of its own.
-async fn write<L: Log>(log: &L, outputs: Vec<Output>) {
+pub(crate) async fn write<L: Log>(log: &L, outputs: Vec<Output>) {
     let mut committer = log.committer("suite-writer").await.expect("a committer is to be had");
     commit(&mut committer, outputs, Vec::new()).await;
 }

@@ -15,7 +15,7 @@ use avr::broker::{
 };
 use tokio::sync::oneshot;
 
-use super::{GROUP, MORE, WORK, of_group, output, scan, texts, up_to};
+use super::{GROUP, MORE, OTHER_GROUP, WORK, of_group, output, reader::Reader, scan, texts, up_to};
 
 /// Copies what it reads of [`WORK`] to [`MORE`], one process of several.
 struct Worker<L: Log> {
@@ -39,6 +39,7 @@ impl<L: Log> Worker<L> {
         loop {
             let idle = self.waiting.values().all(Vec::is_empty);
             let flow = tokio::select! {
+                biased;
                 event = self.consumer.next() => match event {
                     Ok(event) => self.take(event).await,
                     Err(_) => return,
@@ -122,13 +123,13 @@ fn stop_on_error<T, E>(result: Result<T, E>) -> ControlFlow<(), T> {
 }
 
 /// A worker under way.
-pub(super) struct Running {
+pub(crate) struct Running {
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
-    pub(super) fn start<L: Log>(log: L, name: &str) -> Self {
+    pub(crate) fn start<L: Log>(log: L, name: &str) -> Self {
         let (stop, stopped) = oneshot::channel();
         let name = name.to_owned();
         let task = tokio::spawn(async move {
@@ -140,24 +141,21 @@ impl Running {
     }
 
     /// Ends it between two events.
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.stop);
         self.task.await.expect("a worker does not panic");
     }
 }
 
 /// The values from 0 to `count`, to be copied, with keys that spread them over the partitions.
-pub(super) fn originals(count: usize) -> Vec<Output> {
+pub(crate) fn originals(count: usize) -> Vec<Output> {
     (0..count).map(|at| output(WORK, &format!("key {at}"), at.to_string())).collect()
 }
 
 /// Waits until there are as many copies as originals, and fails if any is missing or there twice.
 pub(crate) async fn copies_are_exact<L: Log>(log: &L, count: usize) {
-    let mut copies = Vec::new();
-    while copies.len() < count {
-        tokio::task::yield_now().await;
-        copies = texts(&scan(log, MORE).await);
-    }
+    Reader::join(log, OTHER_GROUP, &[MORE]).await.until_read(count).await;
+    let copies = texts(&scan(log, MORE).await);
     let distinct: BTreeSet<usize> = copies.iter().filter_map(|copy| copy.parse().ok()).collect();
     assert_eq!(distinct.len(), count, "copies are missing");
     assert_eq!(copies.len(), count, "there are copies twice");
