@@ -21,6 +21,8 @@ mod consumer;
 mod group;
 mod options;
 mod state;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +31,7 @@ use avr::{
     broker::{GroupName, Log, LogError, Partition, Progress, Record},
     topic::TopicName,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 pub(crate) use options::{Faults, Options};
 
@@ -141,6 +143,17 @@ impl MemoryProcess {
         });
     }
 
+    /// Now and then its members of a group were silent for too long.
+    fn draw_silence(&self, group: GroupName) {
+        let silent = self.shared.with(|state| {
+            let lost = state.options.faults.lost;
+            state.chance(lost)
+        });
+        if silent {
+            self.silence(group);
+        }
+    }
+
     /// Lets others run and time pass, as the faults have it, then takes a step.
     async fn step(&self) -> Result<(), LogError> {
         let (yields, sleep) = self.shared.with(State::draw_pauses);
@@ -164,7 +177,10 @@ impl Shared {
             if let Some(found) = look() {
                 return found;
             }
-            let deadline = self.with(|state| state.deadline());
+            let deadline = self.with(|state| {
+                state.pass(Instant::now());
+                state.deadline()
+            });
             match deadline {
                 // Either way it is time to look again.
                 Some(deadline) => drop(tokio::time::timeout_at(deadline, changed).await),
