@@ -3,7 +3,10 @@
 use avr::broker::{CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress};
 use tokio::time::Instant;
 
-use super::{MemoryProcess, state::Identity};
+use super::{
+    MemoryProcess,
+    state::{Identity, other},
+};
 
 /// The writer of a process.
 #[derive(Debug)]
@@ -26,11 +29,12 @@ impl Committer for MemoryCommitter {
         outputs: Vec<Output>,
         progress: Vec<GroupProgress>,
     ) -> Result<(), CommitError> {
-        self.process.step().await?;
         if self.doubtful {
-            let cause = super::state::other("committing", "the last commit is in doubt: recover first");
-            return Err(cause.into());
+            return Err(other("committing", "the last commit is in doubt: recover first").into());
         }
+        // Before time passes: so that another member may be at work when this commit arrives.
+        progress.iter().for_each(|group| self.process.draw_silence(group.group));
+        self.process.step().await?;
         let result = self.process.shared.with(|state| {
             state.pass(Instant::now());
             state.commit(&self.identity, outputs, progress)

@@ -31,14 +31,6 @@ impl MemoryConsumer {
         state.next_event(self.group, self.member).map(Ok)
     }
 
-    /// Now and then the member was silent for too long.
-    fn draw_silence(&self, state: &mut State) {
-        let lost = state.options.faults.lost;
-        if state.chance(lost) {
-            state.change(self.group, |group| group.silence(self.member));
-        }
-    }
-
     fn set_paused(&self, partitions: &[Partition], paused: bool) -> Result<(), LogError> {
         self.process.shared.with(|state| {
             state.step(self.process.id)?;
@@ -62,7 +54,7 @@ impl MemoryConsumer {
 impl Consumer for MemoryConsumer {
     async fn next(&mut self) -> Result<Event, LogError> {
         self.process.step().await?;
-        self.process.shared.with(|state| self.draw_silence(state));
+        self.process.draw_silence(self.group);
         // An event that is found is returned with no wait in between, so that none is lost by cancelling.
         let shared = &self.process.shared;
         shared.wait_for(|| shared.with(|state| self.look(state))).await

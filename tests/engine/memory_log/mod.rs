@@ -21,6 +21,8 @@ mod consumer;
 mod group;
 mod options;
 mod state;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +31,7 @@ use avr::{
     broker::{GroupName, Log, LogError, Partition, Progress, Record},
     topic::TopicName,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 pub(crate) use options::{Faults, Options};
 
@@ -74,6 +76,11 @@ impl MemoryLog {
     pub(crate) fn process(&self, name: &str) -> MemoryProcess {
         let id = self.shared.with(|state| state.start_process(name));
         MemoryProcess { shared: Arc::clone(&self.shared), id }
+    }
+
+    /// Kills every process, as when the machine goes down.
+    pub(crate) fn kill_all(&self) {
+        self.shared.with(State::kill_all);
     }
 
     /// From now on this goes wrong.
@@ -136,6 +143,17 @@ impl MemoryProcess {
         });
     }
 
+    /// Now and then its members of a group were silent for too long.
+    fn draw_silence(&self, group: GroupName) {
+        let silent = self.shared.with(|state| {
+            let lost = state.options.faults.lost;
+            state.chance(lost)
+        });
+        if silent {
+            self.silence(group);
+        }
+    }
+
     /// Lets others run and time pass, as the faults have it, then takes a step.
     async fn step(&self) -> Result<(), LogError> {
         let (yields, sleep) = self.shared.with(State::draw_pauses);
@@ -159,7 +177,10 @@ impl Shared {
             if let Some(found) = look() {
                 return found;
             }
-            let deadline = self.with(|state| state.deadline());
+            let deadline = self.with(|state| {
+                state.pass(Instant::now());
+                state.deadline()
+            });
             match deadline {
                 // Either way it is time to look again.
                 Some(deadline) => drop(tokio::time::timeout_at(deadline, changed).await),

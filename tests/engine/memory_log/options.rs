@@ -65,7 +65,7 @@ pub(crate) struct Faults {
     pub(crate) doubtful: f64,
     /// Of a commit: a namesake has taken over.
     pub(crate) fenced: f64,
-    /// Of a wait for the next event: the member was silent for too long and has lost everything.
+    /// Of a wait for the next event, and of a commit: the member was silent for too long and has lost everything.
     pub(crate) lost: f64,
 }
 

@@ -153,6 +153,11 @@ impl State {
         self.changed = true;
     }
 
+    pub(super) fn kill_all(&mut self) {
+        let all: Vec<ProcessId> = self.processes.keys().copied().collect();
+        all.into_iter().for_each(|process| self.kill(process));
+    }
+
     // Time and groups.
 
     /// What happens by itself as time passes.

@@ -44,19 +44,14 @@ impl Topics {
     }
 
     /// Appends a transaction. `gaps` draws what lies between offsets: holes, and a marker at the end.
-    pub(super) fn append(
-        &mut self,
-        outputs: Vec<Output>,
-        rng: &mut fastrand::Rng,
-        gaps: bool,
-    ) -> BTreeSet<Partition> {
+    pub(super) fn append(&mut self, outputs: Vec<Output>, rng: &mut fastrand::Rng, gaps: bool) {
         let mut touched = BTreeSet::new();
         for output in outputs {
             let partition = self.place(&output, rng);
             touched.insert(partition);
             self.written += 1;
             let timestamp_ms = self.written;
-            let Some(log) = self.partitions.get_mut(&partition) else { continue };
+            let log = self.log(partition);
             if gaps && rng.u8(..8) == 0 {
                 log.end += rng.i64(1..=5);
             }
@@ -67,7 +62,6 @@ impl Topics {
         if gaps {
             self.mark(&touched);
         }
-        touched
     }
 
     /// An aborted transaction: its records and markers take offsets, and nobody sees them.
@@ -76,26 +70,26 @@ impl Topics {
         for output in outputs {
             let partition = self.place(output, rng);
             touched.insert(partition);
-            if let Some(log) = self.partitions.get_mut(&partition) {
-                log.end += 1;
-            }
+            self.log(partition).end += 1;
         }
         self.mark(&touched);
     }
 
     fn mark(&mut self, touched: &BTreeSet<Partition>) {
         for partition in touched {
-            if let Some(log) = self.partitions.get_mut(partition) {
-                log.end += 1;
-            }
+            self.log(*partition).end += 1;
         }
+    }
+
+    fn log(&mut self, partition: Partition) -> &mut PartitionLog {
+        self.partitions.get_mut(&partition).expect("the partition is one of a topic that is known")
     }
 
     fn place(&self, output: &Output, rng: &mut fastrand::Rng) -> Partition {
         let count = self.counts.get(&output.topic).copied().unwrap_or(1).max(1);
         let index = match &output.key {
             Some(key) => i32::try_from(hash_of(key) % u64::from(count.unsigned_abs())).unwrap_or(0),
-            None => rng.i32(..count),
+            None => rng.i32(0..count),
         };
         Partition { topic: output.topic, index }
     }
@@ -122,7 +116,7 @@ impl Topics {
     /// Keeps of each key only the latest record, as compaction does.
     pub(super) fn compact(&mut self, topic: TopicName) {
         for partition in self.partitions_of(topic) {
-            let Some(log) = self.partitions.get_mut(&partition) else { continue };
+            let log = self.log(partition);
             let keys = log.records.iter().map(|record| (record.key.clone(), record.offset));
             let latest: BTreeMap<Option<Bytes>, i64> = keys.collect();
             log.records.retain(|r| r.key.is_none() || latest.get(&r.key) == Some(&r.offset));
