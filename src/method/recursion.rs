@@ -67,3 +67,66 @@ pub fn next_step<'a>(answer: &'a str, answer_reward: f64, rounds: &'a [Round], m
         Step::Refine { answer, reward }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A round of one critique, whose improvements are named after their rewards.
+    fn round(rewards: &[Option<f64>]) -> Round {
+        let call = json!({
+            "model": "m", "seed": 0, "temperature": 0.7, "attempts": 1, "finish_reason": "stop",
+            "prompt_tokens": 0, "completion_tokens": 0, "failure": null,
+        });
+        let name = |reward: &Option<f64>| reward.map(|reward| reward.to_string()).unwrap_or_default();
+        let improvement = |reward| json!({"text": name(reward), "reward": reward, "call": call});
+        let improvements: Vec<Value> = rewards.iter().map(improvement).collect();
+        let critique = json!({"text": "c", "rating": 5, "call": call, "improvements": improvements});
+        serde_json::from_value(json!({"critiques": [critique]})).expect("a round")
+    }
+
+    #[test]
+    fn goes_on_from_the_best_until_nothing_gains() {
+        let refine = |answer, reward| Step::Refine { answer, reward };
+        let stop = |answer, reward| Step::Stop { answer, reward };
+        let gain = round(&[Some(1.0), None, Some(2.0)]);
+        let cases = [
+            (vec![], refine("y0", 0.0)),
+            (vec![gain.clone()], refine("2", 2.0)),
+            (vec![round(&[Some(0.0)])], stop("y0", 0.0)),
+            (vec![round(&[None])], stop("y0", 0.0)),
+            (vec![gain.clone(), round(&[Some(2.0)])], stop("2", 2.0)),
+            (vec![gain.clone(), round(&[Some(3.0)])], refine("3", 3.0)),
+            (vec![gain, round(&[Some(3.0)]), round(&[Some(4.0)])], stop("4", 4.0)),
+        ];
+        for (rounds, step) in cases {
+            assert_eq!(next_step("y0", 0.0, &rounds, 3), step, "{rounds:?}");
+        }
+    }
+
+    #[test]
+    fn of_equal_improvements_the_first_is_best() {
+        let round = round(&[Some(1.0), Some(1.0)]);
+        assert_eq!(best_of_round(&round).map(|best| best.place.improvement), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_answer_only_ever_gets_better(
+            rounds in prop::collection::vec(prop::collection::vec(prop::option::of(-3_i8..9), 0..5), 0..7),
+            most in 1_u32..7,
+        ) {
+            let rounds: Vec<Round> = rounds.iter()
+                .map(|row| round(&row.iter().map(|reward| reward.map(f64::from)).collect::<Vec<_>>()))
+                .collect();
+            let outcomes = outcomes(0.0, &rounds);
+            let gains: Vec<f64> = outcomes.iter().filter(|one| one.gained).filter_map(|one| one.best).map(|best| best.reward).collect();
+            prop_assert!(gains.windows(2).all(|pair| pair[0] < pair[1]) && gains.iter().all(|gain| *gain > 0.0));
+            let (Step::Refine { reward, .. } | Step::Stop { reward, .. }) = next_step("y0", 0.0, &rounds, most);
+            prop_assert_eq!(reward, gains.last().copied().unwrap_or(0.0));
+        }
+    }
+}

@@ -1,9 +1,13 @@
 //! Whether a text repeats itself, as models do when they fall into a loop.
 //!
 //! Every text that a record could hold is asked about, so this avoids regular expressions: each pass is one walk
-//! over the characters with a count for each token, and ends at the first token that occurs too often.
+//! over the characters. Nearly all texts are cleared by a sketch, in which tokens of equal cheap hash share a
+//! count; only where some shared count is high enough are the tokens themselves counted.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+};
 
 use super::text_class::{TextClass, class_of};
 
@@ -36,17 +40,64 @@ fn repeats_a_run(text: &str) -> bool {
 }
 
 /// Whether some token occurs [`REPEATS`] times.
-fn repeats<T: Hash + Eq>(tokens: impl Iterator<Item = T>) -> bool {
-    let mut counts = HashMap::new();
-    tokens.into_iter().any(|token| {
-        let count = counts.entry(token).or_insert(0_u32);
+fn repeats<T: Hash + Eq>(tokens: impl Iterator<Item = T> + Clone) -> bool {
+    may_repeat(tokens.clone()) && repeats_exactly(tokens)
+}
+
+/// Whether the tokens of some cheap hash occur [`REPEATS`] times together. If not, no token does.
+fn may_repeat<T: Hash>(tokens: impl Iterator<Item = T>) -> bool {
+    let mut counts = [0_u32; 1 << CheapHash::BITS];
+    reaches_limit(tokens, |token| {
+        let mut hash = CheapHash::default();
+        token.hash(&mut hash);
+        let count = &mut counts[hash.finish() as usize];
         *count += 1;
-        *count >= REPEATS
+        *count
     })
 }
 
+fn repeats_exactly<T: Hash + Eq>(tokens: impl Iterator<Item = T>) -> bool {
+    let mut counts = HashMap::new();
+    reaches_limit(tokens, |token| {
+        let count = counts.entry(token).or_insert(0_u32);
+        *count += 1;
+        *count
+    })
+}
+
+fn reaches_limit<T>(mut tokens: impl Iterator<Item = T>, mut count: impl FnMut(T) -> u32) -> bool {
+    tokens.any(|token| count(token) >= REPEATS)
+}
+
+/// FNV-1a, of which the upper bits are used: quick on the few bytes of a word. A text made to collide is only
+/// counted exactly, so nothing is won by making one.
+#[derive(Clone, Copy)]
+struct CheapHash(u64);
+
+impl CheapHash {
+    const BITS: u32 = 10;
+}
+
+impl Default for CheapHash {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for CheapHash {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 >> (u64::BITS - Self::BITS)
+    }
+}
+
 /// The maximal stretches of characters whose class is wanted.
-fn stretches(text: &str, wanted: impl Fn(TextClass) -> bool) -> impl Iterator<Item = &str> {
+fn stretches(text: &str, wanted: impl Fn(TextClass) -> bool + Copy) -> impl Iterator<Item = &str> + Clone {
     text.split(move |character| !wanted(class_of(character))).filter(|stretch| !stretch.is_empty())
 }
 

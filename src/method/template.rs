@@ -308,7 +308,7 @@ mod tests {
         let cases = [
             (conversation.to_owned(), "answer"),
             ("{{ answer }}".to_owned(), "conversation"),
-            (format!("{{{{ messages[-1].content }}}}{{{{ answer }}}}"), "conversation"),
+            ("{{ messages[-1].content }}{{ answer }}".to_owned(), "conversation"),
             (format!("{conversation}{{{{ answer | upper }}}}"), "answer"),
             (format!("{conversation}{{{{ answer | escape }}}}"), "answer"),
         ];
