@@ -5,7 +5,7 @@ use serde_json::Value;
 /// The first difference, or nothing where the values are equal. Numbers are compared bit for bit as f64; the
 /// fields that the method leaves out of account are passed over.
 pub(crate) fn difference(computed: &Value, expected: &Value) -> Option<String> {
-    find("", computed, expected)
+    find("result", computed, expected)
 }
 
 fn find(place: &str, computed: &Value, expected: &Value) -> Option<String> {
