@@ -1,4 +1,7 @@
-//! From a scored thread to its records and its outcome.
+//! From a scored thread of one round to its records and its outcome.
+//!
+//! Recipes of several rounds have [`long_record`](super::long_record) in its place: what a later round improves is
+//! not `y0`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +15,7 @@ use super::{
 };
 use crate::record::{Harvest, Kind, Outcome, Rewards, Round, Thread, TrainingRecord, Verdict};
 
-/// What the latest round of a thread gives: its records, and one outcome that says for each kind withheld why.
+/// What the one round of a thread gives: its records, and one outcome that says for each kind withheld why.
 ///
 /// `recipe` is the definition of the recipe that the thread names: it decides which kinds are asked for.
 pub fn harvest(thread: &Thread, recipe: &Recipe, templates: &Templates) -> Harvest {

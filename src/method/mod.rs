@@ -10,7 +10,7 @@
 //!        finished_set                                                    after the stream: mixing, repeats
 //! ```
 //!
-//! [`text_class`] holds the little of Python's view of Unicode that the rules depend on: the method is defined by
+//! `text_class` holds the little of Python's view of Unicode that the rules depend on: the method is defined by
 //! what the authors' Python does, so where Rust and Python disagree on a character, Python is right here.
 //! `docs/METHOD.md` leads from each step of the paper to its place in this folder.
 

@@ -257,6 +257,8 @@ pub enum TemplateErrorKind {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn errors(overrides: &[(&str, &str)]) -> Vec<String> {
@@ -327,6 +329,29 @@ mod tests {
         let texts = texts.map(|(name, text)| (name.to_owned(), text.to_owned()));
         let templates = Templates::with_overrides(BTreeMap::from(texts)).expect("valid");
         assert_eq!((templates.headings().open, templates.headings().close), ("", "Done.\n\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_replacement_is_taken_or_refused_in_words(name in 0..DEFINITIONS.len(), text in any::<String>()) {
+            let name = DEFINITIONS[name].name;
+            let texts = BTreeMap::from([(name.to_owned(), text)]);
+            for error in Templates::with_overrides(texts).err().unwrap_or_default() {
+                prop_assert_eq!(&error.name, name);
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+
+        #[test]
+        fn what_is_said_comes_out_of_a_transcript_as_it_went_in(
+            said in any::<String>(), answer in r"[{}%#a'\n<&]{0,40}",
+        ) {
+            let messages = [Message::user(said.clone())];
+            let values = Values { answer: Some(&answer), ..Values::default() };
+            let shown = Shown { messages: &messages, values };
+            let text = Templates::builtin().transcript("single_turn_critique_user", &shown).expect("renders");
+            prop_assert!(text.contains(&said) && text.contains(&answer));
+        }
     }
 
     #[test]
