@@ -21,7 +21,7 @@ use super::{
 /// What stands between a text and its end, in a request for a rating and in a rating.
 const MARKER: &str = "[[";
 
-/// How many times as long as a plain answer a long one is: answer, critique, improvement, critique, final answer.
+/// Plain answers' lengths before the final answer of a long one: answer, critique, improvement, critique.
 const PARTS_OF_LONG_ANSWER: u64 = 4;
 
 /// What a request asks for, as far as the text depends on it.
@@ -183,6 +183,9 @@ mod tests {
             .collect()
     }
 
+    /// A name, a conversation, whether the model gives long answers, and the form expected.
+    type Shape<'a> = (&'a str, &'a [(&'a str, &'a str)], bool, Form);
+
     #[test]
     fn the_shape_of_a_request_tells_what_it_wants() {
         let first = ("user", "Why is the sky blue?");
@@ -192,7 +195,7 @@ mod tests {
         let improve = ("user", "Now improve the answer.");
         let rated = ("assistant", RATED);
         let transcript = ("user", "Answer: Revision 1. So. Critique: Rating: [[6]]");
-        let cases: &[(&str, &[(&str, &str)], bool, Form)] = &[
+        let cases: &[Shape<'_>] = &[
             ("draft", &[first], false, Form::Answer),
             ("draft under a system message", &[("system", "Be brief."), first], false, Form::Answer),
             ("second turn", &[first, answer, first], false, Form::Answer),

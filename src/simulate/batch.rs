@@ -225,9 +225,12 @@ mod tests {
         }
     }
 
+    /// A name, slots, prefill a token, arrivals as `(at, tokens)`, and when each finishes.
+    type Case<'a> = (&'a str, usize, u64, &'a [(u64, u64)], &'a [u64]);
+
     #[test]
     fn sequences_finish_when_the_model_says() {
-        let cases: &[(&str, usize, u64, &[(u64, u64)], &[u64])] = &[
+        let cases: &[Case<'_>] = &[
             ("alone", 4, 0, &[(5, 10)], &[5 + 10 * 110]),
             ("no tokens is one step", 4, 0, &[(0, 0)], &[110]),
             ("the second joins after the first step", 4, 0, &[(0, 3), (0, 2)], &[110 + 240, 110 + 240]),
