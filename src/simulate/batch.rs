@@ -119,8 +119,19 @@ impl Batch {
         }
     }
 
-    /// When to call [`advance`](Self::advance) next; `None` while nothing runs.
-    pub(super) fn next_event_ns(&self) -> Option<u64> {
+    /// When to call [`advance`](Self::advance) next: no sequence finishes earlier. `None` while nothing runs.
+    ///
+    /// Those that join before then can only slow the others down, so that nobody has to wake for their joining.
+    pub(super) fn next_finish_ns(&self) -> Option<u64> {
+        let (last_step, _) = self.running.first()?;
+        let free = self.pace.slots.saturating_sub(self.running.len());
+        let joining = self.waiting.iter().take(free).map(|sequence| 1 + sequence.tokens.max(1));
+        let steps = joining.fold(last_step - self.steps, u64::min);
+        Some(self.clock_ns.saturating_add(self.duration_ns(steps)))
+    }
+
+    /// When a sequence finishes or can join; `None` while nothing runs.
+    fn next_event_ns(&self) -> Option<u64> {
         self.running.first()?;
         Some(self.clock_ns.saturating_add(self.duration_ns(self.steps_to_event())))
     }
@@ -207,7 +218,7 @@ mod tests {
         let mut coming = arrivals.iter().enumerate().peekable();
         loop {
             let arrival_ns = coming.peek().map(|(_, (at, _))| *at);
-            let (Some(now), arrives) = (match (arrival_ns, batch.next_event_ns()) {
+            let (Some(now), arrives) = (match (arrival_ns, batch.next_finish_ns()) {
                 (Some(arrival), Some(event)) if event < arrival => (Some(event), false),
                 (Some(arrival), _) => (Some(arrival), true),
                 (None, event) => (event, false),
@@ -251,8 +262,8 @@ mod tests {
             batch.arrive(0, Sequence { ticket, tokens: 5000 - ticket % 2, prompt_tokens: 0 });
         }
         let mut events = 0;
-        while let Some(event_ns) = batch.next_event_ns() {
-            batch.advance(event_ns);
+        while let Some(finish_ns) = batch.next_finish_ns() {
+            batch.advance(finish_ns);
             events += 1;
         }
         assert!(events <= 4, "{events} events");

@@ -1,7 +1,7 @@
 //! A [`Batch`] that lives in Tokio's time: requests wait here while their sequences are decoded.
 //!
-//! One task a replica ([`Batcher::drive`]) sleeps until the next event of the model and wakes whose sequences
-//! finished; an arrival or a departure moves that event, so both wake the task. A request that is dropped
+//! One task a replica ([`Batcher::drive`]) sleeps until the next sequence can finish and wakes who waits for it;
+//! an arrival or a departure wakes the task only where it brings that moment nearer. A request that is dropped
 //! (its client has gone) leaves the batch, as a server aborts it.
 //!
 //! Nothing here bounds the number that wait: a request waits on its connection, and a replica bounds those.
@@ -32,6 +32,8 @@ struct State {
     batch: Batch,
     next_ticket: Ticket,
     waiters: HashMap<Ticket, oneshot::Sender<()>>,
+    /// When the driver will wake by itself.
+    planned_ns: Option<u64>,
     /// Busy slot-nanoseconds before the last reset.
     busy_before_ns: u128,
 }
@@ -39,8 +41,13 @@ struct State {
 impl Batcher {
     /// An idle replica whose time starts now.
     pub(super) fn new(pace: Pace) -> Self {
-        let state =
-            State { batch: Batch::new(pace), next_ticket: 0, waiters: HashMap::new(), busy_before_ns: 0 };
+        let state = State {
+            batch: Batch::new(pace),
+            next_ticket: 0,
+            waiters: HashMap::new(),
+            planned_ns: None,
+            busy_before_ns: 0,
+        };
         Self { state: Mutex::new(state), changed: Notify::new(), started: Instant::now() }
     }
 
@@ -95,8 +102,7 @@ impl Batcher {
         state.next_ticket += 1;
         state.batch.arrive(now_ns, Sequence { ticket, tokens, prompt_tokens });
         state.waiters.insert(ticket, sender);
-        drop(state);
-        self.changed.notify_one();
+        self.wake_if_earlier(&state);
         Place { batcher: self, ticket, done }
     }
 
@@ -105,7 +111,14 @@ impl Batcher {
         let mut state = self.lock();
         if state.waiters.remove(&ticket).is_some() {
             state.batch.leave(now_ns, ticket);
-            drop(state);
+            self.wake_if_earlier(&state);
+        }
+    }
+
+    /// Wakes the driver when it would else sleep too long. Most arrivals at a busy replica need no wake.
+    fn wake_if_earlier(&self, state: &State) {
+        let next_ns = state.batch.next_finish_ns();
+        if next_ns.is_some_and(|next_ns| state.planned_ns.is_none_or(|planned_ns| next_ns < planned_ns)) {
             self.changed.notify_one();
         }
     }
@@ -121,7 +134,8 @@ impl Batcher {
                 let _gone = waiter.send(());
             }
         }
-        state.batch.next_event_ns().map(|event_ns| self.started + Duration::from_nanos(event_ns))
+        state.planned_ns = state.batch.next_finish_ns();
+        state.planned_ns.map(|finish_ns| self.started + Duration::from_nanos(finish_ns))
     }
 
     fn now_ns(&self) -> u64 {

@@ -65,7 +65,8 @@ impl Shared {
 
     /// Totals of all replicas.
     pub(super) fn stats(&self) -> Stats {
-        let busy_slot_seconds = self.batchers.iter().map(|batcher| batcher.busy_slot_seconds()).sum();
+        let busy_slot_seconds =
+            self.batchers.iter().fold(0.0, |busy, batcher| busy + batcher.busy_slot_seconds());
         let slots = u64::from(self.options.generators) * u64::from(self.options.timing.slots);
         self.ledger.stats().with_slots(slots, busy_slot_seconds)
     }
