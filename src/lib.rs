@@ -38,6 +38,7 @@ pub mod dataflow;
 pub mod engine;
 pub mod export;
 pub mod method;
+pub mod intake;
 pub mod model;
 pub mod observe;
 pub mod record;

@@ -11,7 +11,7 @@ pub struct CallSite<'a> {
     /// The thread that it is for.
     pub thread: &'a ThreadId,
     /// The stage that makes it.
-    pub stage: &'a str,
+    pub stage: &'static str,
     /// The round of refinement, from 0.
     pub round: u32,
     /// Which of the stage's calls for this thread and round, from 0.
