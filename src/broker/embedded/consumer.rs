@@ -75,12 +75,13 @@ impl EmbeddedConsumer {
             return Ok(Some(self.apply(change, &state)));
         }
         self.take_piece()?;
-        let (records, found, on_disk) = self.collect(&state);
+        let round = self.collect(&state);
         drop(state);
         if self.reading.is_none() {
-            self.reading = on_disk.map(|(partition, from, until)| self.start_reading(partition, from, until));
+            self.reading =
+                round.on_disk.map(|(partition, from, until)| self.start_reading(partition, from, until));
         }
-        let records = decode(records, found)?;
+        let records = round.records()?;
         Ok((!records.is_empty()).then_some(Event::Records(records)))
     }
 
@@ -125,44 +126,25 @@ impl EmbeddedConsumer {
         Ok(())
     }
 
-    /// One round over the partitions, each with its share, beginning with another one each time. Gives records
-    /// that are decoded already, others that are not, and the first partition that has to be read from disk.
-    fn collect(&mut self, state: &State) -> (Vec<Record>, Vec<Encoded>, Option<(Partition, i64, i64)>) {
-        let (mut records, mut found, mut on_disk) = (Vec::new(), Vec::new(), None);
-        let mut bytes_left = self.running.shared.options.batch_bytes;
+    /// One round over the partitions, each with its share, beginning with another one each time.
+    fn collect(&mut self, state: &State) -> Round {
+        let mut round = Round { bytes_left: self.running.shared.options.batch_bytes, ..Round::default() };
         let share = self.share();
         self.turns.rotate_left(usize::from(!self.turns.is_empty()));
         for partition in &self.turns {
             let Some(cursor) = self.cursors.get_mut(partition).filter(|cursor| !cursor.paused) else {
                 continue;
             };
-            if bytes_left == 0 {
+            if round.bytes_left == 0 {
                 break;
             }
             if !cursor.ahead.is_empty() {
-                bytes_left = bytes_left.saturating_sub(cursor.hand_out(share, &mut records));
-                continue;
-            }
-            match state
-                .partitions
-                .get(partition)
-                .map(|known| (known.first(), known.read(cursor.position, share)))
-            {
-                Some((first, Found::Memory(encoded))) => {
-                    let start = cursor.position.max(first);
-                    let taken = Encoded { partition: *partition, start, encoded };
-                    bytes_left = bytes_left.saturating_sub(taken.bytes());
-                    cursor.position = taken.end();
-                    found.push(taken);
-                }
-                Some((_, Found::Disk { from, until })) => {
-                    cursor.position = from;
-                    on_disk = on_disk.or(Some((*partition, from, until)));
-                }
-                Some((_, Found::Nothing)) | None => {}
+                round.take_ahead(cursor, share);
+            } else if let Some(known) = state.partitions.get(partition) {
+                round.take_found(*partition, cursor, known.read(cursor.position, share));
             }
         }
-        (records, found, on_disk)
+        round
     }
 
     /// What one partition may take of a batch, so that none has to wait for another's backlog.
@@ -191,18 +173,6 @@ impl EmbeddedConsumer {
             }
         }
         self.wake.notify_one();
-    }
-}
-
-impl Cursor {
-    /// Moves records that were read ahead to `records`, and says how many bytes.
-    fn hand_out(&mut self, mut room: Room, records: &mut Vec<Record>) -> usize {
-        let mut bytes = 0;
-        while let Some(record) = self.ahead.pop_front_if(|record| room.take(record.size())) {
-            bytes += record.size();
-            records.push(record);
-        }
-        bytes
     }
 }
 
@@ -244,30 +214,51 @@ impl Drop for EmbeddedConsumer {
     }
 }
 
-/// Records of one partition as they lie in memory, from `start` on.
-struct Encoded {
-    partition: Partition,
-    start: i64,
-    encoded: Vec<Bytes>,
+/// What one round over the partitions found.
+#[derive(Default)]
+struct Round {
+    /// Decoded already, as what comes from disk is.
+    records: Vec<Record>,
+    /// As they lie in memory; decoded once the lock is free.
+    encoded: Vec<(Partition, i64, Bytes)>,
+    /// The first partition that has to be read from disk, from where, and up to where.
+    on_disk: Option<(Partition, i64, i64)>,
+    bytes_left: usize,
 }
 
-impl Encoded {
-    fn bytes(&self) -> usize {
-        self.encoded.iter().map(Bytes::len).sum()
-    }
-
-    fn end(&self) -> i64 {
-        self.start + i64::try_from(self.encoded.len()).expect("a collection is never longer than i64::MAX")
-    }
-}
-
-fn decode(mut records: Vec<Record>, found: Vec<Encoded>) -> Result<Vec<Record>, LogErrorKind> {
-    for Encoded { partition, start, encoded } in found {
-        for (offset, encoded) in (start..).zip(encoded) {
-            records.push(store::decode(partition, offset, encoded)?);
+impl Round {
+    fn take_ahead(&mut self, cursor: &mut Cursor, mut share: Room) {
+        while let Some(record) = cursor.ahead.front().filter(|record| share.take(record.size())) {
+            self.bytes_left = self.bytes_left.saturating_sub(record.size());
+            self.records.extend(cursor.ahead.pop_front());
         }
     }
-    Ok(records)
+
+    fn take_found(&mut self, partition: Partition, cursor: &mut Cursor, found: Found) {
+        match found {
+            Found::Nothing => {}
+            Found::Disk { from, until } => {
+                cursor.position = from;
+                self.on_disk = self.on_disk.or(Some((partition, from, until)));
+            }
+            Found::Memory { from, encoded } => {
+                cursor.position = from;
+                for bytes in encoded {
+                    self.bytes_left = self.bytes_left.saturating_sub(bytes.len());
+                    self.encoded.push((partition, cursor.position, bytes));
+                    cursor.position += 1;
+                }
+            }
+        }
+    }
+
+    fn records(self) -> Result<Vec<Record>, LogErrorKind> {
+        let decoded = self
+            .encoded
+            .into_iter()
+            .map(|(partition, offset, bytes)| store::decode(partition, offset, bytes));
+        self.records.into_iter().map(Ok).chain(decoded).collect()
+    }
 }
 
 /// Wakes the reader however its read ends.

@@ -14,15 +14,15 @@
 //! - **Durability.** What a commit returned survives the death of the process. What a loss of power can undo is
 //!   chosen by [`Durability`]; never is it a part of a commit.
 //! - **Offsets** are dense and never used again, also where records were deleted and the log was opened anew.
-//! - **One process.** A second one on the folder is refused; see [`folder`]. Inside, a handle and its clones
+//! - **One process.** A second one on the folder is refused; see `folder`. Inside, a handle and its clones
 //!   stand for one process, and [`EmbeddedLog::another_process`] gives a handle that stands for another.
 //! - **Memory** is bounded by [`Options`]; with their defaults a busy log takes about 150 MiB.
 //!
 //! ## Where to look
 //!
-//! [`codec`] how a record lies in the database · [`store`] the database · [`partition`] what is in memory of a
-//! partition · [`group`] who reads what · [`shared`] all of it behind one lock · [`writer`] the only thread that
-//! writes · [`committer`] and [`consumer`] the two sides of the seam.
+//! `codec` how a record lies in the database · `store` the database · `partition` what is in memory of a
+//! partition · `group` who reads what · `shared` all of it behind one lock · `writer` the only thread that
+//! writes · `committer` and `consumer` the two sides of the seam.
 
 mod codec;
 mod committer;

@@ -47,8 +47,13 @@ impl Room {
 pub(super) enum Found {
     /// Not written yet.
     Nothing,
-    /// Here, encoded.
-    Memory(Vec<Bytes>),
+    /// Here.
+    Memory {
+        /// The offset of the first: what lies before is deleted.
+        from: i64,
+        /// One after the other, encoded.
+        encoded: Vec<Bytes>,
+    },
     /// In the database, up to this end.
     Disk {
         /// Where to begin: what lies before is deleted.
@@ -150,7 +155,7 @@ impl PartitionState {
         match usize::try_from(from - self.tail_start()) {
             Ok(skip) => {
                 let wanted = self.tail.iter().skip(skip).take_while(|encoded| room.take(encoded.len()));
-                Found::Memory(wanted.cloned().collect())
+                Found::Memory { from, encoded: wanted.cloned().collect() }
             }
             Err(_) => Found::Disk { from, until: self.end },
         }
@@ -181,7 +186,7 @@ mod tests {
     fn found(partition: &PartitionState, position: i64, room: Room) -> Result<usize, (i64, i64)> {
         match partition.read(position, room) {
             Found::Nothing => Ok(0),
-            Found::Memory(records) => Ok(records.len()),
+            Found::Memory { encoded, .. } => Ok(encoded.len()),
             Found::Disk { from, until } => Err((from, until)),
         }
     }

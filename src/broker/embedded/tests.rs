@@ -123,6 +123,32 @@ async fn what_was_committed_is_there_after_opening_again() {
 }
 
 #[tokio::test]
+async fn what_a_commit_returned_survives_the_death_of_the_process() {
+    for options in [Options::default(), at_intervals()] {
+        let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = open_with(folder.path(), 1, options).unwrap();
+        write(&log, KEPT, &["a", "b"]).await;
+        // What the kernel has of an open log is all that is left of one whose process was killed.
+        copy_folder(folder.path(), copy.path());
+        write(&log, KEPT, &["c"]).await;
+        let dead = open_with(copy.path(), 1, options).unwrap();
+        assert_eq!(contents(&dead, KEPT).await, [(0, 0, "a".to_owned()), (0, 1, "b".to_owned())]);
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_second_open_is_refused_until_the_first_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path());
@@ -312,6 +338,49 @@ async fn a_reader_that_fell_behind_reads_everything_once_in_order() {
     }
     assert_eq!(next.values().sum::<i64>(), 500);
     assert!(is_quiet(&mut consumer).await);
+}
+
+#[tokio::test]
+async fn a_wait_that_is_cancelled_loses_nothing() {
+    const COUNT: usize = 60;
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { tail_bytes: 100, batch_records: 3, ..at_intervals() };
+    let log = open_with(folder.path(), 2, options).unwrap();
+    write(&log, KEPT, &["x"; COUNT]).await;
+    let mut consumer = log.consumer(GROUP, &[KEPT]).await.unwrap();
+    assigned(&mut consumer).await;
+    let mut offsets = BTreeMap::<_, Vec<_>>::new();
+    while offsets.values().map(Vec::len).sum::<usize>() < COUNT {
+        tokio::select! {
+            biased;
+            event = consumer.next() => {
+                let Event::Records(records) = event.unwrap() else { panic!("records were due") };
+                records.iter().for_each(|record| offsets.entry(record.partition).or_default().push(record.offset));
+            }
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert!(offsets.into_values().all(|offsets| offsets == (0..30).collect::<Vec<_>>()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_that_meet_are_each_whole() {
+    const EACH: usize = 50;
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path());
+    let mut writers = tokio::task::JoinSet::new();
+    for name in ["a", "b", "c"] {
+        let mut committer = log.committer(name).await.unwrap();
+        writers.spawn(async move {
+            for _ in 0..EACH {
+                committer.commit(vec![output(KEPT, name), output(KEPT, name)], vec![]).await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    let texts: Vec<_> = contents(&log, KEPT).await.into_iter().map(|(_, _, text)| text).collect();
+    assert_eq!(texts.len(), 3 * 2 * EACH);
+    assert!(texts.chunks(2).all(|pair| pair[0] == pair[1]), "a commit's records stay together");
 }
 
 #[tokio::test]
