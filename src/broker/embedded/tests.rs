@@ -259,6 +259,40 @@ async fn the_space_of_consumed_records_is_freed() {
     assert_eq!(ends(&open(folder.path()), PASSING).await, [256]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nothing_is_dropped_before_the_progress_behind_it_is_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path());
+    let mut consumer = log.consumer(GROUP, &[PASSING]).await.unwrap();
+    assigned(&mut consumer).await;
+    let mut committer = log.committer("writer").await.unwrap();
+    committer.commit(vec![output(PASSING, "a"), output(PASSING, "b")], vec![]).await.unwrap();
+    committer.commit(vec![], progress(GROUP, zero(PASSING), 2)).await.unwrap();
+    let shared = &log.running.shared;
+    tokio::task::block_in_place(|| shared.store.settle_for_tests());
+    assert_eq!(shared.store.records_on_disk(), 2);
+    shared.sync().unwrap();
+    committer.commit(vec![output(PASSING, "c")], vec![]).await.unwrap();
+    tokio::task::block_in_place(|| shared.store.settle_for_tests());
+    assert_eq!(shared.store.records_on_disk(), 1);
+}
+
+#[tokio::test]
+async fn a_broken_log_tells_everyone() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path());
+    let mut consumer = log.consumer(GROUP, &[KEPT]).await.unwrap();
+    assigned(&mut consumer).await;
+    let mut committer = log.committer("writer").await.unwrap();
+    log.running.shared.state().break_down(&io::Error::other("no space left").into());
+    let error = committer.commit(vec![output(KEPT, "a")], vec![]).await.err().unwrap();
+    assert!(
+        matches!(&error, CommitError::Fatal(fatal) if fatal.to_string().contains("no space left")),
+        "{error}"
+    );
+    assert!(consumer.next().await.is_err() && committer.recover().await.is_err());
+}
+
 #[tokio::test]
 async fn a_later_committer_of_the_name_fences_the_earlier() {
     let folder = tempfile::tempdir().unwrap();
