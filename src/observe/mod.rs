@@ -1,7 +1,26 @@
-//! What people and machines see: metrics, logs, progress, the summary, and the admin HTTP server.
+//! What people and machines see of a running process.
+//!
+//! ```text
+//! engine, models, intake ─▶ Metrics ─────▶ AdminServer /metrics ─▶ Prometheus
+//!                       ─▶ Readiness ────▶ AdminServer /readyz
+//!        tracing events ─▶ logging ──────▶ Screen (standard error)
+//!      ProgressSnapshot ─▶ Progress ─────▶ Screen
+//!               Summary ─▶ text or JSON, for the caller to print
+//! ```
+//!
+//! Nothing here knows the engine, the log or the models: they push into metrics and conditions, and the
+//! progress display pulls a snapshot from a closure.
 
+mod admin;
 mod handles;
+pub mod logging;
 mod metrics;
+mod readiness;
+mod screen;
 
+pub use admin::{AdminError, AdminOptions, AdminServer};
 pub use handles::{EngineMetrics, StageMetrics};
+pub use logging::{LogFormat, LogOptions, LoggingError};
 pub use metrics::{METRIC_TABLE, MetricInfo, MetricKind, Metrics};
+pub use readiness::{Condition, Readiness};
+pub use screen::Screen;
