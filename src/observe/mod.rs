@@ -15,12 +15,19 @@ mod admin;
 mod handles;
 pub mod logging;
 mod metrics;
+mod progress;
 mod readiness;
 mod screen;
+mod summary;
+mod text;
 
 pub use admin::{AdminError, AdminOptions, AdminServer};
 pub use handles::{EngineMetrics, StageMetrics};
 pub use logging::{LogFormat, LogOptions, LoggingError};
 pub use metrics::{METRIC_TABLE, MetricInfo, MetricKind, Metrics};
+pub use progress::{Progress, ProgressMode, ProgressSnapshot, StageProgress};
 pub use readiness::{Condition, Readiness};
 pub use screen::Screen;
+pub use summary::{
+    Ending, GainTotals, InputTotals, ModelTotals, Places, ProcessTotals, StateTotals, Summary,
+};

@@ -30,9 +30,14 @@ impl Screen {
         Self { bars: MultiProgress::new(), lines: Arc::new(Mutex::new(io::stderr())), terminal, colour }
     }
 
-    /// Whether bars can be drawn.
+    /// Whether it is a terminal on which bars look right.
     pub fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Whether bars can be drawn at all.
+    pub(super) fn can_draw(&self) -> bool {
+        !self.bars.is_hidden()
     }
 
     /// Whether text may be coloured.
