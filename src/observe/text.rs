@@ -40,7 +40,8 @@ pub(super) fn rate(per_second: f64) -> String {
     match per_second {
         fast if fast >= 99.95 => format!("{}/s", count(fast.round() as u64)),
         middling if middling >= 0.095 => format!("{middling:.1}/s"),
-        slow => format!("{:.1}/min", slow * 60.0),
+        slow if slow > 0.0 => format!("{:.1}/min", slow * 60.0),
+        _ => "0/s".to_owned(),
     }
 }
 
@@ -86,8 +87,7 @@ mod tests {
 
     #[test]
     fn rates() {
-        let cases =
-            [(1234.4, "1,234/s"), (99.96, "100/s"), (4.12, "4.1/s"), (0.05, "3.0/min"), (0.0, "0.0/min")];
+        let cases = [(1234.4, "1,234/s"), (99.96, "100/s"), (4.12, "4.1/s"), (0.05, "3.0/min"), (0.0, "0/s")];
         for (per_second, expected) in cases {
             assert_eq!(rate(per_second), expected);
         }

@@ -114,7 +114,7 @@ mod tests {
                 "97/805 threads, 4.1/s, 2m 51s left | intake 1,805 | draft 120 (64 running, 3 waiting) | \
                  critique 98 (10 running) | score 0",
             ),
-            (snapshot(Some(805), 97, &[]), Some(0.0), "97/805 threads, 0.0/min"),
+            (snapshot(Some(805), 97, &[]), Some(0.0), "97/805 threads, 0/s"),
             (snapshot(Some(805), 805, &[]), Some(4.0), "805/805 threads, 4.0/s"),
         ];
         for (snapshot, per_second, expected) in cases {

@@ -183,9 +183,7 @@ fn next_steps(page: &mut Page, summary: &Summary) {
         resume(summary),
         rejects(summary),
         dead_letters(summary),
-        summary
-            .simulated
-            .then(|| "Real models: avr run --generator URL --reward URL; avr run --help.".to_owned()),
+        summary.simulated.then(|| REAL_MODELS.to_owned()),
     ]
     .into_iter()
     .flatten()
@@ -324,7 +322,7 @@ Next
   Carry on where it stopped: avr run --simulate prompts.jsonl
   Mend 4 lines of input that could not be used (mostly empty_prompt): out/rejects.jsonl
   See what went wrong with the dead letters: grep dead_letter out/outcomes.jsonl
-  Real models: avr run --generator URL --reward URL; avr run --help.
+  Ask real models: avr run --generator URL --generator-model NAME --reward URL --reward-model NAME FILE
 ";
         assert_eq!(summary.text(), expected);
     }
@@ -351,7 +349,7 @@ This process
             0  new prompts
             0  prompts known from before, passed over
             0  lines of input that could not be used
-            0  threads ended, 0.0/min
+            0  threads ended, 0/s
 
 Files
   out/llamafactory    for LLaMA-Factory, with dataset_info.json
