@@ -74,7 +74,8 @@ pub enum AdminError {
     },
     /// The address cannot be listened on.
     #[error(
-        "no admin server: cannot listen on {listen}: {cause}; set `observe.listen` to an address of this machine"
+        "no admin server: cannot listen on {listen}: {cause}; set `observe.listen` to an address of this \
+         machine"
     )]
     Listen {
         /// The address.

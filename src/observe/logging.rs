@@ -1,7 +1,7 @@
 //! Logs: `tracing` events as lines on standard error, for people or for machines.
 //!
-//! Which events are written is a filter of `tracing` directives, for instance `warn,avr=debug`. The environment
-//! variable `RUST_LOG` goes before the configuration, so that one run can be looked at more closely.
+//! Which events are written is a filter of `tracing` directives, for instance `warn,avr=debug`. The
+//! environment variable `RUST_LOG` goes before the configuration, so that one run can be looked at more closely.
 
 use std::env;
 
@@ -44,6 +44,12 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
+    /// What is wrong with a filter, and what would be right; nothing if it can be used.
+    pub fn mistake_in(filter: &str) -> Option<String> {
+        let cause = EnvFilter::builder().parse(filter).err()?;
+        Some(format!("is not a filter of log lines: {cause}; right is, for instance, \"warn,avr=debug\""))
+    }
+
     /// Warnings of the libraries, and what avr itself has to say.
     pub const DEFAULT_FILTER: &str = "warn,avr=info";
 }
@@ -59,7 +65,8 @@ impl Default for LogOptions {
 pub enum LoggingError {
     /// The filter is not one.
     #[error(
-        "{origin}: {text:?} is not a filter of log lines: {cause}; right is, for instance, `info` or `warn,avr=debug`"
+        "{origin}: {text:?} is not a filter of log lines: {cause}; right is, for instance, `info` or \
+         `warn,avr=debug`"
     )]
     Filter {
         /// Where the filter comes from.
@@ -83,6 +90,7 @@ pub fn init(options: &LogOptions, screen: &Screen) -> Result<(), LoggingError> {
     Ok(subscriber(options.format, filter, screen).try_init()?)
 }
 
+/// The filter in force: the environment's, or else the configured one.
 fn filter(configured: &str, environment: Option<String>) -> Result<EnvFilter, LoggingError> {
     let (origin, text) = match environment.filter(|text| !text.is_empty()) {
         Some(text) => (FILTER_VARIABLE, text),

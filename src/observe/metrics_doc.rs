@@ -6,8 +6,8 @@ use super::{METRIC_TABLE, MetricInfo, MetricKind, process::PROCESS_TABLE};
 
 const INTRODUCTION: &str = "# Metrics
 
-Every metric of a running `avr`, as `http://127.0.0.1:9464/metrics` shows them. This page is made from the table in
-`src/observe/metrics.rs`; `UPDATE_DOCS=1 cargo test metrics_doc` writes it anew.
+Every metric of a running `avr`, as `http://127.0.0.1:9464/metrics` shows them. This page is made from the
+table in `src/observe/metrics.rs`; `UPDATE_DOCS=1 cargo test metrics_doc` writes it anew.
 
 Model calls have the OpenTelemetry GenAI names in Prometheus spelling, lag has the name that existing Kafka
 dashboards look for, and the process has the names of every Prometheus client; all else begins with `avr_`.

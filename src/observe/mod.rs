@@ -16,6 +16,7 @@ mod handles;
 pub mod logging;
 mod metrics;
 mod metrics_doc;
+mod options;
 mod process;
 mod progress;
 mod readiness;
@@ -28,10 +29,11 @@ pub use handles::{EngineMetrics, StageMetrics};
 pub use logging::{LogFormat, LogOptions, LoggingError};
 pub use metrics::{METRIC_TABLE, MetricInfo, MetricKind, Metrics};
 pub use metrics_doc::metrics_markdown;
+pub use options::ObserveOptions;
 pub use process::PROCESS_TABLE;
 pub use progress::{Progress, ProgressMode, ProgressSnapshot, StageProgress};
 pub use readiness::{Condition, Readiness};
 pub use screen::Screen;
 pub use summary::{
-    Ending, GainTotals, InputTotals, ModelTotals, Places, ProcessTotals, StateTotals, Summary,
+    Ending, GainTotals, InputTotals, ModelSummary, Places, ProcessTotals, StateTotals, Summary,
 };

@@ -17,7 +17,7 @@ use super::{MetricInfo, MetricKind};
 /// Ticks a second of the times in `/proc`: fixed by the kernel's interface to programs.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// The metrics of the process, none with labels, in the order of [`Reading::values`].
+/// The metrics of the process, none with labels, in the order in which they are read.
 pub const PROCESS_TABLE: &[MetricInfo] = &[
     row("process_cpu_seconds_total", MetricKind::Counter, "Processor time used, user and system."),
     row("process_resident_memory_bytes", MetricKind::Gauge, "Memory in use."),
@@ -96,7 +96,8 @@ impl Reading {
         )
     }
 
-    /// See proc(5) for the files. Of `stat`, what follows the name in parentheses is counted: it may hold anything.
+    /// See proc(5) for the files. Fields of `stat` are counted after the program's name in parentheses, which
+    /// may hold anything.
     fn parse(stat: &str, status: &str, limits: &str, system: &str, open_fds: usize) -> Option<Self> {
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |field: usize| fields.get(field)?.parse::<f64>().ok();

@@ -1,7 +1,7 @@
 //! Standard error as people see it: log lines and progress bars share it without tearing each other.
 //!
-//! Everything that avr writes to standard error goes through one [`Screen`]. It takes the bars away, writes the
-//! line, and draws them again below it.
+//! Everything that avr writes to standard error goes through one [`Screen`]. It takes the bars away, writes
+//! the line, and draws them again below it.
 
 use std::{
     env, fmt,

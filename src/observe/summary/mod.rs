@@ -1,6 +1,6 @@
 //! What a run came to: a plain value, shown as text for people or as JSON for machines.
 //!
-//! Threads, records and gains are totals of the state folder or the topics, over all runs on it; input, calls,
+//! Threads, records and gains are totals of the state, over all runs on it; input, calls,
 //! tokens and time are of this process alone. Both renderings are pure functions of the value and say so.
 
 mod text;
@@ -98,7 +98,7 @@ pub struct ProcessTotals {
     /// What came in.
     pub input: InputTotals,
     /// What was asked of each model.
-    pub models: Vec<ModelTotals>,
+    pub models: Vec<ModelSummary>,
     /// Threads that ended while it ran.
     pub ended: u64,
     /// How long it ran, in seconds.
@@ -123,12 +123,12 @@ pub struct InputTotals {
 
 /// What one process asked of one model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ModelTotals {
+pub struct ModelSummary {
     /// What it is used for: `generator` or `reward`.
     pub role: String,
     /// The model's name.
     pub model: String,
-    /// Calls that were answered.
+    /// Calls that ended, with an answer or without.
     pub calls: u64,
     /// Requests sent again after a transient error.
     pub retries: u64,
@@ -137,9 +137,9 @@ pub struct ModelTotals {
     /// Answers that the server ended at a length limit.
     pub cut_off: u64,
     /// Tokens of the prompts.
-    pub input_tokens: u64,
+    pub prompt_tokens: u64,
     /// Tokens of the answers.
-    pub output_tokens: u64,
+    pub completion_tokens: u64,
 }
 
 /// Where the results are, as the user may type them.
@@ -154,7 +154,8 @@ pub struct Places {
 }
 
 impl Summary {
-    /// For people: at most 100 columns but for names of models and files, no control characters but line ends.
+    /// For people: at most 100 columns but for names of models and files, and no control characters but
+    /// line ends.
     pub fn text(&self) -> String {
         text::render(self)
     }

@@ -1,6 +1,6 @@
 //! The summary for people.
 
-use super::{Ending, GainTotals, ModelTotals, ProcessTotals, StateTotals, Summary};
+use super::{Ending, GainTotals, ModelSummary, ProcessTotals, StateTotals, Summary};
 use crate::{
     observe::text::{count, counted, duration, rate, share},
     record::{Kind, Verdict},
@@ -153,10 +153,10 @@ fn process(page: &mut Page, process: &ProcessTotals) {
     process.models.iter().for_each(|totals| model(page, totals));
 }
 
-fn model(page: &mut Page, totals: &ModelTotals) {
+fn model(page: &mut Page, totals: &ModelSummary) {
     page.line(&format!("  {} {}", totals.role, totals.model));
-    page.number(totals.calls, &format!("calls answered, {}", counted(totals.retries, "repeat", "repeats")));
-    let tokens = [totals.input_tokens, totals.output_tokens];
+    page.number(totals.calls, &format!("calls, {}", counted(totals.retries, "repeat", "repeats")));
+    let tokens = [totals.prompt_tokens, totals.completion_tokens];
     if tokens != [0, 0] {
         page.number(tokens[0], &format!("tokens in, {} out", count(tokens[1])));
     }
@@ -234,22 +234,22 @@ mod tests {
         }
     }
 
-    fn models() -> Vec<ModelTotals> {
-        let generator = ModelTotals {
+    fn models() -> Vec<ModelSummary> {
+        let generator = ModelSummary {
             role: "generator".into(),
             model: "meta-llama/Meta-Llama-3-8B-Instruct".into(),
             calls: 5641,
             retries: 1,
             tries_used: 31,
             cut_off: 6,
-            input_tokens: 3_201_332,
-            output_tokens: 1_577_800,
+            prompt_tokens: 3_201_332,
+            completion_tokens: 1_577_800,
         };
-        let reward = ModelTotals {
+        let reward = ModelSummary {
             role: "reward".into(),
             model: "RLHFlow/ArmoRM\u{1b}[2J".into(),
             calls: 4025,
-            ..ModelTotals::default()
+            ..ModelSummary::default()
         };
         vec![generator, reward]
     }
@@ -306,12 +306,12 @@ This process
             4  lines of input that could not be used
         1,800  threads ended, 2.5/s
   generator meta-llama/Meta-Llama-3-8B-Instruct
-        5,641  calls answered, 1 repeat
+        5,641  calls, 1 repeat
     3,201,332  tokens in, 1,577,800 out
            31  tries used up by unusable answers and refusals
             6  answers cut off at a length limit (marked in their records)
   reward RLHFlow/ArmoRM[2J
-        4,025  calls answered, 0 repeats
+        4,025  calls, 0 repeats
 
 Files
   out/llamafactory    for LLaMA-Factory, with dataset_info.json
