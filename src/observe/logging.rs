@@ -7,9 +7,7 @@ use std::env;
 
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
-    filter::ParseError,
-    fmt,
+    EnvFilter, Layer, Registry, fmt,
     layer::SubscriberExt,
     util::{SubscriberInitExt, TryInitError},
 };
@@ -46,8 +44,7 @@ pub struct LogOptions {
 impl LogOptions {
     /// What is wrong with a filter, and what would be right; nothing if it can be used.
     pub fn mistake_in(filter: &str) -> Option<String> {
-        let cause = EnvFilter::builder().parse(filter).err()?;
-        Some(format!("is not a filter of log lines: {cause}; right is, for instance, \"warn,avr=debug\""))
+        parse(filter).err()
     }
 
     /// Warnings of the libraries, and what avr itself has to say.
@@ -64,17 +61,12 @@ impl Default for LogOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// The filter is not one.
-    #[error(
-        "{origin}: {text:?} is not a filter of log lines: {cause}; right is, for instance, `info` or \
-         `warn,avr=debug`"
-    )]
+    #[error("{origin}: {mistake}")]
     Filter {
         /// Where the filter comes from.
         origin: &'static str,
-        /// The filter.
-        text: String,
-        /// What is wrong with it.
-        cause: ParseError,
+        /// What is wrong with it, and what would be right.
+        mistake: String,
     },
     /// Somebody set logging up before.
     #[error("logging is set up once a process: {0}")]
@@ -96,7 +88,15 @@ fn filter(configured: &str, environment: Option<String>) -> Result<EnvFilter, Lo
         Some(text) => (FILTER_VARIABLE, text),
         None => ("observe.log_filter", configured.to_owned()),
     };
-    EnvFilter::builder().parse(&text).map_err(|cause| LoggingError::Filter { origin, text, cause })
+    parse(&text).map_err(|mistake| LoggingError::Filter { origin, mistake })
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::builder().parse(filter).map_err(|cause| {
+        format!(
+            "{filter:?} is not a filter of log lines: {cause}; right is, for instance, \"warn,avr=debug\""
+        )
+    })
 }
 
 fn subscriber(

@@ -25,7 +25,7 @@ mod summary;
 mod text;
 
 pub use admin::{AdminError, AdminOptions, AdminServer};
-pub use handles::{EngineMetrics, StageMetrics};
+pub use handles::{EngineMetrics, OutcomeMetrics, StageMetrics};
 pub use logging::{LogFormat, LogOptions, LoggingError};
 pub use metrics::{METRIC_TABLE, MetricInfo, MetricKind, Metrics};
 pub use metrics_doc::metrics_markdown;

@@ -42,7 +42,7 @@ fn listen(section: &mut Section<'_>) -> SocketAddr {
 fn filter(section: &mut Section<'_>) -> String {
     let filter = section.text("log_filter", LogOptions::DEFAULT_FILTER);
     if let Some(mistake) = LogOptions::mistake_in(&filter) {
-        section.mistake("log_filter", format!("{filter:?} {mistake}"));
+        section.mistake("log_filter", mistake);
     }
     filter
 }

@@ -91,6 +91,7 @@ fn reasons(state: &StateTotals) -> impl Iterator<Item = (Verdict, u64)> {
 fn phrase(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Selected => "it gave at least one record",
+        Verdict::NoAnswer => "there is no answer to refine",
         Verdict::NoCritique => "every critique was given up",
         Verdict::NoImprovement => "no improvement came back",
         Verdict::NoAnswerReward => "the answer has no reward",
@@ -104,6 +105,7 @@ fn phrase(verdict: Verdict) -> &'static str {
         Verdict::WeakBestCritique => "the best critique's improvements fall short of the answer",
         Verdict::NoImprovementContrast => "the improvements of the best critique are equally good",
         Verdict::RejectedEqualsAnswer => "the lesser improvement is just as good as the answer",
+        Verdict::NoEnding => "no failed round follows the last gain",
         Verdict::DeadLetter => "a stage could not handle it",
     }
 }
