@@ -50,11 +50,12 @@ impl Screen {
         &self.bars
     }
 
-    /// Writes whole lines above the bars.
-    pub(super) fn write_lines(&self, lines: &[u8]) -> io::Result<()> {
+    /// Writes whole lines above the bars. Standard error that is gone (`avr … 2>&1 | head`) is no reason to
+    /// stop the work, so a failed write is forgotten.
+    pub(super) fn write_lines(&self, lines: &[u8]) {
         // A writer that panicked harms no later line.
         let write = || self.lines.lock().unwrap_or_else(PoisonError::into_inner).write_all(lines);
-        self.bars.suspend(write)
+        let _ = self.bars.suspend(write);
     }
 }
 
@@ -64,10 +65,11 @@ impl fmt::Debug for Screen {
     }
 }
 
-/// Log lines come as one write each.
+/// Log lines come as one write each. No write fails: the subscriber would report it on standard error, which
+/// ends the thread if that is gone.
 impl Write for &Screen {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        self.write_lines(lines)?;
+        self.write_lines(lines);
         Ok(lines.len())
     }
 

@@ -124,7 +124,7 @@ mod tests {
         let mut bars = Bars::new(&screen);
         for (index, snapshot) in snapshots.iter().enumerate() {
             if index > 0 {
-                screen.write_lines(format!("log line {index}\n").as_bytes()).unwrap();
+                screen.write_lines(format!("log line {index}\n").as_bytes());
             }
             bars.show(snapshot, Duration::from_secs(10) * index as u32, index + 1 == snapshots.len());
         }

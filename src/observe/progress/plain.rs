@@ -51,8 +51,7 @@ impl Display for PlainLines {
         let per_second = self.pace.per_second(elapsed, snapshot.finished);
         if self.is_news(snapshot, last) {
             let line = format!("{} {}\n", text::time_of_day(SystemTime::now()), line(snapshot, per_second));
-            // Standard error that is gone is no reason to stop the work.
-            let _ = self.screen.write_lines(line.as_bytes());
+            self.screen.write_lines(line.as_bytes());
         }
     }
 }

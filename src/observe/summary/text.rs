@@ -8,7 +8,7 @@ use crate::{
 
 /// What to do after a look at simulated models.
 const REAL_MODELS: &str =
-    "Ask real models: avr run --generator URL --generator-model NAME --reward URL --reward-model NAME FILE";
+    "Ask real models: avr run --generator URL --generator-model M --reward URL --reward-model M FILE";
 
 /// Lines under headings.
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl Page {
 
     /// A part of the number above.
     fn part(&mut self, number: u64, what: &str) {
-        self.line(&format!("  {:>11}  {:>9}  {what}", "", count(number)));
+        self.line(&format!("      {:>11}  {what}", count(number)));
     }
 }
 
@@ -290,8 +290,8 @@ The models were SIMULATED: the records show the shape of things and teach nothin
 Threads (of all runs on this state)
           412  selected (21.7 %): gave at least one record
         1,470  not selected (77.6 %)
-                   1,380  no improvement is better than the answer (no_gain)
-                      90  the best improvement is too long for a record (too_long)
+            1,380  no improvement is better than the answer (no_gain)
+               90  the best improvement is too long for a record (too_long)
            13  dead letters (0.7 %): a stage could not handle them
             7  still under way
 
@@ -324,9 +324,21 @@ Next
   Carry on where it stopped: avr run --simulate prompts.jsonl
   Mend 4 lines of input that could not be used (mostly empty_prompt): out/rejects.jsonl
   See what went wrong with the dead letters: grep dead_letter out/outcomes.jsonl
-  Ask real models: avr run --generator URL --generator-model NAME --reward URL --reward-model NAME FILE
+  Ask real models: avr run --generator URL --generator-model M --reward URL --reward-model M FILE
 ";
         assert_eq!(summary.text(), expected);
+    }
+
+    #[test]
+    fn every_line_fits_100_columns_up_to_a_billion_threads() {
+        let most = 999_999_999;
+        let mut summary = Summary { simulated: true, places: places(), ..Summary::default() };
+        summary.state.outcomes = Verdict::ALL.into_iter().map(|verdict| (verdict, most)).collect();
+        summary.state.records = Kind::ALL.into_iter().map(|kind| (kind, most)).collect();
+        summary.process.models = models();
+        for line in summary.text().lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
     }
 
     #[test]
