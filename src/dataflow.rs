@@ -2,7 +2,9 @@
 
 use crate::{
     engine::StageSpec,
-    stage::{Context, CritiqueStage, DraftStage, ImproveStage, OnThreads, ScoreStage, SelectStage, ThreadStage},
+    stage::{
+        Context, CritiqueStage, DraftStage, ImproveStage, OnThreads, ScoreStage, SelectStage, ThreadStage,
+    },
     topic::{DEAD_LETTERS, RECORDS, REJECTS},
 };
 

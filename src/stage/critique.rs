@@ -26,9 +26,11 @@ impl ThreadStage for CritiqueStage {
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
         let Context { recipe, templates, .. } = &self.0;
         let round = thread.rounds.len() as u32;
-        let turns = ask::critique(templates, recipe.shape, &thread.prompt, answer_of(&thread)?).map_err(unasked)?;
+        let turns =
+            ask::critique(templates, recipe.shape, &thread.prompt, answer_of(&thread)?).map_err(unasked)?;
         let asked = recipe.temperatures.iter().enumerate().map(|(index, &temperature)| {
-            let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index: index as u32, attempt: 0 };
+            let site =
+                CallSite { thread: &thread.id, stage: Self::NAME, round, index: index as u32, attempt: 0 };
             self.critique(site, temperature, &turns)
         });
         let critiques = try_join_all(asked).await?;

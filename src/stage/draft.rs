@@ -51,7 +51,10 @@ impl DraftStage {
 
 fn given(thread: &Thread) -> Result<Answer, Failure> {
     let text = thread.given_answer.clone().ok_or_else(|| {
-        Failure::DeadLetter(DeadLetter::new("schema", "the recipe needs the prompt's own answer and there is none"))
+        Failure::DeadLetter(DeadLetter::new(
+            "schema",
+            "the recipe needs the prompt's own answer and there is none",
+        ))
     })?;
     Ok(Answer { text, reward: None, call: None })
 }

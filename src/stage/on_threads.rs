@@ -74,7 +74,8 @@ impl<S: ThreadStage> Stage for OnThreads<S> {
 /// Reads a record's payload; what cannot be read is a dead letter that names the place in the JSON.
 pub(super) fn decode<T: DeserializeOwned>(record: &Record) -> Result<T, Failure> {
     let bytes = record.value.as_deref().unwrap_or_default();
-    serde_json::from_slice(bytes).map_err(|_| Failure::DeadLetter(DeadLetter::new("schema", locate::<T>(bytes))))
+    serde_json::from_slice(bytes)
+        .map_err(|_| Failure::DeadLetter(DeadLetter::new("schema", locate::<T>(bytes))))
 }
 
 /// Where and why a payload does not fit its schema. Parses again, which only the broken ones cost.
@@ -97,5 +98,6 @@ pub(crate) fn encode<T: Serialize>(payload: &T) -> Result<Bytes, Failure> {
 /// The text that the round works on.
 pub(super) fn answer_of(thread: &Thread) -> Result<&str, Failure> {
     let answer = thread.answer.as_ref().map(|answer| answer.text.as_str());
-    answer.ok_or_else(|| Failure::DeadLetter(DeadLetter::new("schema", "the thread has no answer to work on")))
+    answer
+        .ok_or_else(|| Failure::DeadLetter(DeadLetter::new("schema", "the thread has no answer to work on")))
 }

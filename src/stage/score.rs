@@ -50,5 +50,10 @@ impl ScoreStage {
 }
 
 fn improvements(thread: &Thread) -> impl Iterator<Item = &Improvement> {
-    thread.rounds.last().into_iter().flat_map(|round| &round.critiques).flat_map(|critique| &critique.improvements)
+    thread
+        .rounds
+        .last()
+        .into_iter()
+        .flat_map(|round| &round.critiques)
+        .flat_map(|critique| &critique.improvements)
 }

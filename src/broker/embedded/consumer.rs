@@ -22,7 +22,9 @@ use super::{
     shared::{Shared, State},
     store,
 };
-use crate::broker::{Consumer, Event, GroupName, LogError, LogErrorKind, Partition, Progress, Record};
+use crate::broker::{
+    Consumer, Event, GroupName, LogError, LogErrorKind, Membership, Partition, Progress, Record,
+};
 
 /// A consumer of an embedded log. Dropping it leaves the group.
 pub struct EmbeddedConsumer {
@@ -185,6 +187,10 @@ impl Consumer for EmbeddedConsumer {
                 Err(error) => return Err(LogError::new(format!("reading for {}", self.group), error)),
             }
         }
+    }
+
+    fn membership(&self) -> Membership {
+        self.shared().state().membership(self.group, self.member)
     }
 
     fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError> {

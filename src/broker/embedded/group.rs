@@ -15,7 +15,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use crate::{broker::Partition, topic::TopicName};
+use crate::{
+    broker::{Membership, Partition},
+    topic::TopicName,
+};
 
 /// Names a member of any group of this log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,6 +83,8 @@ impl Hold {
 #[derive(Debug)]
 struct Member {
     process: ProcessId,
+    /// The latest telling that gave it partitions.
+    told: u64,
     topics: BTreeSet<TopicName>,
 }
 
@@ -88,13 +93,16 @@ struct Member {
 pub(super) struct Group {
     members: BTreeMap<MemberId, Member>,
     holds: BTreeMap<Partition, Hold>,
+    /// Counts the tellings that gave partitions away, and remembers each partition's latest.
+    tellings: u64,
+    told_at: BTreeMap<Partition, u64>,
 }
 
 impl Group {
     /// Takes in a reader of `partitions`, which are whole topics.
     pub(super) fn join(&mut self, id: MemberId, process: ProcessId, partitions: &[Partition]) {
         let topics = partitions.iter().map(|partition| partition.topic).collect();
-        self.members.insert(id, Member { process, topics });
+        self.members.insert(id, Member { process, told: 0, topics });
         for partition in partitions {
             self.holds.entry(*partition).or_insert(Hold::Free);
         }
@@ -122,10 +130,22 @@ impl Group {
         self.rebalance();
     }
 
-    /// Whether `process` may commit progress of `partition`: one of its members has it and has not released it.
-    pub(super) fn may_commit(&self, process: ProcessId, partition: Partition) -> bool {
+    /// Whether `process` may commit progress of `partition` that it made knowing what `membership` says: one of its
+    /// members has it since then or before, and has not released it.
+    pub(super) fn may_commit(
+        &self,
+        process: ProcessId,
+        partition: Partition,
+        membership: Membership,
+    ) -> bool {
         let owner = self.holds.get(&partition).and_then(|hold| hold.owner());
-        owner.and_then(|owner| self.members.get(&owner)).is_some_and(|member| member.process == process)
+        let is_its = owner.and_then(|owner| self.members.get(&owner)).is_some_and(|m| m.process == process);
+        is_its && self.told_at.get(&partition).is_some_and(|at| *at <= membership.0)
+    }
+
+    /// What `id` knows of the group.
+    pub(super) fn membership(&self, id: MemberId) -> Membership {
+        Membership(self.members.get(&id).map_or(0, |member| member.told))
     }
 
     /// The members that [`Group::tell`] would tell something.
@@ -144,7 +164,15 @@ impl Group {
             return Some(Change::Revoked(revoked));
         }
         let assigned = self.advance(Hold::Granted(id), Hold::Held(id), ready);
-        (!assigned.is_empty()).then_some(Change::Assigned(assigned))
+        if assigned.is_empty() {
+            return None;
+        }
+        self.tellings += 1;
+        self.told_at.extend(assigned.iter().map(|partition| (*partition, self.tellings)));
+        if let Some(member) = self.members.get_mut(&id) {
+            member.told = self.tellings;
+        }
+        Some(Change::Assigned(assigned))
     }
 
     fn advance(&mut self, from: Hold, to: Hold, ready: impl Fn(Partition) -> bool) -> Vec<Partition> {
@@ -224,6 +252,9 @@ fn take_place(room: &mut [(MemberId, usize)], wanted: impl Fn(MemberId) -> bool)
 mod tests {
     use super::*;
 
+    /// Knows everything that was told.
+    const NOW: Membership = Membership(u64::MAX);
+
     const HERE: ProcessId = ProcessId(0);
     const THERE: ProcessId = ProcessId(1);
     const A: MemberId = MemberId(1);
@@ -269,12 +300,12 @@ mod tests {
         group.join(B, THERE, &all);
         assert_eq!(tell(&mut group, B), None, "nothing is free yet");
         assert_eq!(tell(&mut group, A), Some(Change::Revoked(all[3..].to_vec())));
-        assert!(group.may_commit(HERE, all[4]), "revoked and not released is still its own");
+        assert!(group.may_commit(HERE, all[4], NOW), "revoked and not released is still its own");
         group.release(A, &all[3..]);
-        assert!(!group.may_commit(HERE, all[4]));
-        assert!(!group.may_commit(THERE, all[4]), "granted and not told is nobody's");
+        assert!(!group.may_commit(HERE, all[4], NOW));
+        assert!(!group.may_commit(THERE, all[4], NOW), "granted and not told is nobody's");
         assert_eq!(tell(&mut group, B), Some(Change::Assigned(all[3..].to_vec())));
-        assert!(group.may_commit(THERE, all[4]) && group.may_commit(HERE, all[0]));
+        assert!(group.may_commit(THERE, all[4], NOW) && group.may_commit(HERE, all[0], NOW));
         assert_eq!(tell(&mut group, A), None);
     }
 

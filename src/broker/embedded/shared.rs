@@ -22,7 +22,7 @@ use super::{
     store::{Partitions, Store},
 };
 use crate::{
-    broker::{GroupName, LogErrorKind, Partition},
+    broker::{GroupName, LogErrorKind, Membership, Partition},
     topic::TopicName,
 };
 
@@ -147,8 +147,19 @@ impl State {
     }
 
     /// Whether `process` may commit progress of this partition.
-    pub(super) fn may_commit(&self, group: GroupName, process: ProcessId, partition: Partition) -> bool {
-        self.groups.get(&group).is_some_and(|members| members.may_commit(process, partition))
+    pub(super) fn may_commit(
+        &self,
+        group: GroupName,
+        process: ProcessId,
+        partition: Partition,
+        membership: Membership,
+    ) -> bool {
+        self.groups.get(&group).is_some_and(|members| members.may_commit(process, partition, membership))
+    }
+
+    /// What a member knows of its group.
+    pub(super) fn membership(&self, group: GroupName, member: MemberId) -> Membership {
+        self.groups.get(&group).map_or(Membership(0), |members| members.membership(member))
     }
 
     /// Makes a record visible; the oldest of the longest tail go where all tails together grow too large.

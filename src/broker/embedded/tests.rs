@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 use bytes::Bytes;
 
 use super::*;
-use crate::broker::{CommitError, Committer, Consumer, Event, GroupProgress, Output, Progress};
+use crate::broker::{CommitError, Committer, Consumer, Event, GroupProgress, Membership, Output, Progress};
+
+/// Knows everything that any member was told.
+const NOW: Membership = Membership(u64::MAX);
 
 const KEPT: TopicName = TopicName("kept");
 const PASSING: TopicName = TopicName("passing");
@@ -42,7 +45,7 @@ fn zero(topic: TopicName) -> Partition {
 
 fn progress(group: GroupName, partition: Partition, offset: i64) -> Vec<GroupProgress> {
     let progress = Progress { offset, text: format!("done {offset}") };
-    vec![GroupProgress { group, partitions: vec![(partition, progress)] }]
+    vec![GroupProgress { group, membership: NOW, partitions: vec![(partition, progress)] }]
 }
 
 async fn write(log: &EmbeddedLog, topic: TopicName, texts: &[&str]) {

@@ -136,9 +136,10 @@ fn check(state: &State, commit: &Commit) -> Result<(), CommitError> {
     }
     let is_foreign = |progress: &&GroupProgress| {
         let partitions = progress.partitions.iter();
-        partitions
-            .into_iter()
-            .any(|(partition, _)| !state.may_commit(progress.group, commit.identity.process, *partition))
+        partitions.into_iter().any(|(partition, _)| {
+            let GroupProgress { group, membership, .. } = **progress;
+            !state.may_commit(group, commit.identity.process, *partition, membership)
+        })
     };
     let refused: Vec<_> = commit.progress.iter().filter(is_foreign).map(|progress| progress.group).collect();
     if refused.is_empty() { Ok(()) } else { Err(CommitError::Refused(refused)) }
@@ -151,7 +152,7 @@ impl Plan {
                 self.records.push((partition, known.reserve(), encoded));
             }
         }
-        for GroupProgress { group, partitions } in commit.progress {
+        for GroupProgress { group, partitions, .. } in commit.progress {
             for (partition, progress) in partitions {
                 self.add_progress(state, group, partition, progress);
             }

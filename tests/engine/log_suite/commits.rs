@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::{
-    GROUP, LogUnderTest, MORE, OTHER_GROUP, SINGLE, WORK, commit, of_group, output, reader::Reader, scan,
-    text, texts, up_to, write,
+    GROUP, LogUnderTest, MORE, NOW, OTHER_GROUP, SINGLE, WORK, commit, of_group, output, reader::Reader,
+    scan, text, texts, up_to, write,
 };
 
 pub(crate) async fn outputs_and_progress_come_together<T: LogUnderTest>() {
@@ -25,8 +25,8 @@ pub(crate) async fn outputs_and_progress_come_together<T: LogUnderTest>() {
     let (here, there) = (single.records[0].partition, more.records[0].partition);
     let (here_to, there_to) = (up_to(single.records[0].offset + 1), up_to(more.records[0].offset + 1));
     let progress = vec![
-        GroupProgress { group: GROUP, partitions: vec![(here, here_to.clone())] },
-        GroupProgress { group: OTHER_GROUP, partitions: vec![(there, there_to.clone())] },
+        GroupProgress { group: GROUP, membership: NOW, partitions: vec![(here, here_to.clone())] },
+        GroupProgress { group: OTHER_GROUP, membership: NOW, partitions: vec![(there, there_to.clone())] },
     ];
     let outputs = vec![output(WORK, "a", "first"), output(SINGLE, "k", "second"), output(WORK, "a", "third")];
     commit(&mut committer, outputs, progress).await;

@@ -18,7 +18,10 @@ pub(crate) mod worker;
 use std::{future::Future, time::Duration};
 
 use avr::{
-    broker::{CommitError, Committer, GroupName, GroupProgress, Log, Output, Partition, Progress, Record},
+    broker::{
+        CommitError, Committer, GroupName, GroupProgress, Log, Membership, Output, Partition, Progress,
+        Record,
+    },
     topic::TopicName,
 };
 use bytes::Bytes;
@@ -80,6 +83,9 @@ macro_rules! log_suite {
 }
 pub(crate) use log_suite;
 
+/// Knows everything that any member was told.
+const NOW: Membership = Membership(u64::MAX);
+
 /// An output with a key and a text.
 fn output(topic: TopicName, key: &str, value: impl Into<String>) -> Output {
     let key = Some(Bytes::copy_from_slice(key.as_bytes()));
@@ -93,7 +99,7 @@ fn up_to(offset: i64) -> Progress {
 
 /// Progress of one group, ready to be committed.
 fn of_group(group: GroupName, partitions: Vec<(Partition, Progress)>) -> Vec<GroupProgress> {
-    vec![GroupProgress { group, partitions }]
+    vec![GroupProgress { group, membership: NOW, partitions }]
 }
 
 /// Commits, and tries again where the log asks for that.

@@ -4,12 +4,15 @@ use std::{collections::BTreeSet, time::Duration};
 
 use avr::{
     broker::{
-        CommitError, Committer, Consumer, Event, GroupName, GroupProgress, Log, LogErrorKind, Output,
-        Partition, Progress,
+        CommitError, Committer, Consumer, Event, GroupName, GroupProgress, Log, LogErrorKind, Membership,
+        Output, Partition, Progress,
     },
     topic::TopicName,
 };
 use bytes::Bytes;
+
+/// Knows everything that any member was told.
+const NOW: Membership = Membership(u64::MAX);
 
 use super::{Faults, MemoryLog, Options, committer::MemoryCommitter, consumer::MemoryConsumer};
 
@@ -36,7 +39,7 @@ fn output(value: &'static str) -> Vec<Output> {
 
 fn progress(offset: i64) -> Vec<GroupProgress> {
     let partitions = vec![(PLACE, Progress { offset, text: String::new() })];
-    vec![GroupProgress { group: GROUP, partitions }]
+    vec![GroupProgress { group: GROUP, membership: NOW, partitions }]
 }
 
 /// A process with a member that holds the one partition, and a committer.
