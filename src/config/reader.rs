@@ -347,7 +347,13 @@ impl Section<'_> {
         }
     }
 
-    fn note_default(&mut self, name: &str, value: &str) {
+    /// Says that the section has a key, for one that is only read where it is given.
+    pub fn know(&mut self, name: &'static str) {
+        drop(self.take(name));
+    }
+
+    /// Says that a key's default is in force.
+    pub fn note_default(&mut self, name: &str, value: &str) {
         let failed = self.reader.mistakes.iter().any(|mistake| mistake.key == join(&self.path, name));
         if !failed {
             self.note(name, value.to_owned(), DEFAULT.to_owned());

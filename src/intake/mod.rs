@@ -25,6 +25,7 @@ use crate::{
     observe::Metrics,
     record::{IndexEntry, Origin, RecipeRef, Reject, SCHEMA_VERSION, Thread, ThreadId},
     source::{AnswerUse, Item, Prompt, Source, SourceError},
+    stage::Written,
     topic::{INDEX, PROMPTS, REJECTS},
 };
 
@@ -104,8 +105,8 @@ pub struct Intake<L: Log> {
     handle: Handle,
     recipe: RecipeRef,
     options: IntakeOptions,
-    /// Threads that ended, over all time.
-    ended: watch::Receiver<u64>,
+    /// What the files hold, over all time.
+    written: watch::Receiver<Written>,
     progress: watch::Sender<IntakeProgress>,
     metrics: Metrics,
     index: Index,
@@ -142,13 +143,13 @@ impl<L: Log> Intake<L> {
         recipe: RecipeRef,
         options: IntakeOptions,
         index: Index,
-        ended: watch::Receiver<u64>,
+        written: watch::Receiver<Written>,
         metrics: Metrics,
     ) -> (Self, watch::Receiver<IntakeProgress>) {
         let start =
             IntakeProgress { threads: index.threads(), rejects: index.rejects(), ..Default::default() };
         let (progress, watched) = watch::channel(start);
-        (Self { log, handle, recipe, options, ended, progress, metrics, index }, watched)
+        (Self { log, handle, recipe, options, written, progress, metrics, index }, watched)
     }
 
     /// Makes sure that everything in this log follows one definition of the recipe.
@@ -210,7 +211,8 @@ impl<L: Log> Intake<L> {
     /// Waits while too many threads are on their way.
     async fn admit(&mut self) -> Result<(), IntakeError> {
         let (threads, most) = (self.index.threads(), self.options.max_open_threads);
-        let room = self.ended.wait_for(|ended| threads.saturating_sub(*ended) < most).await;
+        let room =
+            self.written.wait_for(|written| threads.saturating_sub(written.totals.threads()) < most).await;
         room.map(drop).map_err(|_| IntakeError::Stopped)
     }
 
