@@ -14,8 +14,9 @@
 //! - **Order.** Records of one partition come in the order of their offsets, each at most once an assignment,
 //!   from the committed progress' offset on. Offsets grow but need not be dense: markers and compaction leave gaps.
 //! - **Atomicity.** Readers see all outputs of a commit or none, and its progress with them.
-//! - **Fencing.** A commit that carries progress for a partition which its group has meanwhile given to another
-//!   member is refused whole. A second committer of the same name fences the first.
+//! - **Fencing.** A commit that carries progress for a partition which its group has given to another member since
+//!   the [`Membership`] that the progress names is refused whole, even where the partition has come back meanwhile:
+//!   the other may have moved it on. A second committer of the same name fences the first.
 //! - **Progress is opaque.** It is an offset, the first that is not known to be done, and a text of the engine's,
 //!   which the log keeps and hands back at the next assignment.
 
@@ -136,11 +137,19 @@ pub enum Event {
     Lost(Vec<Partition>),
 }
 
+/// What a member knew of its group when it was told an event; opaque. A log that numbers the generations of a
+/// group takes that number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Membership(pub u64);
+
 /// One member of a consumer group.
 pub trait Consumer: Send + 'static {
     /// Waits for what happens next. Cancelling the wait loses nothing. Must be polled even while everything is
     /// paused: a member that is silent for too long is taken for dead.
     fn next(&mut self) -> impl Future<Output = Result<Event, LogError>> + Send;
+
+    /// What this member knew of its group when [`Self::next`] last returned.
+    fn membership(&self) -> Membership;
 
     /// Stops records of these partitions from coming; one batch may still be under way.
     fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError>;
@@ -160,6 +169,8 @@ pub trait Consumer: Send + 'static {
 pub struct GroupProgress {
     /// The group; this process must be a member.
     pub group: GroupName,
+    /// What the member knew when the progress was made, see [`Consumer::membership`].
+    pub membership: Membership,
     /// The partitions that moved.
     pub partitions: Vec<(Partition, Progress)>,
 }

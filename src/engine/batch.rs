@@ -44,10 +44,11 @@ impl Owner {
     }
 
     fn sink_has_work(&self) -> bool {
-        self.sink_ready
-            && self.stages.iter().any(|stage| {
-                matches!(stage.spec.work, Work::Sink) && stage.waiting > 0 && stage.revoking.is_empty()
-            })
+        self.sink_begins.is_some()
+            || self.sink_ready
+                && self.stages.iter().any(|stage| {
+                    matches!(stage.spec.work, Work::Sink) && stage.waiting > 0 && stage.revoking.is_empty()
+                })
     }
 
     fn build_job(&mut self, now: Instant) -> Job {
@@ -83,6 +84,10 @@ impl Owner {
                 continue;
             }
             job.sink_stage = stage.spec.name;
+            job.sink_begins = self.sink_begins.take();
+            if job.sink_begins.is_some() {
+                return;
+            }
             while job.sinking.len() < stage.spec.max_in_flight {
                 let Some((record, epoch)) = stage.take() else { break };
                 if let Some(state) = stage.current(record.partition, epoch) {
@@ -104,9 +109,10 @@ impl Owner {
         }
         for sinking in &job.sinking {
             moved.entry((sinking.stage, sinking.record.partition)).or_default().push(sinking.record.offset);
-            if let Some(carrier) = self.stages[sinking.stage].note_carrier() {
-                moved.entry((sinking.stage, carrier)).or_default();
-            }
+        }
+        if let Some((at, carrier)) = job.sink_at().and_then(|at| Some((at, self.stages[at].note_carrier()?)))
+        {
+            moved.entry((at, carrier)).or_default();
         }
         moved
             .into_iter()
@@ -121,6 +127,7 @@ impl Owner {
         offsets.iter().for_each(|&offset| completed.insert(offset));
         Some(Advance {
             group: stage.spec.group,
+            membership: stage.membership,
             partition,
             completed,
             note: state.note.clone(),
@@ -142,7 +149,7 @@ impl Owner {
             Verdict::Fatal(error) => return Err(error),
         }
         self.publish();
-        Ok(())
+        self.take_up_deferred()
     }
 
     /// Everything in the job is done.
@@ -153,8 +160,8 @@ impl Owner {
         for Sinking { stage, epoch, record } in &job.sinking {
             self.done(*stage, *epoch, record);
         }
-        if let (Some(note), Some(sinking)) = (note, job.sinking.first()) {
-            self.keep_note(sinking.stage, note);
+        if let (Some(note), Some(at)) = (note, job.sink_at()) {
+            self.keep_note(at, note);
         }
         for submission in job.submissions {
             // A submitter that no longer waits has nothing to be told.
@@ -191,7 +198,7 @@ impl Owner {
 
     /// After a commit of unknown outcome: what the log has is done, the rest is committed again.
     fn reconcile(&mut self, job: Job, known: &Known) {
-        let Job { finished, sinking, submissions, .. } = job;
+        let Job { finished, sinking, submissions, sink_begins, .. } = job;
         for finished in finished {
             if self.holds(known, finished.stage, &finished.record) {
                 self.done(finished.stage, finished.epoch, &finished.record);
@@ -207,6 +214,12 @@ impl Owner {
             }
         }
         self.reread_notes(known);
+        let begun = |at: usize| {
+            self.stages[at].note_carrier().is_some_and(|carrier| {
+                self.stages[at].partitions.get(&carrier).is_some_and(|state| !state.note.is_empty())
+            })
+        };
+        self.sink_begins = sink_begins.filter(|&at| !begun(at));
         for submission in submissions {
             // A submitter that no longer waits has nothing to be told.
             let _ = submission.reply.send(Err(SubmitError::Doubtful));
@@ -237,6 +250,7 @@ impl Owner {
         for sinking in job.sinking {
             self.stages[sinking.stage].put_back(sinking.record, sinking.epoch);
         }
+        self.sink_begins = self.sink_begins.or(job.sink_begins);
         self.submissions.extend(job.submissions);
     }
 }

@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     broker::{
-        CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress, Record,
+        CommitError, Committer, GroupName, GroupProgress, LogError, Membership, Output, Partition, Progress,
+        Record,
     },
     topic::TopicName,
 };
@@ -75,6 +76,7 @@ pub enum SubmitError {
 #[derive(Debug)]
 pub(super) struct Advance {
     pub(super) group: GroupName,
+    pub(super) membership: Membership,
     pub(super) partition: Partition,
     pub(super) completed: Completed,
     /// The note as it is; the sink's own replaces it where `carries_note`.
@@ -87,6 +89,8 @@ pub(super) struct Advance {
 pub(super) struct Job {
     pub(super) finished: Vec<Finished>,
     pub(super) sinking: Vec<Sinking>,
+    /// The stage whose sink begins, and must have a note committed before it may write.
+    pub(super) sink_begins: Option<usize>,
     pub(super) sink_stage: &'static str,
     pub(super) submissions: Vec<Submission>,
     pub(super) advances: Vec<Advance>,
@@ -95,7 +99,12 @@ pub(super) struct Job {
 impl Job {
     /// Whether there is nothing to commit.
     pub(super) fn is_empty(&self) -> bool {
-        self.finished.is_empty() && self.sinking.is_empty() && self.submissions.is_empty()
+        self.finished.is_empty() && self.submissions.is_empty() && self.sink_at().is_none()
+    }
+
+    /// The stage whose sink takes part, if it does.
+    pub(super) fn sink_at(&self) -> Option<usize> {
+        self.sinking.first().map(|sinking| sinking.stage).or(self.sink_begins)
     }
 }
 
@@ -141,26 +150,61 @@ pub(super) type SinkSlot = Option<Box<dyn Sink>>;
 pub(super) enum Errand {
     Commit(Job),
     Restore(String),
+    /// Read the progress of these partitions, assigned to this stage, again.
+    Read {
+        stage: usize,
+        group: GroupName,
+        partitions: Vec<Partition>,
+    },
 }
 
-/// Commits one job after the other until the engine drops its end of `errands`.
+/// What came of an errand.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Committed(Committed),
+    Read { stage: usize, assigned: Vec<(Partition, Progress)> },
+}
+
+/// Runs one errand after the other until the engine drops its end of `errands`.
 pub(super) async fn run<C: Committer>(
     mut committer: C,
     mut sink: SinkSlot,
     mut errands: mpsc::Receiver<Errand>,
-    results: mpsc::Sender<Committed>,
+    answers: mpsc::Sender<Answer>,
 ) {
     while let Some(errand) = errands.recv().await {
-        let committed = match errand {
-            Errand::Commit(job) => commit(&mut committer, &mut sink, job).await,
-            Errand::Restore(note) => match on_sink(&mut sink, move |sink| sink.restore(&note)).await {
-                Ok(()) => continue,
-                Err(error) => failed(Job::default(), error),
-            },
+        let answer = match errand {
+            Errand::Commit(job) => Some(Answer::Committed(commit(&mut committer, &mut sink, job).await)),
+            Errand::Restore(note) => restore(&mut sink, note).await,
+            Errand::Read { stage, group, partitions } => {
+                Some(read(&mut committer, stage, group, partitions).await)
+            }
         };
-        if results.send(committed).await.is_err() {
+        if let Some(answer) = answer
+            && answers.send(answer).await.is_err()
+        {
             return;
         }
+    }
+}
+
+async fn restore(sink: &mut SinkSlot, note: String) -> Option<Answer> {
+    let restored = on_sink(sink, move |sink| sink.restore(&note)).await;
+    restored.err().map(|error| Answer::Committed(failed(Job::default(), error)))
+}
+
+async fn read<C: Committer>(
+    committer: &mut C,
+    stage: usize,
+    group: GroupName,
+    partitions: Vec<Partition>,
+) -> Answer {
+    match committer.progress(group, partitions.clone()).await {
+        Ok(progress) => {
+            let progress = progress.into_iter().map(Option::unwrap_or_default);
+            Answer::Read { stage, assigned: partitions.into_iter().zip(progress).collect() }
+        }
+        Err(error) => Answer::Committed(failed(Job::default(), error.into())),
     }
 }
 
@@ -200,7 +244,7 @@ fn failed(job: Job, error: EngineError) -> Committed {
 
 /// All outputs of a job, and the note of the sink after it wrote its part.
 async fn gather(sink: &mut SinkSlot, job: &mut Job) -> Result<(Vec<Output>, Option<String>), EngineError> {
-    if job.sinking.is_empty() {
+    if job.sink_at().is_none() {
         return Ok((outputs_of(job), None));
     }
     let records: Vec<Arc<Record>> = job.sinking.iter().map(|sinking| Arc::clone(&sinking.record)).collect();
@@ -240,7 +284,10 @@ fn progress_of(advances: &[Advance], sink_note: Option<&str>) -> Vec<GroupProgre
         let progress = (advance.partition, progress_text::encode(&advance.completed, note));
         match groups.iter_mut().find(|group| group.group == advance.group) {
             Some(group) => group.partitions.push(progress),
-            None => groups.push(GroupProgress { group: advance.group, partitions: vec![progress] }),
+            None => {
+                let Advance { group, membership, .. } = *advance;
+                groups.push(GroupProgress { group, membership, partitions: vec![progress] });
+            }
         }
     }
     groups
@@ -269,7 +316,7 @@ async fn read_back<C: Committer>(
 
 /// Tells the sink whether what it appended is committed.
 async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdict {
-    if job.sinking.is_empty() {
+    if job.sink_at().is_none() {
         return verdict;
     }
     let written = match &verdict {
@@ -292,10 +339,16 @@ async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdic
 
 /// Whether the sink's records are among what is committed; a commit is written whole or not at all.
 fn is_written(job: &Job, known: &[(GroupName, Partition, Option<Progress>)]) -> bool {
-    let Some(first) = job.sinking.first() else { return false };
-    known.iter().any(|(_, partition, progress)| {
-        *partition == first.record.partition && holds(progress.as_ref(), first.record.offset)
-    })
+    match job.sinking.first() {
+        Some(first) => known.iter().any(|(_, partition, progress)| {
+            *partition == first.record.partition && holds(progress.as_ref(), first.record.offset)
+        }),
+        None => job.advances.iter().filter(|advance| advance.carries_note).all(|advance| {
+            known.iter().any(|(group, partition, progress)| {
+                *group == advance.group && *partition == advance.partition && progress.is_some()
+            })
+        }),
+    }
 }
 
 /// Whether committed progress says that `offset` is done.

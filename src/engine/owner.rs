@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     EngineError, EngineOptions, ForeignProgress, Handle, Sink, StageSpec, Status, Stop, Work,
-    committer::{self, Committed, Errand, Finished, Submission},
+    committer::{self, Answer, Errand, Finished, Submission},
     partition::{Epoch, PartitionState, Phase},
     progress_text::{self, Decoded},
     pump::{self, Order, Report},
@@ -77,10 +77,10 @@ impl<L: Log> Engine<L> {
         let committer = self.log.committer(&self.options.committer).await?;
         let (report_to, reports) = mpsc::channel(REPORTS);
         let (errands, errand_queue) = mpsc::channel(REPORTS);
-        let (commit_to, committed) = mpsc::channel(REPORTS);
+        let (answer_to, answers) = mpsc::channel(REPORTS);
         let mut services = JoinSet::new();
         services.spawn(async move {
-            committer::run(committer, self.sink, errand_queue, commit_to).await;
+            committer::run(committer, self.sink, errand_queue, answer_to).await;
             Ok(())
         });
         let mut stages = Vec::with_capacity(self.stages.len());
@@ -90,7 +90,7 @@ impl<L: Log> Engine<L> {
             services.spawn(pump::pump(at, consumer, report_to.clone(), order_queue));
             stages.push(StageState::new(spec.clone(), orders, StageMetrics::new(&self.metrics, spec.name)));
         }
-        let inbox = Inbox { reports, committed, submissions: self.submissions, services };
+        let inbox = Inbox { reports, answers, submissions: self.submissions, services };
         let owner = Owner {
             max_record_bytes: self.log.max_record_bytes(),
             options: self.options,
@@ -106,6 +106,8 @@ impl<L: Log> Engine<L> {
             bytes: 0,
             epochs: 0,
             sink_ready: false,
+            sink_begins: None,
+            deferred: None,
             draining: None,
             status: self.status,
         };
@@ -116,7 +118,7 @@ impl<L: Log> Engine<L> {
 /// Where events arrive.
 struct Inbox {
     reports: mpsc::Receiver<Report>,
-    committed: mpsc::Receiver<Committed>,
+    answers: mpsc::Receiver<Answer>,
     submissions: mpsc::Receiver<Submission>,
     services: JoinSet<Result<(), LogError>>,
 }
@@ -141,6 +143,10 @@ pub(super) struct Owner {
     epochs: u64,
     /// Whether the sink knows where its files are.
     pub(super) sink_ready: bool,
+    /// The stage whose sink has no note committed yet.
+    pub(super) sink_begins: Option<usize>,
+    /// Partitions assigned while a commit was under way: which stage's, and which.
+    deferred: Option<(usize, Vec<Partition>)>,
     /// Since the stop: until when steps may go on.
     draining: Option<Instant>,
     status: watch::Sender<Status>,
@@ -169,11 +175,12 @@ impl Owner {
                         self.drain();
                     }
                 }
-                committed = inbox.committed.recv() => {
-                    self.on_committed(committed.ok_or(EngineError::Part("committer"))?)?;
-                }
+                answer = inbox.answers.recv() => match answer.ok_or(EngineError::Part("committer"))? {
+                    Answer::Committed(committed) => self.on_committed(committed)?,
+                    Answer::Read { stage, assigned } => self.on_read(stage, assigned)?,
+                },
                 Some(step) = self.steps.join_next() => self.on_steps(step)?,
-                report = inbox.reports.recv() => {
+                report = inbox.reports.recv(), if self.deferred.is_none() => {
                     self.on_report(report.ok_or(EngineError::Part("consumers"))?)?;
                 }
                 Some(service) = inbox.services.join_next() => Self::on_service(service)?,
@@ -281,8 +288,13 @@ impl Owner {
     fn on_report(&mut self, report: Report) -> Result<(), EngineError> {
         let at = report.stage;
         self.stages[at].refused_until = None;
+        self.stages[at].membership = report.membership;
         match report.event? {
-            Event::Assigned(partitions) => self.on_assigned(at, partitions),
+            Event::Assigned(assigned) if self.committing => {
+                self.deferred = Some((at, assigned.into_iter().map(|(partition, _)| partition).collect()));
+                Ok(())
+            }
+            Event::Assigned(assigned) => self.on_assigned(at, assigned),
             Event::Records(records) => {
                 records.into_iter().for_each(|record| self.admit(at, record));
                 Ok(())
@@ -296,6 +308,24 @@ impl Owner {
                 Ok(())
             }
         }
+    }
+
+    /// The commit under way may have moved the very partitions that were assigned meanwhile (lost and given back):
+    /// their progress is read again once it is decided. Until then nothing is heard of the log and nothing committed.
+    pub(super) fn take_up_deferred(&mut self) -> Result<(), EngineError> {
+        let Some((stage, partitions)) = self.deferred.take() else { return Ok(()) };
+        self.committing = true;
+        self.deferred = Some((stage, vec![]));
+        let group = self.stages[stage].spec.group;
+        self.errands
+            .try_send(Errand::Read { stage, group, partitions })
+            .map_err(|_| EngineError::Part("committer"))
+    }
+
+    fn on_read(&mut self, at: usize, assigned: Vec<(Partition, Progress)>) -> Result<(), EngineError> {
+        self.committing = false;
+        self.deferred = None;
+        self.on_assigned(at, assigned)
     }
 
     fn on_assigned(&mut self, at: usize, assigned: Vec<(Partition, Progress)>) -> Result<(), EngineError> {
@@ -340,6 +370,7 @@ impl Owner {
             return Ok(());
         }
         self.sink_ready = true;
+        self.sink_begins = decoded.note.is_empty().then_some(at);
         let errand = Errand::Restore(decoded.note.clone());
         self.errands.try_send(errand).map_err(|_| EngineError::Part("committer"))
     }
@@ -438,7 +469,7 @@ impl Owner {
         self.steps.shutdown().await;
         drop(self);
         inbox.reports.close();
-        inbox.committed.close();
+        inbox.answers.close();
         inbox.submissions.close();
         let gone = async {
             while let Some(service) = inbox.services.join_next().await {

@@ -3,7 +3,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::broker::{Consumer, Event, LogError, Partition};
+use crate::broker::{Consumer, Event, LogError, Membership, Partition};
 
 /// What the engine tells a consumer.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) enum Order {
 pub(super) struct Report {
     /// Which stage's consumer, by its place in the dataflow.
     pub(super) stage: usize,
+    /// What the member knew of its group with it.
+    pub(super) membership: Membership,
     pub(super) event: Result<Event, LogError>,
 }
 
@@ -40,7 +42,9 @@ pub(super) async fn pump<C: Consumer>(
                 (Ok(permit), Some(report)) => permit.send(report),
                 _ => return consumer.leave().await,
             },
-            event = consumer.next(), if pending.is_none() => pending = Some(Report { stage, event }),
+            event = consumer.next(), if pending.is_none() => {
+                pending = Some(Report { stage, membership: consumer.membership(), event });
+            }
         }
     }
 }

@@ -60,7 +60,8 @@ impl DeadLetter {
 ///
 /// The engine calls, in turn and from a blocking thread: `restore` with the note last committed; then, for each
 /// commit, `append`, and after it `committed` or `roll_back`. What `append` wrote counts only when the note that it
-/// returned is committed: after a crash `restore` must cut away everything later.
+/// returned is committed: after a crash `restore` must cut away everything later. Where no note was committed yet,
+/// the first `append` has no records, so that a note stands in the log before anything stands in a file.
 pub trait Sink: Send + 'static {
     /// Returns to the state that `note` describes; empty for a start from nothing.
     ///

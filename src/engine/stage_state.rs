@@ -10,7 +10,7 @@ use super::{
     pump::Order,
 };
 use crate::{
-    broker::{Partition, Record},
+    broker::{Membership, Partition, Record},
     observe::StageMetrics,
 };
 
@@ -19,6 +19,8 @@ pub(super) struct StageState {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) partitions: BTreeMap<Partition, PartitionState>,
     pub(super) metrics: StageMetrics,
+    /// What the group was when the latest event came: progress is committed under it.
+    pub(super) membership: Membership,
     pub(super) in_flight: usize,
     /// Records fetched and waiting, over all partitions.
     pub(super) waiting: usize,
@@ -38,6 +40,7 @@ impl StageState {
             orders,
             partitions: BTreeMap::new(),
             metrics,
+            membership: Membership::default(),
             in_flight: 0,
             waiting: 0,
             revoking: BTreeMap::new(),
@@ -109,9 +112,11 @@ impl StageState {
         self.order(if wanted { Order::Pause(partitions) } else { Order::Resume(partitions) })
     }
 
-    /// Newly assigned partitions follow the stage: they wait where it waits.
+    /// Newly assigned partitions wait or come as the stage does. Said in either case: an order to pause that was
+    /// meant for an earlier assignment may have reached the consumer after this one.
     pub(super) fn follow(&self, partitions: &[Partition]) -> Result<(), EngineError> {
-        if self.paused { self.order(Order::Pause(partitions.to_vec())) } else { Ok(()) }
+        let partitions = partitions.to_vec();
+        self.order(if self.paused { Order::Pause(partitions) } else { Order::Resume(partitions) })
     }
 
     pub(super) fn order(&self, order: Order) -> Result<(), EngineError> {

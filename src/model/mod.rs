@@ -1,1 +1,51 @@
-//! (stub)
+//! Clients of model servers: chat completions and rewards.
+//!
+//! ```text
+//!  ChatModel::chat ───┐                    ┌─▶ queue by priority ─▶ endpoint with the fewest in flight
+//!                     ├─▶ caller ─▶ pool ──┤
+//!  RewardModel::reward┘     ▲              └─▶ rest and probe of endpoints that fail
+//!                           │ repeat
+//!                  transport and failure: every failure is one of three
+//! ```
+//!
+//! The contract of a call:
+//!
+//! - It ends with an answer, with a [`CallError`] that says how much it ends, or when its future is dropped.
+//! - Whatever may pass (no connection, time-outs, 429, 5xx) is repeated with jittered exponential back-off until the
+//!   run [stops](Stop). It never uses a try (the paper's released code spends one; our choice) and never
+//!   makes a dead letter.
+//! - A request that is repeated is the same request, byte for byte; only its `X-Request-Id` counts up:
+//!   the id, a dot, and the number of the sending from 1.
+//! - Calls that wait for a place hold no text, and those of stages nearer the end are served first.
+//!
+//! Reading order: `schedule` (the policy, pure), `pool` (its shell), `failure` (what to do next), `caller` (one
+//! call), `chat`, `reward`. Deliberately absent: streaming, since a step needs the whole answer.
+
+mod backoff;
+mod caller;
+mod chat;
+mod check;
+mod endpoint;
+mod error;
+mod failure;
+mod meter;
+mod options;
+mod pool;
+mod retry_after;
+mod reward;
+mod schedule;
+mod secret;
+mod stop;
+mod totals;
+mod transport;
+
+pub use backoff::Backoff;
+pub use chat::{ChatAnswer, ChatModel, ChatRequest};
+pub use check::{EndpointState, EndpointStatus};
+pub use error::{CallError, Scope};
+pub use options::{ModelOptions, OptionsError};
+pub use reward::{RewardAnswer, RewardKind, RewardModel, RewardRequest};
+pub use schedule::Priority;
+pub use secret::{Secret, SecretError};
+pub use stop::Stop;
+pub use totals::ModelTotals;

@@ -3,4 +3,5 @@
 mod log;
 mod log_suite;
 mod memory_log;
+mod simulation;
 mod storm;

@@ -1,6 +1,6 @@
 //! A member of a group.
 
-use avr::broker::{Consumer, Event, GroupName, LogError, Partition};
+use avr::broker::{Consumer, Event, GroupName, LogError, Membership, Partition};
 use tokio::time::Instant;
 
 use super::{
@@ -58,6 +58,11 @@ impl Consumer for MemoryConsumer {
         // An event that is found is returned with no wait in between, so that none is lost by cancelling.
         let shared = &self.process.shared;
         shared.wait_for(|| shared.with(|state| self.look(state))).await
+    }
+
+    fn membership(&self) -> Membership {
+        let known = |state: &mut State| Some(state.group(self.group)?.member(self.member)?.membership());
+        self.process.shared.with(known).unwrap_or_default()
     }
 
     fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError> {

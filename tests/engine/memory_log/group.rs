@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use avr::broker::Partition;
+use avr::broker::{Membership, Partition};
 use tokio::time::Instant;
 
 use super::state::ProcessId;
@@ -42,6 +42,8 @@ pub(super) struct Member {
     pub(super) process: ProcessId,
     /// Whether it takes part: not after it lost everything, until it is heard of again.
     joined: bool,
+    /// The latest grant that it was told of.
+    told: u64,
     granted: BTreeMap<Partition, u64>,
     pub(super) held: BTreeMap<Partition, Position>,
     revoked: BTreeSet<Partition>,
@@ -88,6 +90,7 @@ impl Group {
         let fresh = Member {
             process,
             joined: true,
+            told: 0,
             granted: BTreeMap::new(),
             held: BTreeMap::new(),
             revoked: BTreeSet::new(),
@@ -162,10 +165,19 @@ impl Group {
     }
 
     /// Whether a member of this process holds the partition, knows that it does, and is not past it.
-    pub(super) fn may_commit(&self, process: ProcessId, partition: Partition) -> bool {
+    pub(super) fn may_commit(
+        &self,
+        process: ProcessId,
+        partition: Partition,
+        membership: Membership,
+    ) -> bool {
         let Some(owner) = self.owners.get(&partition) else { return false };
         let Some(member) = self.members.get(&owner.member) else { return false };
-        member.process == process && member.held.get(&partition).is_some_and(|held| held.epoch == owner.epoch)
+        member.process == process
+            && member
+                .held
+                .get(&partition)
+                .is_some_and(|held| held.epoch == owner.epoch && held.epoch <= membership.0)
     }
 
     /// Whether the member may be given the partition's records.
@@ -266,8 +278,14 @@ impl Member {
         (!granted.is_empty()).then(|| Notice::Granted(granted.into_iter().collect()))
     }
 
+    /// What it was told last.
+    pub(super) fn membership(&self) -> Membership {
+        Membership(self.told)
+    }
+
     /// The member knows of a grant and reads from `next` on.
     pub(super) fn hold(&mut self, partition: Partition, epoch: u64, next: i64) {
+        self.told = self.told.max(epoch);
         self.held.insert(partition, Position { epoch, next, paused: false });
     }
 }

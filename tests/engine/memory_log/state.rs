@@ -340,10 +340,11 @@ impl State {
 
     fn refused(&mut self, who: &Identity, progress: &[GroupProgress], spurious: f64) -> Vec<GroupName> {
         let mut refused = Vec::new();
-        for GroupProgress { group: name, partitions } in progress {
+        for GroupProgress { group: name, membership, partitions } in progress {
             let spurious = self.chance(spurious);
             let group = self.groups.get(name);
-            let may = |p: &Partition| group.is_some_and(|group| group.may_commit(who.process, *p));
+            let may =
+                |p: &Partition| group.is_some_and(|group| group.may_commit(who.process, *p, *membership));
             if spurious || !partitions.iter().all(|(partition, _)| may(partition)) {
                 refused.push(*name);
             }
@@ -375,7 +376,7 @@ impl State {
 
     fn write(&mut self, outputs: Vec<Output>, progress: Vec<GroupProgress>) {
         self.topics.append(outputs, &mut self.rng, self.options.gaps);
-        for GroupProgress { group, partitions } in progress {
+        for GroupProgress { group, partitions, .. } in progress {
             let placed = partitions.into_iter().map(|(partition, progress)| ((group, partition), progress));
             self.progress.extend(placed);
         }

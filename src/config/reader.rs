@@ -1,0 +1,497 @@
+//! Reads merged configuration key by key: every mistake is kept, none ends the reading, and whatever nobody asked
+//! for is an unknown key.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use config::{Map, Value, ValueKind};
+
+/// One mistake in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file, the environment, or the command line; none for a key that is missing.
+    pub origin: Option<String>,
+    /// The key, with dots between its parts.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Some(origin) => write!(f, "{origin}: {}: {}", self.key, self.message),
+            None => write!(f, "{}: {}", self.key, self.message),
+        }
+    }
+}
+
+/// One key as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// The key, with dots between its parts.
+    pub key: String,
+    /// The value as TOML; secrets are masked.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: String,
+}
+
+/// Reads the tree of values and keeps accounts.
+#[derive(Debug)]
+pub struct Reader {
+    root: Value,
+    mistakes: Vec<Mistake>,
+    in_force: Vec<InForce>,
+    /// For every section that was read: the keys it knows.
+    known: BTreeMap<String, Vec<&'static str>>,
+}
+
+const COMMAND_LINE: &str = "the command line";
+const DEFAULT: &str = "default";
+
+impl Reader {
+    /// A reader of merged values.
+    pub fn new(root: Value) -> Self {
+        Self { root, mistakes: vec![], in_force: vec![], known: BTreeMap::new() }
+    }
+
+    /// The section at `path`, for instance `models.generator`.
+    pub fn section<'a>(&'a mut self, path: &str) -> Section<'a> {
+        self.known.entry(path.to_owned()).or_default();
+        Section { reader: self, path: path.to_owned() }
+    }
+
+    /// Adds a mistake that only shows when several keys are seen together.
+    pub fn contradiction(&mut self, key: &str, message: impl Into<String>) {
+        let origin = find(&self.root, key).map(origin_of);
+        self.mistakes.push(Mistake { origin, key: key.to_owned(), message: message.into() });
+    }
+
+    /// Ends the reading: what is in force, or every mistake.
+    pub fn finish(mut self) -> Result<Vec<InForce>, Vec<Mistake>> {
+        self.find_unknown();
+        if self.mistakes.is_empty() { Ok(self.in_force) } else { Err(self.mistakes) }
+    }
+
+    fn find_unknown(&mut self) {
+        let mut unknown = Vec::new();
+        if let ValueKind::Table(table) = &self.root.kind {
+            self.walk("", table, &mut unknown);
+        }
+        unknown.sort_by(|a, b| a.key.cmp(&b.key));
+        self.mistakes.extend(unknown);
+    }
+
+    fn walk(&self, path: &str, table: &Map<String, Value>, unknown: &mut Vec<Mistake>) {
+        for (name, value) in table {
+            let key = join(path, name);
+            let below = format!("{key}.");
+            let is_section =
+                self.known.contains_key(&key) || self.known.keys().any(|k| k.starts_with(&below));
+            match &value.kind {
+                _ if self.known.get(path).is_some_and(|keys| keys.iter().any(|k| k == name)) => {}
+                ValueKind::Table(inner) if is_section => self.walk(&key, inner, unknown),
+                _ => {
+                    let message = self.advice(path, name);
+                    unknown.push(Mistake { origin: Some(origin_of(value)), key, message });
+                }
+            }
+        }
+    }
+
+    fn advice(&self, path: &str, name: &str) -> String {
+        let mut names: Vec<&str> = self.known.get(path).into_iter().flatten().copied().collect();
+        let below = if path.is_empty() { String::new() } else { format!("{path}.") };
+        for section in self.known.keys() {
+            if let Some(child) = section.strip_prefix(&below).and_then(|rest| rest.split('.').next())
+                && !child.is_empty()
+                && !names.contains(&child)
+            {
+                names.push(child);
+            }
+        }
+        names.sort_unstable();
+        let near = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), known)).min();
+        match near {
+            Some((distance, known)) if distance <= 1 + known.len() / 4 => {
+                format!("unknown key; did you mean \"{known}\"?")
+            }
+            _ if names.is_empty() => "unknown key".to_owned(),
+            _ => format!("unknown key; known here: {}", names.join(", ")),
+        }
+    }
+}
+
+/// One section of the configuration, read key by key.
+#[derive(Debug)]
+pub struct Section<'a> {
+    reader: &'a mut Reader,
+    path: String,
+}
+
+impl Section<'_> {
+    /// A text.
+    pub fn text(&mut self, name: &'static str, default: &str) -> String {
+        self.optional_text(name).unwrap_or_else(|| {
+            self.note_default(name, &quote(default));
+            default.to_owned()
+        })
+    }
+
+    /// A text that may be missing.
+    pub fn optional_text(&mut self, name: &'static str) -> Option<String> {
+        let value = self.take(name)?;
+        let read = match &value.kind {
+            ValueKind::String(text) if !text.is_empty() => Ok(text.clone()),
+            ValueKind::String(_) => Err("is empty; give a text or leave the key out".to_owned()),
+            other => Err(wrong_type("a text", other)),
+        };
+        self.accept(name, &value, read, |text| quote(text))
+    }
+
+    /// A text that must not be shown.
+    pub fn secret_text(&mut self, name: &'static str) -> Option<String> {
+        let value = self.take(name)?;
+        let read = match &value.kind {
+            ValueKind::String(text) => Ok(text.clone()),
+            other => Err(wrong_type("a text", other)),
+        };
+        self.accept(name, &value, read, |_| "\"***\"".to_owned())
+    }
+
+    /// A list of texts; one text alone is a list of one.
+    pub fn texts(&mut self, name: &'static str) -> Vec<String> {
+        let Some(value) = self.take(name) else {
+            self.note_default(name, "[]");
+            return vec![];
+        };
+        let read = match &value.kind {
+            ValueKind::String(text) => Ok(text
+                .split(',')
+                .map(|part| part.trim().to_owned())
+                .filter(|part| !part.is_empty())
+                .collect()),
+            ValueKind::Array(values) => values.iter().map(one_text).collect(),
+            other => Err(wrong_type("a list of texts", other)),
+        };
+        let show = |texts: &Vec<String>| {
+            format!("[{}]", texts.iter().map(|t| quote(t)).collect::<Vec<_>>().join(", "))
+        };
+        self.accept(name, &value, read, show).unwrap_or_default()
+    }
+
+    /// One of `choices`.
+    pub fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)], default: &str) -> T {
+        let fallback = choices.iter().find(|(text, _)| *text == default).or(choices.first());
+        let fallback = fallback.expect("a choice has choices").1;
+        let text = self.text(name, default);
+        match choices.iter().find(|(known, _)| *known == text) {
+            Some((_, choice)) => *choice,
+            None => {
+                let known: Vec<String> = choices.iter().map(|(known, _)| quote(known)).collect();
+                self.mistake(name, format!("{} is not known; one of {}", quote(&text), known.join(", ")));
+                fallback
+            }
+        }
+    }
+
+    /// A whole number within `range`.
+    pub fn number(&mut self, name: &'static str, default: u64, range: std::ops::RangeInclusive<u64>) -> u64 {
+        let Some(value) = self.take(name) else {
+            self.note_default(name, &default.to_string());
+            return default;
+        };
+        let read = whole(&value.kind).and_then(|number| {
+            if range.contains(&number) {
+                Ok(number)
+            } else {
+                Err(format!("{number} is out of range; from {} to {}", range.start(), range.end()))
+            }
+        });
+        self.accept(name, &value, read, u64::to_string).unwrap_or(default)
+    }
+
+    /// As [`Self::number`], for sizes in memory.
+    pub fn count(
+        &mut self,
+        name: &'static str,
+        default: usize,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> usize {
+        let range = *range.start() as u64..=*range.end() as u64;
+        usize::try_from(self.number(name, default as u64, range)).unwrap_or(default)
+    }
+
+    /// A number with a fraction, within `range`.
+    pub fn fraction(
+        &mut self,
+        name: &'static str,
+        default: f64,
+        range: std::ops::RangeInclusive<f64>,
+    ) -> f64 {
+        let Some(value) = self.take(name) else {
+            self.note_default(name, &format!("{default:?}"));
+            return default;
+        };
+        let read = float(&value.kind).and_then(|number| in_range(number, &range));
+        self.accept(name, &value, read, |number| format!("{number:?}")).unwrap_or(default)
+    }
+
+    /// A list of numbers, each within `range`.
+    pub fn fractions(
+        &mut self,
+        name: &'static str,
+        default: &[f64],
+        range: std::ops::RangeInclusive<f64>,
+    ) -> Vec<f64> {
+        let show = |numbers: &Vec<f64>| format!("{numbers:?}");
+        let Some(value) = self.take(name) else {
+            self.note_default(name, &show(&default.to_vec()));
+            return default.to_vec();
+        };
+        let each = |value: &Value| float(&value.kind).and_then(|number| in_range(number, &range));
+        let read: Result<Vec<f64>, String> = match &value.kind {
+            ValueKind::Array(values) => values.iter().map(each).collect(),
+            ValueKind::String(text) => text
+                .split(',')
+                .map(|part| {
+                    float(&ValueKind::String(part.trim().to_owned())).and_then(|n| in_range(n, &range))
+                })
+                .collect(),
+            other => Err(wrong_type("a list of numbers", other)),
+        };
+        self.accept(name, &value, read, show).unwrap_or_else(|| default.to_vec())
+    }
+
+    /// Yes or no.
+    pub fn flag(&mut self, name: &'static str, default: bool) -> bool {
+        let Some(value) = self.take(name) else {
+            self.note_default(name, &default.to_string());
+            return default;
+        };
+        let read = match &value.kind {
+            ValueKind::Boolean(flag) => Ok(*flag),
+            ValueKind::String(text) if text == "true" || text == "false" => Ok(text == "true"),
+            other => Err(wrong_type("true or false", other)),
+        };
+        self.accept(name, &value, read, bool::to_string).unwrap_or(default)
+    }
+
+    /// A time in seconds; fractions are allowed. The key's name ends in `_s`.
+    pub fn seconds(&mut self, name: &'static str, default: Duration, most: Duration) -> Duration {
+        let seconds = self.fraction(name, default.as_secs_f64(), 0.0..=most.as_secs_f64());
+        Duration::try_from_secs_f64(seconds).unwrap_or(default)
+    }
+
+    /// A time in milliseconds. The key's name ends in `_ms`.
+    pub fn milliseconds(&mut self, name: &'static str, default: Duration, most: Duration) -> Duration {
+        let default = u64::try_from(default.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.number(
+            name,
+            default,
+            0..=u64::try_from(most.as_millis()).unwrap_or(u64::MAX),
+        ))
+    }
+
+    /// The keys of a table whose names are free, as JSON values: `extra`, for instance.
+    pub fn free_table(&mut self, name: &'static str) -> serde_json::Map<String, serde_json::Value> {
+        let Some(value) = self.take(name) else { return serde_json::Map::new() };
+        let read = match &value.kind {
+            ValueKind::Table(table) => {
+                Ok(table.iter().map(|(key, value)| (key.clone(), to_json(value))).collect())
+            }
+            other => Err(wrong_type("a table", other)),
+        };
+        self.accept(name, &value, read, |map: &serde_json::Map<String, serde_json::Value>| {
+            serde_json::Value::Object(map.clone()).to_string().replace("\":", "\" = ")
+        })
+        .unwrap_or_default()
+    }
+
+    /// Whether the section has the key at all.
+    pub fn has(&self, name: &str) -> bool {
+        find(&self.reader.root, &join(&self.path, name)).is_some()
+    }
+
+    /// Adds a mistake about one of the section's keys.
+    pub fn mistake(&mut self, name: &str, message: impl Into<String>) {
+        let key = join(&self.path, name);
+        let origin = find(&self.reader.root, &key).map(origin_of);
+        self.reader.mistakes.push(Mistake { origin, key, message: message.into() });
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        let known = self.reader.known.entry(self.path.clone()).or_default();
+        if !known.contains(&name) {
+            known.push(name);
+        }
+        find(&self.reader.root, &join(&self.path, name)).cloned()
+    }
+
+    fn accept<T>(
+        &mut self,
+        name: &'static str,
+        value: &Value,
+        read: Result<T, String>,
+        show: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
+        match read {
+            Ok(read) => {
+                self.note(name, show(&read), origin_of(value));
+                Some(read)
+            }
+            Err(message) => {
+                self.mistake(name, message);
+                None
+            }
+        }
+    }
+
+    fn note_default(&mut self, name: &str, value: &str) {
+        let failed = self.reader.mistakes.iter().any(|mistake| mistake.key == join(&self.path, name));
+        if !failed {
+            self.note(name, value.to_owned(), DEFAULT.to_owned());
+        }
+    }
+
+    fn note(&mut self, name: &str, value: String, origin: String) {
+        self.reader.in_force.push(InForce { key: join(&self.path, name), value, origin });
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn find<'a>(root: &'a Value, key: &str) -> Option<&'a Value> {
+    key.split('.').try_fold(root, |value, part| match &value.kind {
+        ValueKind::Table(table) => table.get(part),
+        _ => None,
+    })
+}
+
+fn origin_of(value: &Value) -> String {
+    value.origin().map_or_else(|| COMMAND_LINE.to_owned(), str::to_owned)
+}
+
+fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn one_text(value: &Value) -> Result<String, String> {
+    match &value.kind {
+        ValueKind::String(text) => Ok(text.clone()),
+        other => Err(wrong_type("a list of texts", other)),
+    }
+}
+
+fn wrong_type(wanted: &str, found: &ValueKind) -> String {
+    let found = match found {
+        ValueKind::Nil => "nothing".to_owned(),
+        ValueKind::Boolean(value) => format!("the truth value {value}"),
+        ValueKind::Float(value) => format!("the number {value}"),
+        ValueKind::String(text) => format!("the text {}", quote(text)),
+        ValueKind::Table(_) => "a table".to_owned(),
+        ValueKind::Array(_) => "a list".to_owned(),
+        number => format!("the number {number}"),
+    };
+    format!("must be {wanted}, not {found}")
+}
+
+fn whole(kind: &ValueKind) -> Result<u64, String> {
+    let number = match kind {
+        ValueKind::I64(number) => u64::try_from(*number).ok(),
+        ValueKind::U64(number) => Some(*number),
+        ValueKind::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    number.ok_or_else(|| wrong_type("a whole number, zero or more", kind))
+}
+
+fn float(kind: &ValueKind) -> Result<f64, String> {
+    let number = match kind {
+        ValueKind::Float(number) => Some(*number),
+        ValueKind::I64(number) => Some(*number as f64),
+        ValueKind::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    number.ok_or_else(|| wrong_type("a number", kind))
+}
+
+fn in_range(number: f64, range: &std::ops::RangeInclusive<f64>) -> Result<f64, String> {
+    if range.contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{number} is out of range; from {} to {}", range.start(), range.end()))
+    }
+}
+
+fn to_json(value: &Value) -> serde_json::Value {
+    match &value.kind {
+        ValueKind::Boolean(flag) => (*flag).into(),
+        ValueKind::I64(number) => (*number).into(),
+        ValueKind::U64(number) => (*number).into(),
+        ValueKind::Float(number) => (*number).into(),
+        ValueKind::String(text) => text.as_str().into(),
+        ValueKind::Array(values) => values.iter().map(to_json).collect(),
+        ValueKind::Table(table) => table
+            .iter()
+            .map(|(key, value)| (key.clone(), to_json(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        _ => serde_json::Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use config::{Config, File, FileFormat};
+
+    use super::*;
+
+    fn reader(toml: &str) -> Reader {
+        let config = Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build();
+        Reader::new(config.expect("valid TOML").cache)
+    }
+
+    fn mistakes(toml: &str, read: impl FnOnce(&mut Reader)) -> Vec<String> {
+        let mut reader = reader(toml);
+        read(&mut reader);
+        let mistakes = reader.finish().expect_err("mistakes");
+        mistakes.iter().map(|mistake| format!("{}: {}", mistake.key, mistake.message)).collect()
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let toml = "[engine]\nmax_bytes = \"much\"\nmax_byte = 3\ngrace_s = -1\n[engin]\nx = 1\n";
+        let found = mistakes(toml, |reader| {
+            let mut section = reader.section("engine");
+            section.number("max_bytes", 1, 0..=10);
+            section.seconds("grace_s", Duration::from_secs(1), Duration::from_secs(9));
+        });
+        assert_eq!(
+            found,
+            [
+                "engine.max_bytes: must be a whole number, zero or more, not the text \"much\"",
+                "engine.grace_s: -1 is out of range; from 0 to 9",
+                "engin: unknown key; did you mean \"engine\"?",
+                "engine.max_byte: unknown key; did you mean \"max_bytes\"?",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_in_force_says_where_it_comes_from_and_masks_secrets() {
+        let mut reader = reader("[models]\nurls = [\"a\", \"b\"]\nkey = \"hidden\"\n");
+        let mut section = reader.section("models");
+        assert_eq!(section.texts("urls"), ["a", "b"]);
+        assert_eq!(section.secret_text("key").as_deref(), Some("hidden"));
+        assert!(section.flag("keep", true));
+        let in_force = reader.finish().expect("no mistakes");
+        let shown: Vec<String> =
+            in_force.iter().map(|e| format!("{} = {} # {}", e.key, e.value, e.origin)).collect();
+        assert_eq!(shown[0], "models.urls = [\"a\", \"b\"] # the command line");
+        assert_eq!(shown[1], "models.key = \"***\" # the command line");
+        assert_eq!(shown[2], "models.keep = true # default");
+    }
+}

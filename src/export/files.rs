@@ -1,0 +1,316 @@
+//! The sink: all output files of a folder, written and cut back together.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use super::{Entry, ExportError, Format, FormatName, Manifest, RawHarvest, Totals, note::Note, table::Table};
+
+/// One line a thread: what it came to, and why.
+pub const OUTCOMES_PATH: &str = "outcomes.jsonl";
+/// The canonical records without a rejected side.
+pub const SFT_RECORDS_PATH: &str = "records/sft.jsonl";
+/// The canonical pairs. A file of their own: loaders take the types of the columns from a file's first rows, and
+/// cannot read turns where `rejected` was empty so far.
+pub const PAIR_RECORDS_PATH: &str = "records/pairs.jsonl";
+/// Lines of input that could not be used.
+pub const REJECTS_PATH: &str = "rejects.jsonl";
+
+/// The files that are always there, at the head of the tables.
+const FIXED: [&str; 4] = [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH];
+const OUTCOMES: usize = 0;
+const REJECTS: usize = 1;
+const SFT_RECORDS: usize = 2;
+const PAIR_RECORDS: usize = 3;
+
+/// Where a manifest is made before it takes its place: outside the trainers' folders, where every file counts
+/// as data.
+const DRAFT_PATH: &str = ".manifest.new";
+
+/// What to write, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportOptions {
+    /// The output folder; made if it is not there.
+    pub folder: PathBuf,
+    /// Whether every batch is on the disk before its note is given out. Without it a power loss (not the death
+    /// of the process) can take lines that the log believes in, and the next start is refused.
+    pub sync: bool,
+    /// The trainers' formats; a folder keeps those that it was begun with.
+    pub formats: Vec<FormatName>,
+}
+
+impl ExportOptions {
+    /// LLaMA-Factory's format in `folder`, every batch on the disk.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), sync: true, formats: vec![FormatName::LlamaFactory] }
+    }
+}
+
+/// Whether the note that was given out last is part of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The folder was begun, its first note is not committed yet.
+    Fresh,
+    /// Files and last committed note agree.
+    Settled,
+    /// A batch is written whose note may or may not be committed.
+    Pending,
+    /// A batch failed and could not be cut back yet.
+    Torn,
+}
+
+/// A format and the index of its first table.
+struct Placed {
+    format: &'static dyn Format,
+    first: usize,
+}
+
+/// The open output files of one folder. See the [module](super) for the contract.
+pub struct Files {
+    options: ExportOptions,
+    tables: Vec<Table>,
+    formats: Vec<Placed>,
+    totals: Totals,
+    committed_totals: Totals,
+    state: State,
+    listed: Vec<bool>,
+}
+
+impl Files {
+    /// Opens the folder's files and cuts them to the lengths in `note`, the last that was committed.
+    ///
+    /// Without a note the folder must hold none of these files, or only empty ones, and the note of an empty batch
+    /// is to be committed before the first line: from then on what a killed process left can be told from
+    /// what somebody else wrote.
+    ///
+    /// # Errors
+    /// Files that the note does not account for, or that are not as it says; nothing is changed then. A note of
+    /// another version or of other formats. Another process with the same folder. The file system.
+    pub fn open(options: ExportOptions, note: Option<&str>) -> Result<Self, ExportError> {
+        let note = note.map(Note::decode).transpose()?;
+        let formats = place(&options.formats);
+        let paths = all_paths(&formats);
+        check_folder(&options.folder, &formats, &paths, note.as_ref())?;
+        let state = if note.is_some() { State::Settled } else { State::Fresh };
+        let note = note.unwrap_or_else(|| Note::new(paths.iter().map(|path| (*path, 0)), Totals::default()));
+        let tables = open_tables(&options, &paths, &note)?;
+        let (totals, committed_totals) = (note.totals.clone(), note.totals);
+        let listed = Vec::new();
+        let mut files = Self { options, tables, formats, totals, committed_totals, state, listed };
+        files.list()?;
+        Ok(files)
+    }
+
+    /// Writes a batch, each file in one piece, and returns the note to commit with the progress of its entries.
+    ///
+    /// # Errors
+    /// The file system refused (then the batch is cut back and may be given again), or the batch before is
+    /// undecided, or lines are given before the first note is committed.
+    pub fn append(&mut self, batch: &[Entry<'_>]) -> Result<String, ExportError> {
+        match self.state {
+            State::Fresh if batch.is_empty() => return Ok(self.note()),
+            State::Fresh | State::Pending => return Err(ExportError::Undecided),
+            State::Torn => self.rollback()?,
+            State::Settled => {}
+        }
+        for entry in batch {
+            self.add(entry);
+        }
+        match self.write() {
+            Ok(()) => {
+                self.state = State::Pending;
+                Ok(self.note())
+            }
+            Err(refusal) => {
+                self.state = State::Torn;
+                // The first refusal says more than that of the repair, which the next batch tries again.
+                self.rollback().ok();
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The note of all that is written, the last batch included.
+    pub fn note(&self) -> String {
+        let lengths = self.tables.iter().map(|table| (table.path, table.written()));
+        Note::new(lengths, self.totals.clone()).encode()
+    }
+
+    /// The last note is part of the log now.
+    pub fn committed(&mut self) {
+        self.tables.iter_mut().for_each(Table::commit);
+        self.committed_totals.clone_from(&self.totals);
+        self.state = State::Settled;
+    }
+
+    /// The last note is not part of the log and never will be: cuts its batch off again.
+    ///
+    /// # Errors
+    /// The file system refused; the next batch tries again before it is written.
+    pub fn rollback(&mut self) -> Result<(), ExportError> {
+        self.totals.clone_from(&self.committed_totals);
+        if self.state == State::Fresh {
+            return Ok(());
+        }
+        self.state = State::Torn;
+        self.tables.iter_mut().try_for_each(Table::cut)?;
+        self.list()?;
+        self.state = State::Settled;
+        Ok(())
+    }
+
+    /// Totals since the folder was begun, the last batch included.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// The output folder.
+    pub fn folder(&self) -> &Path {
+        &self.options.folder
+    }
+
+    fn add(&mut self, entry: &Entry<'_>) {
+        self.totals.add(entry);
+        match entry {
+            Entry::Harvest(harvest) => self.add_harvest(harvest),
+            Entry::DeadLetter(outcome) => self.tables[OUTCOMES].line(outcome),
+            Entry::Reject(line) => self.tables[REJECTS].line(line),
+        }
+    }
+
+    fn add_harvest(&mut self, harvest: &RawHarvest<'_>) {
+        self.tables[OUTCOMES].line(&harvest.outcome);
+        for record in &harvest.records {
+            let records = if record.kind.is_pair() { PAIR_RECORDS } else { SFT_RECORDS };
+            self.tables[records].line(record);
+            for Placed { format, first } in &self.formats {
+                let table = &mut self.tables[first + format.file_of(record.kind)];
+                format.write_row(record, table.buffer());
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<(), ExportError> {
+        let sync = self.options.sync;
+        self.tables.iter_mut().try_for_each(|table| table.flush(sync))?;
+        self.list()
+    }
+
+    /// Brings the manifests up to date when a file got its first row, or lost it.
+    fn list(&mut self) -> Result<(), ExportError> {
+        let filled: Vec<_> = self.tables.iter().map(|table| table.written() > 0).collect();
+        if filled == self.listed {
+            return Ok(());
+        }
+        // Until all are replaced none counts as up to date.
+        self.listed.clear();
+        for Placed { format, first } in &self.formats {
+            if let Some(manifest) = format.manifest(&|file| filled[first + file]) {
+                replace(&self.options, &manifest)?;
+            }
+        }
+        self.listed = filled;
+        Ok(())
+    }
+}
+
+/// The formats asked for, each once, whatever order they were named in.
+fn place(names: &[FormatName]) -> Vec<Placed> {
+    let mut first = FIXED.len();
+    let asked = FormatName::ALL.into_iter().filter(|name| names.contains(name));
+    let placed = asked.map(|name| {
+        let placed = Placed { format: name.format(), first };
+        first += placed.format.files().len();
+        placed
+    });
+    placed.collect()
+}
+
+fn all_paths(formats: &[Placed]) -> Vec<&'static str> {
+    let of_formats = formats.iter().flat_map(|placed| placed.format.files());
+    FIXED.iter().chain(of_formats).copied().collect()
+}
+
+/// Looks, without a change, whether the folder is as the note says.
+fn check_folder(
+    folder: &Path,
+    formats: &[Placed],
+    paths: &[&str],
+    note: Option<&Note>,
+) -> Result<(), ExportError> {
+    match note {
+        Some(note) => check_formats(paths, note)?,
+        None => check_manifests(folder, formats)?,
+    }
+    let committed = |path: &str| note.map(|note| note.files[path]);
+    paths.iter().try_for_each(|path| Table::check(&folder.join(path), committed(path)))
+}
+
+fn check_formats(paths: &[&str], note: &Note) -> Result<(), ExportError> {
+    let other = |path: &str, how| Err(ExportError::OtherFormats { path: path.to_owned(), how });
+    if let Some(path) = paths.iter().find(|path| !note.files.contains_key(**path)) {
+        return other(path, "new");
+    }
+    match note.files.keys().find(|path| !paths.contains(&path.as_str())) {
+        Some(path) => other(path, "no longer asked for"),
+        None => Ok(()),
+    }
+}
+
+/// Where nothing was committed, a manifest that we would not have written is somebody else's.
+fn check_manifests(folder: &Path, formats: &[Placed]) -> Result<(), ExportError> {
+    for manifest in formats.iter().filter_map(|placed| placed.format.manifest(&|_| false)) {
+        let place = folder.join(manifest.path);
+        if fs::read(&place).is_ok_and(|found| found != manifest.text.as_bytes()) {
+            return Err(ExportError::Foreign(place));
+        }
+    }
+    Ok(())
+}
+
+fn open_tables(
+    options: &ExportOptions,
+    paths: &[&'static str],
+    note: &Note,
+) -> Result<Vec<Table>, ExportError> {
+    let mut tables = Vec::with_capacity(paths.len());
+    for path in paths {
+        let place = options.folder.join(path);
+        let parent = place.parent().unwrap_or(&options.folder).to_owned();
+        fs::create_dir_all(&parent).map_err(|e| ExportError::io(&parent, e))?;
+        tables.push(Table::open(path, place, note.files[*path])?);
+    }
+    if options.sync {
+        sync_folders(&options.folder, paths)?;
+    }
+    // The lock comes before the cut: what looks like a torn tail may be another process's batch.
+    tables[OUTCOMES].lock(&options.folder)?;
+    tables.iter_mut().try_for_each(Table::cut)?;
+    Ok(tables)
+}
+
+/// Writes a manifest so that a reader sees the old one or the new one, never half of it.
+fn replace(options: &ExportOptions, manifest: &Manifest) -> Result<(), ExportError> {
+    let (draft, place) = (options.folder.join(DRAFT_PATH), options.folder.join(manifest.path));
+    let write = || {
+        let mut file = File::create(&draft)?;
+        file.write_all(manifest.text.as_bytes())?;
+        if options.sync { file.sync_all() } else { Ok(()) }
+    };
+    write().map_err(|e| ExportError::io(&draft, e))?;
+    fs::rename(&draft, &place).map_err(|e| ExportError::io(&place, e))
+}
+
+/// Makes sure of the names of new files and folders: without it a power loss can take a file whose content is
+/// safe.
+fn sync_folders(folder: &Path, paths: &[&str]) -> Result<(), ExportError> {
+    let places = paths.iter().map(|path| folder.join(path));
+    let mut folders: BTreeSet<_> = places.filter_map(|place| place.parent().map(Path::to_owned)).collect();
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    folders.insert(above.unwrap_or(Path::new(".")).to_owned());
+    let sync = |folder: &PathBuf| File::open(folder).and_then(|folder| folder.sync_all());
+    folders.iter().try_for_each(|folder| sync(folder).map_err(|e| ExportError::io(folder, e)))
+}

@@ -1,0 +1,153 @@
+//! LLaMA-Factory: `formatting: sharegpt` with the tags of OpenAI's messages.
+//!
+//! Rules read in its own loader (`data/parser.py`, `data/converter.py` of version 0.9.5):
+//! - naming one tag resets all others, so all are named;
+//! - `ranking` data sets want `chosen` and `rejected` as objects, not lists;
+//! - `formatting: openai` adds a system text of its own, `sharegpt` does not;
+//! - a data set that is listed must have rows: the JSON loader fails on an empty file.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Conversation, Format, Manifest, write_line};
+use crate::{
+    export::{RawRecord, RawText, RawTurn},
+    record::Kind,
+};
+
+/// Where the data sets of LLaMA-Factory are described.
+const INFO_PATH: &str = "llamafactory/dataset_info.json";
+/// Index of the SFT file.
+const SFT: usize = 0;
+/// Index of the file of pairs. One for all kinds: the column `kind` tells them apart, and training takes all.
+const PAIRS: usize = 1;
+
+/// The writer for LLaMA-Factory: `dataset_dir` is the folder `llamafactory`, the data sets are `avr_sft` and
+/// `avr_pairs`.
+#[derive(Clone, Copy, Debug)]
+pub struct LlamaFactory;
+
+impl Format for LlamaFactory {
+    fn files(&self) -> &'static [&'static str] {
+        &["llamafactory/avr_sft.jsonl", "llamafactory/avr_pairs.jsonl"]
+    }
+
+    fn file_of(&self, kind: Kind) -> usize {
+        if kind.is_pair() { PAIRS } else { SFT }
+    }
+
+    fn write_row(&self, record: &RawRecord<'_>, buffer: &mut Vec<u8>) {
+        let RawRecord { id, kind, .. } = *record;
+        if kind.is_pair() {
+            let messages = &record.prompt;
+            let (chosen, rejected) = (record.chosen.first(), record.rejected.first());
+            write_line(&PairRow { id, kind, messages, chosen, rejected }, buffer);
+        } else {
+            write_line(&SftRow { id, kind, messages: Conversation::of(record) }, buffer);
+        }
+    }
+
+    fn manifest(&self, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
+        let sets = [("avr_sft", SFT, sft_set()), ("avr_pairs", PAIRS, pair_set())];
+        let listed = sets.into_iter().filter(|(_, file, _)| has_rows(*file));
+        let info: BTreeMap<_, _> = listed.map(|(name, _, set)| (name, set)).collect();
+        let text = serde_json::to_string_pretty(&info).expect("the description has string keys") + "\n";
+        Some(Manifest { path: INFO_PATH, text })
+    }
+}
+
+#[derive(Serialize)]
+struct SftRow<'a> {
+    id: RawText<'a>,
+    kind: Kind,
+    messages: Conversation<'a>,
+}
+
+#[derive(Serialize)]
+struct PairRow<'a> {
+    id: RawText<'a>,
+    kind: Kind,
+    messages: &'a [RawTurn<'a>],
+    chosen: Option<&'a RawTurn<'a>>,
+    rejected: Option<&'a RawTurn<'a>>,
+}
+
+/// One entry of `dataset_info.json`.
+#[derive(Serialize)]
+struct DataSet {
+    file_name: &'static str,
+    formatting: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ranking: Option<bool>,
+    columns: BTreeMap<&'static str, &'static str>,
+    tags: BTreeMap<&'static str, &'static str>,
+}
+
+fn sft_set() -> DataSet {
+    data_set("avr_sft.jsonl", None, &["messages"])
+}
+
+fn pair_set() -> DataSet {
+    data_set("avr_pairs.jsonl", Some(true), &["messages", "chosen", "rejected"])
+}
+
+fn data_set(file_name: &'static str, ranking: Option<bool>, columns: &[&'static str]) -> DataSet {
+    let tags = [
+        ("role_tag", "role"),
+        ("content_tag", "content"),
+        ("user_tag", "user"),
+        ("assistant_tag", "assistant"),
+        ("system_tag", "system"),
+    ];
+    let columns = columns.iter().map(|name| (*name, *name)).collect();
+    DataSet { file_name, formatting: "sharegpt", ranking, columns, tags: tags.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::format::tests::{self, row};
+
+    #[test]
+    fn an_sft_row_is_the_whole_conversation() {
+        let expected = concat!(
+            r#"{"id":"s:1/sft","kind":"sft","messages":[{"role":"system","content":"be\nkind"},"#,
+            r#"{"role":"user","content":"x"},{"role":"assistant","content":"y"},"#,
+            r#"{"role":"user","content":"criticise"},{"role":"assistant","content":"c \"q\""}]}"#,
+            "\n"
+        );
+        assert_eq!(row(&LlamaFactory, tests::SFT), expected);
+    }
+
+    #[test]
+    fn the_sides_of_a_pair_are_objects() {
+        let expected = concat!(
+            r#"{"id":"s:1/response_pair","kind":"response_pair","messages":[{"role":"user","content":"x"}],"#,
+            r#""chosen":{"role":"assistant","content":"good"},"#,
+            r#""rejected":{"role":"assistant","content":"bad"}}"#,
+            "\n"
+        );
+        assert_eq!(row(&LlamaFactory, tests::PAIR), expected);
+    }
+
+    #[test]
+    fn only_data_sets_with_rows_are_listed() {
+        let text = |sft, pairs| LlamaFactory.manifest(&|file| [sft, pairs][file]).unwrap().text;
+        assert_eq!(text(false, false), "{}\n");
+        assert!(!text(true, false).contains("avr_pairs"));
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text(false, true)).unwrap(),
+            serde_json::json!({"avr_pairs": {
+                "file_name": "avr_pairs.jsonl",
+                "formatting": "sharegpt",
+                "ranking": true,
+                "columns": {"messages": "messages", "chosen": "chosen", "rejected": "rejected"},
+                "tags": {
+                    "role_tag": "role", "content_tag": "content", "user_tag": "user",
+                    "assistant_tag": "assistant", "system_tag": "system",
+                },
+            }})
+        );
+    }
+}

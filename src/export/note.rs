@@ -1,0 +1,90 @@
+//! The note: what is committed with the log's progress so that files and log agree after any crash.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ExportError, Totals};
+
+/// The most a note may hold, in bytes, all of them ASCII: it shares the log's text with the engine's progress.
+pub const MAX_NOTE: usize = 3000;
+
+/// Version of the note's own shape.
+const VERSION: u32 = 1;
+
+/// Every file's committed length and the totals at that point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Note {
+    version: u32,
+    /// Length in bytes by path below the output folder.
+    pub(super) files: BTreeMap<String, u64>,
+    pub(super) totals: Totals,
+}
+
+impl Note {
+    pub(super) fn new(files: impl Iterator<Item = (&'static str, u64)>, totals: Totals) -> Self {
+        Self { version: VERSION, files: files.map(|(path, length)| (path.into(), length)).collect(), totals }
+    }
+
+    /// The note as compact JSON.
+    pub(super) fn encode(&self) -> String {
+        let text = serde_json::to_string(self).expect("a note has only string keys");
+        debug_assert!(text.len() <= MAX_NOTE && text.is_ascii(), "{text}");
+        text
+    }
+
+    /// # Errors
+    /// The text is not a note, or one of another version.
+    pub(super) fn decode(text: &str) -> Result<Self, ExportError> {
+        let note: Self = serde_json::from_str(text).map_err(|e| ExportError::Note(e.to_string()))?;
+        match note.version {
+            VERSION => Ok(note),
+            other => Err(ExportError::Note(format!("it has version {other}, this avr writes {VERSION}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        export::{
+            Gains, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH, format::FormatName,
+        },
+        record::{Kind, Verdict},
+    };
+
+    fn largest() -> Note {
+        let fixed = [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH];
+        let formats = FormatName::ALL.iter().flat_map(|name| name.format().files());
+        let files = fixed.iter().chain(formats).map(|path| (*path, u64::MAX));
+        let totals = Totals {
+            outcomes: Verdict::ALL.iter().map(|verdict| (*verdict, u64::MAX)).collect(),
+            records: Kind::ALL.iter().map(|kind| (*kind, u64::MAX)).collect(),
+            gains: Gains {
+                compared: u64::MAX,
+                gained: u64::MAX,
+                sum: -5.0e-324,
+                max: -1.2345678901234567e-300,
+            },
+            rejects: (0..25).map(|i| (format!("{i:0>32}"), u64::MAX)).collect(),
+            cut_off: u64::MAX,
+        };
+        Note::new(files, totals)
+    }
+
+    #[test]
+    fn the_largest_note_is_short_enough() {
+        let text = largest().encode();
+        assert!(text.len() < MAX_NOTE, "{} bytes", text.len());
+        assert_eq!(Note::decode(&text).unwrap(), largest());
+    }
+
+    #[test]
+    fn other_notes_are_refused() {
+        let newer = largest().encode().replace("\"version\":1", "\"version\":2");
+        for text in ["", "{}", "x", newer.as_str()] {
+            assert!(matches!(Note::decode(text), Err(ExportError::Note(_))), "{text}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Running totals of everything written, kept in the note so that they survive restarts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::record::{Kind, Outcome, Reject, Verdict};
+
+/// The most reasons that are counted by name; the note must stay short whatever comes.
+const MAX_REASONS: usize = 24;
+/// The longest reason that is counted by name, in bytes.
+const MAX_REASON: usize = 32;
+/// The name under which all other reasons are counted.
+const OTHER_REASON: &str = "other";
+
+/// Totals over all batches since the folder was begun.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Threads that ended, by what they came to.
+    pub outcomes: BTreeMap<Verdict, u64>,
+    /// Training records, by kind.
+    pub records: BTreeMap<Kind, u64>,
+    /// How much the improvements gained.
+    pub gains: Gains,
+    /// Lines of input that could not be used, by reason.
+    pub rejects: BTreeMap<String, u64>,
+    /// Answers of models that were cut off at their length limit.
+    pub cut_off: u64,
+}
+
+/// How often, and by how much, the best improvement of a thread was better than its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Gains {
+    /// Threads that have a reward for the answer and for an improvement.
+    pub compared: u64,
+    /// Those of them whose best improvement is above the answer.
+    pub gained: u64,
+    /// Sum of the gains above zero, in units of reward.
+    pub sum: f64,
+    /// The highest gain above zero, in units of reward; 0 where none is.
+    pub max: f64,
+}
+
+impl Gains {
+    fn add(&mut self, gain: f64) {
+        self.compared += 1;
+        if gain > 0.0 {
+            self.gained += 1;
+            // An infinite sum could not be written as JSON.
+            self.sum = (self.sum + gain).min(f64::MAX);
+            self.max = self.max.max(gain);
+        }
+    }
+
+    /// The mean of the gains above zero; none where there are none.
+    pub fn mean(&self) -> Option<f64> {
+        (self.gained > 0).then(|| self.sum / self.gained as f64)
+    }
+}
+
+impl Totals {
+    /// Threads that ended, whatever they came to.
+    pub fn threads(&self) -> u64 {
+        self.outcomes.values().sum()
+    }
+
+    /// Training records of all kinds.
+    pub fn all_records(&self) -> u64 {
+        self.records.values().sum()
+    }
+
+    /// Lines of input that could not be used.
+    pub fn all_rejects(&self) -> u64 {
+        self.rejects.values().sum()
+    }
+
+    /// Counts one entry in.
+    pub(super) fn add(&mut self, entry: &Entry<'_>) {
+        match entry {
+            Entry::Harvest(harvest) => {
+                self.add_outcome(&harvest.outcome);
+                for record in &harvest.records {
+                    *self.records.entry(record.kind).or_default() += 1;
+                }
+            }
+            Entry::DeadLetter(outcome) => self.add_outcome(outcome),
+            Entry::Reject(line) => self.add_reject(line),
+        }
+    }
+
+    fn add_outcome(&mut self, outcome: &Outcome) {
+        *self.outcomes.entry(outcome.verdict).or_default() += 1;
+        self.cut_off += u64::from(outcome.cut_off);
+        if let Some(gain) = outcome.gain {
+            self.gains.add(gain);
+        }
+    }
+
+    fn add_reject(&mut self, line: &Reject) {
+        let is_code = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let is_known = self.rejects.contains_key(&line.reason);
+        let has_room = self.rejects.len() < MAX_REASONS && line.reason.len() <= MAX_REASON;
+        let reason =
+            if is_known || (has_room && is_code(&line.reason)) { &line.reason } else { OTHER_REASON };
+        *self.rejects.entry(reason.to_owned()).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reject(reason: &str) -> Entry<'static> {
+        let reason = reason.to_owned();
+        Entry::Reject(Reject { source: "a".into(), line: 1, reason, message: String::new() })
+    }
+
+    #[test]
+    fn gains_count_only_what_is_above() {
+        let mut gains = Gains::default();
+        assert_eq!(gains.mean(), None);
+        for gain in [-1.0, 0.0, 0.5, 1.5, f64::MAX, f64::MAX] {
+            gains.add(gain);
+        }
+        assert_eq!(gains, Gains { compared: 6, gained: 4, sum: f64::MAX, max: f64::MAX });
+    }
+
+    #[test]
+    fn strange_reasons_are_counted_together() {
+        let mut totals = Totals::default();
+        let long = "x".repeat(MAX_REASON + 1);
+        for reason in ["not_json", "not_json", "two words", "\"", long.as_str()] {
+            totals.add(&reject(reason));
+        }
+        let expected = [("not_json".to_owned(), 2), (OTHER_REASON.to_owned(), 3)];
+        assert_eq!(totals.rejects, BTreeMap::from(expected));
+        assert_eq!(totals.all_rejects(), 5);
+    }
+
+    #[test]
+    fn reasons_are_bounded() {
+        let mut totals = Totals::default();
+        for number in 0..100 {
+            totals.add(&reject(&format!("reason_{number}")));
+        }
+        assert_eq!(totals.rejects.len(), MAX_REASONS + 1);
+        assert_eq!(totals.rejects[OTHER_REASON], 76);
+    }
+}

@@ -1,0 +1,240 @@
+//! One call from its place in the queue to its answer, however many requests that takes.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use tracing::{debug, warn};
+
+use super::{
+    CallError, ModelOptions, OptionsError, Priority, Stop, check,
+    endpoint::Endpoint,
+    failure::{Class, Failure, MAX_UNREADABLE},
+    meter::{Meter, Usage},
+    pool::{Permit, Pool},
+    schedule::Outcome,
+    totals::add,
+    transport,
+};
+use crate::observe::Metrics;
+
+/// Who calls.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    /// The deterministic id of the request.
+    pub(super) id: &'a str,
+    /// The stage.
+    pub(super) stage: &'static str,
+    /// The stage's rank.
+    pub(super) priority: Priority,
+}
+
+/// What is said to a server, and how its answer is read.
+pub(super) trait Exchange {
+    /// What is wanted of the answer.
+    type Answer;
+
+    /// The body of the request.
+    fn write(&self) -> Result<Vec<u8>, serde_json::Error>;
+
+    /// Reads the body of a 200.
+    fn read(&self, body: &[u8]) -> Result<Reading<Self::Answer>, Failure>;
+}
+
+/// An answer that was understood: what it cost is counted even if it is of no use.
+pub(super) struct Reading<A> {
+    /// What the answer cost.
+    pub(super) usage: Usage,
+    /// What is wanted of it.
+    pub(super) answer: Result<A, Failure>,
+}
+
+/// The client of one role's servers.
+pub(super) struct Caller {
+    pub(super) options: ModelOptions,
+    pub(super) pool: Pool,
+    pub(super) meter: Meter,
+    stop: Stop,
+}
+
+/// How often a call was sent, and how often in vain.
+#[derive(Default)]
+struct Progress {
+    sends: u32,
+    unreadable: u32,
+}
+
+impl Caller {
+    /// A client for requests of the kind `operation`, which servers take at `path`.
+    pub(super) fn new(
+        options: ModelOptions,
+        operation: &'static str,
+        path: &str,
+        stop: Stop,
+        metrics: &Metrics,
+    ) -> Result<Self, OptionsError> {
+        let endpoints = options.urls.iter().map(|url| Endpoint::new(url, path, &options));
+        let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
+        let names = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+        let meter = Meter::new(metrics, operation, &options.role, &options.model, names);
+        let pool = Pool::new(endpoints, &options, metrics);
+        Ok(Self { options, pool, meter, stop })
+    }
+
+    /// Makes one call. Returns the answer, what it cost, and the number of requests sent.
+    pub(super) async fn call<E: Exchange>(
+        &self,
+        subject: Subject<'_>,
+        exchange: &E,
+    ) -> Result<(E::Answer, Usage, u32), CallError> {
+        let result = self.send_until_final(subject, exchange).await;
+        if !matches!(result, Err(CallError::Stopped)) {
+            add(&self.meter.totals.calls, 1);
+        }
+        if matches!(result, Err(CallError::Refused { .. } | CallError::Malformed { .. })) {
+            self.meter.try_used(subject.stage);
+        }
+        result
+    }
+
+    async fn send_until_final<E: Exchange>(
+        &self,
+        subject: Subject<'_>,
+        exchange: &E,
+    ) -> Result<(E::Answer, Usage, u32), CallError> {
+        let mut body: Option<Bytes> = None;
+        let mut progress = Progress::default();
+        loop {
+            let permit = self.place(subject.priority).await?;
+            // Written only now, so that a waiting call holds no text; kept for repeats.
+            let bytes = match &body {
+                Some(body) => body.clone(),
+                None => body.insert(exchange.write()?.into()).clone(),
+            };
+            progress.sends += 1;
+            let index = permit.index();
+            let failure = match self.send(permit, subject, progress.sends, bytes, exchange).await {
+                Ok((answer, usage)) => return Ok((answer, usage, progress.sends)),
+                Err(failure) => failure,
+            };
+            if !progress.repeats_after(&failure) {
+                return Err(self.error(index, failure).await);
+            }
+            self.wait_to_repeat(subject, progress.sends, index, &failure).await?;
+            self.meter.repeated(index, subject.stage, &failure);
+        }
+    }
+
+    async fn place(&self, priority: Priority) -> Result<Permit, CallError> {
+        if self.stop.is_stopped() {
+            return Err(CallError::Stopped);
+        }
+        tokio::select! {
+            biased;
+            permit = self.pool.acquire(priority) => Ok(permit),
+            () = self.stop.stopped() => Err(CallError::Stopped),
+        }
+    }
+
+    async fn send<E: Exchange>(
+        &self,
+        permit: Permit,
+        subject: Subject<'_>,
+        send: u32,
+        body: Bytes,
+        exchange: &E,
+    ) -> Result<(E::Answer, Usage), Failure> {
+        let id = transport::request_id(subject.id, send);
+        add(&self.meter.totals.sends, 1);
+        let start = Instant::now();
+        let answer = transport::post(permit.endpoint(), id, body, self.options.max_answer_bytes).await;
+        let time = start.elapsed();
+        let index = permit.index();
+        let reading = answer.and_then(|answer| exchange.read(&answer));
+        permit.finish(reading.as_ref().err().map_or(Outcome::Answered, Failure::outcome));
+        if let Ok(reading) = &reading {
+            self.meter.answered(index, subject.stage, time, reading.usage);
+        }
+        let usage = reading.as_ref().map(|reading| reading.usage).unwrap_or_default();
+        match reading {
+            Ok(Reading { answer, .. }) => Ok((answer?, usage)),
+            Err(failure) => {
+                self.meter.failed(index, subject.stage, time, &failure);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn wait_to_repeat(
+        &self,
+        subject: Subject<'_>,
+        sends: u32,
+        index: usize,
+        failure: &Failure,
+    ) -> Result<(), CallError> {
+        let wait = self.options.repeat.wait(sends, fastrand::f64());
+        let endpoint = &self.pool.endpoint(index).name;
+        // Each doubling is told: a call that goes on failing is seen, and the log is not flooded.
+        if sends >= 4 && sends.is_power_of_two() {
+            warn!(subject.id, subject.stage, endpoint, sends, ?failure, "call fails again and again");
+        } else {
+            debug!(subject.id, subject.stage, endpoint, sends, ?failure, ?wait, "call will be repeated");
+        }
+        tokio::select! {
+            biased;
+            () = self.stop.stopped() => Err(CallError::Stopped),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
+
+    async fn error(&self, index: usize, failure: Failure) -> CallError {
+        let endpoint = self.pool.endpoint(index).name.clone();
+        let model = self.options.model.clone();
+        let run = |problem, advice| CallError::Run {
+            problem,
+            advice,
+            model: model.clone(),
+            endpoint: endpoint.clone(),
+        };
+        match failure {
+            Failure::Refused { status, message } => CallError::Refused { status, message, model, endpoint },
+            Failure::Transient { message, .. } | Failure::Unusable(message) => {
+                CallError::Malformed { message, model, endpoint }
+            }
+            Failure::Unauthorised { status, message } => run(
+                format!("access was refused with status {status} ({message})"),
+                "check the API key and what it may be used for".to_owned(),
+            ),
+            Failure::UnknownModel(message) => run(
+                format!("the server does not have the model ({message})"),
+                check::advice_on_models(self.pool.endpoint(index)).await,
+            ),
+            Failure::UnknownRoute { status, message } => run(
+                format!("nothing answers at {} (status {status}: {message})", self.pool.endpoint(index).path()),
+                "check the URL, and that the server serves this kind of model".to_owned(),
+            ),
+            Failure::WrongServer(problem) => run(
+                problem,
+                "a reward model gives one number: start vLLM with `--runner pooling --convert classify` on a \
+                 model with one label, or choose another kind of answer"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+impl Progress {
+    /// Notes a failure, and tells whether the request is sent again.
+    fn repeats_after(&mut self, failure: &Failure) -> bool {
+        match failure {
+            Failure::Transient { class: Class::Unreadable, .. } => {
+                self.unreadable += 1;
+                self.unreadable < MAX_UNREADABLE
+            }
+            Failure::Transient { .. } => {
+                self.unreadable = 0;
+                true
+            }
+            _ => false,
+        }
+    }
+}

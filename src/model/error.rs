@@ -1,0 +1,76 @@
+//! Why a call gave no answer, and what that ends.
+
+/// A call without an answer. Failures that may pass are not among them: they are repeated until the run stops.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The server refused this request for good; the same request need not be sent again. Uses a try.
+    #[error("{model} at {endpoint} refused the request with status {status}: {message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The server's own words.
+        message: String,
+        /// The model asked.
+        model: String,
+        /// The server asked.
+        endpoint: String,
+    },
+    /// An answer came that holds nothing usable. Uses a try: another seed may do better.
+    #[error("the answer of {model} at {endpoint} cannot be used: {message}")]
+    Malformed {
+        /// What is wrong with it.
+        message: String,
+        /// The model asked.
+        model: String,
+        /// The server asked.
+        endpoint: String,
+    },
+    /// No call of this kind will ever succeed as things are set up: the run has to end.
+    #[error("{model} at {endpoint}: {problem}; {advice}")]
+    Run {
+        /// What the server said.
+        problem: String,
+        /// What to do about it.
+        advice: String,
+        /// The model asked.
+        model: String,
+        /// The server asked.
+        endpoint: String,
+    },
+    /// The request could not be written, so it was never sent.
+    #[error("the request cannot be written as JSON: {0}")]
+    Unwritable(#[from] serde_json::Error),
+    /// The run stops; the call was not finished, and is made again by the next run.
+    #[error("the run is stopping")]
+    Stopped,
+}
+
+/// How much a failed call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// This try; the next try of the same call may succeed.
+    Try,
+    /// The whole run.
+    Run,
+    /// Nothing but this process's work on it: the run was told to stop.
+    Stop,
+}
+
+impl CallError {
+    /// How much the error ends.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Self::Refused { .. } | Self::Malformed { .. } | Self::Unwritable(_) => Scope::Try,
+            Self::Run { .. } => Scope::Run,
+            Self::Stopped => Scope::Stop,
+        }
+    }
+
+    /// The HTTP status of a refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The reading side's end of the channel: lines go in, batches of items come out.
+
+use std::{cell::Cell, io, rc::Rc};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Item,
+    reject::{Reject, RejectReason, shorten},
+    shape::parse,
+};
+
+/// The most items of a batch.
+const BATCH_ITEMS: usize = 256;
+/// A batch goes out when its lines together have this many bytes.
+const BATCH_BYTES: usize = 1 << 20;
+/// The most characters of what a decoder says: some quote the data.
+const DETAIL_CHARS: usize = 160;
+
+/// Why reading ends before the input does.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Nobody takes the items any more.
+    Unwanted,
+    /// The machine could not read on, which says nothing about the data.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// How far the file has been read, in bytes of the file. Shared on the reading thread only.
+pub(super) type Position = Rc<Cell<u64>>;
+
+/// Parses lines and hands them over in batches; waits while the channel is full.
+pub(super) struct Batches {
+    sender: mpsc::Sender<Vec<Item>>,
+    position: Position,
+    limit: usize,
+    items: Vec<Item>,
+    held_bytes: usize,
+}
+
+impl Batches {
+    /// `limit` is the most bytes of a line.
+    pub(super) fn new(sender: mpsc::Sender<Vec<Item>>, position: Position, limit: usize) -> Self {
+        Self { sender, position, limit, items: Vec::new(), held_bytes: 0 }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Takes a line of `length` bytes, of which `bytes` are those up to the limit.
+    pub(super) fn take(&mut self, line: u64, bytes: &[u8], length: u64) -> Result<(), Stop> {
+        let parsed = match usize::try_from(length) {
+            Ok(length) if length <= self.limit => parse(bytes),
+            _ => Err(RejectReason::TooLarge { limit: self.limit }),
+        };
+        let used = if parsed.is_ok() { bytes.len() } else { 0 };
+        self.push(line, used, parsed.map_err(|reason| Reject::new(line, bytes, reason)))
+    }
+
+    /// Takes a line that is known to be unusable.
+    pub(super) fn reject(&mut self, line: u64, bytes: &[u8], reason: RejectReason) -> Result<(), Stop> {
+        self.push(line, 0, Err(Reject::new(line, bytes, reason)))
+    }
+
+    /// Ends a source that breaks off before or in `line`. What was decoded of that line is no part of the
+    /// reject's identity: another version of a decoder may get a few bytes further.
+    pub(super) fn corrupt(&mut self, line: u64, detail: &str) -> Result<(), Stop> {
+        let detail = shorten(detail, DETAIL_CHARS);
+        self.reject(line, &[], RejectReason::CorruptInput { detail })
+    }
+
+    /// Sorts a failed read: what the operating system reports is of the machine, all else is of the data.
+    pub(super) fn broken_off(&mut self, line: u64, error: io::Error) -> Result<(), Stop> {
+        if error.raw_os_error().is_some() {
+            return Err(Stop::Failed(error));
+        }
+        self.corrupt(line, &error.to_string())
+    }
+
+    fn push(&mut self, line: u64, held: usize, result: Result<super::Prompt, Reject>) -> Result<(), Stop> {
+        self.items.push(Item { line, bytes: self.position.get(), result });
+        self.held_bytes += held;
+        if self.items.len() >= BATCH_ITEMS || self.held_bytes >= BATCH_BYTES {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    /// Hands over what is there, if anything is.
+    pub(super) fn flush(&mut self) -> Result<(), Stop> {
+        self.held_bytes = 0;
+        if self.items.is_empty() {
+            return Ok(());
+        }
+        self.sender.blocking_send(std::mem::take(&mut self.items)).map_err(|_| Stop::Unwanted)
+    }
+}

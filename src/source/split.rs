@@ -1,0 +1,200 @@
+//! Splits text into the lines of JSON Lines, or the elements of a JSON array, without holding more than one.
+
+use std::io::{self, BufRead};
+
+use super::{
+    batch::{Batches, Stop},
+    input::{Text, fill},
+};
+
+/// A buffer that grew beyond this for one long line is given back.
+const KEPT_BYTES: usize = 1 << 20;
+/// The mark that some editors put at the beginning of a file.
+const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
+
+/// Reads a whole text into `batches`.
+pub(super) fn read(mut text: Text, batches: &mut Batches) -> Result<(), Stop> {
+    match skip_blanks(&mut text) {
+        Ok((_, Some(b'['))) => read_array(&mut text, batches),
+        Ok((lines, Some(_))) => read_lines(&mut text, lines, batches),
+        Ok((_, None)) => Ok(()),
+        Err(error) => batches.broken_off(1, error),
+    }
+}
+
+/// Passes over white space and the byte order mark, whose bytes begin no JSON; gives the lines that ended and
+/// the byte that comes next.
+fn skip_blanks(input: &mut impl BufRead) -> io::Result<(u64, Option<u8>)> {
+    let mut lines = 0;
+    loop {
+        let available = fill(input)?;
+        let is_blank = |byte: &&u8| byte.is_ascii_whitespace() || BYTE_ORDER_MARK.contains(byte);
+        let blank = available.iter().take_while(is_blank).count();
+        lines += available[..blank].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let (next, at_end) = (available.get(blank).copied(), available.is_empty());
+        input.consume(blank);
+        if next.is_some() || at_end {
+            return Ok((lines, next));
+        }
+    }
+}
+
+/// Before a read that may have to wait, for someone typing for instance, what is there is handed over.
+fn read_lines(text: &mut Text, mut line: u64, batches: &mut Batches) -> Result<(), Stop> {
+    let mut piece = Piece::new(batches.limit());
+    loop {
+        if !text.buffer().contains(&b'\n') {
+            batches.flush()?;
+        }
+        line += 1;
+        match next_line(text, &mut piece) {
+            Ok(true) => piece.hand_over(line, batches)?,
+            Ok(false) => return Ok(()),
+            Err(error) => return batches.broken_off(line, error),
+        }
+    }
+}
+
+/// Reads up to the next line feed; false at the end.
+fn next_line(input: &mut impl BufRead, piece: &mut Piece) -> io::Result<bool> {
+    piece.clear();
+    loop {
+        let available = fill(input)?;
+        if available.is_empty() {
+            return Ok(piece.length > 0);
+        }
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let taken = end.map_or(available.len(), |end| end + 1);
+        piece.push(&available[..end.unwrap_or(taken)]);
+        input.consume(taken);
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+fn read_array(text: &mut Text, batches: &mut Batches) -> Result<(), Stop> {
+    text.consume(1);
+    let mut piece = Piece::new(batches.limit());
+    let mut element = 0;
+    loop {
+        let end = match next_element(text, &mut piece) {
+            Ok(end) => end,
+            Err(error) => return batches.broken_off(element + 1, error),
+        };
+        if !piece.is_blank() {
+            element += 1;
+            piece.hand_over(element, batches)?;
+        }
+        if end == ElementEnd::Array {
+            return check_tail(text, element, batches);
+        }
+    }
+}
+
+/// What stood after an element.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ElementEnd {
+    Comma,
+    Array,
+}
+
+fn next_element(input: &mut impl BufRead, piece: &mut Piece) -> io::Result<ElementEnd> {
+    piece.clear();
+    let mut scanner = Scanner::default();
+    loop {
+        let available = fill(input)?;
+        if available.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the array is not closed"));
+        }
+        let found = available.iter().enumerate().find_map(|(at, byte)| Some((at, scanner.step(*byte)?)));
+        let taken = found.map_or(available.len(), |(at, _)| at + 1);
+        piece.push(&available[..found.map_or(taken, |(at, _)| at)]);
+        input.consume(taken);
+        if let Some((_, end)) = found {
+            return Ok(end);
+        }
+    }
+}
+
+/// Only blanks may follow the array.
+fn check_tail(text: &mut Text, element: u64, batches: &mut Batches) -> Result<(), Stop> {
+    match skip_blanks(text) {
+        Ok((_, None)) => Ok(()),
+        Ok((_, Some(_))) => batches.corrupt(element + 1, "something follows the end of the array"),
+        Err(error) => batches.broken_off(element + 1, error),
+    }
+}
+
+/// Knows where an element ends: at a comma or bracket outside of strings and inner brackets. Whether the
+/// element is JSON is for the parser to say.
+#[derive(Default)]
+struct Scanner {
+    depth: u64,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Scanner {
+    fn step(&mut self, byte: u8) -> Option<ElementEnd> {
+        if self.in_string {
+            self.step_in_string(byte);
+            return None;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b',' if self.depth == 0 => return Some(ElementEnd::Comma),
+            b']' if self.depth == 0 => return Some(ElementEnd::Array),
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+        None
+    }
+
+    fn step_in_string(&mut self, byte: u8) {
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' => self.escaped = true,
+            b'"' => self.in_string = false,
+            _ => {}
+        }
+    }
+}
+
+/// One line or element: its bytes up to the limit, and its whole length.
+struct Piece {
+    bytes: Vec<u8>,
+    length: u64,
+    limit: usize,
+}
+
+impl Piece {
+    fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), length: 0, limit }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.length = 0;
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let kept = bytes.len().min(self.limit - self.bytes.len());
+        self.bytes.extend_from_slice(&bytes[..kept]);
+        self.length += bytes.len() as u64;
+    }
+
+    fn is_blank(&self) -> bool {
+        self.length == self.bytes.len() as u64 && self.bytes.trim_ascii().is_empty()
+    }
+
+    /// Hands over what is not blank, without the white space around it (a carriage return, for instance).
+    fn hand_over(&self, number: u64, batches: &mut Batches) -> Result<(), Stop> {
+        if self.is_blank() {
+            return Ok(());
+        }
+        batches.take(number, self.bytes.trim_ascii(), self.length)
+    }
+}

@@ -1,0 +1,409 @@
+//! The output files over many lives of a process: every committed line once, nothing else.
+
+#![expect(clippy::unwrap_used, reason = "in a test the panic is the report")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use avr::{
+    export::{
+        Entry, ExportError, ExportOptions, Files, FormatName, MAX_NOTE, OUTCOMES_PATH, PAIR_RECORDS_PATH,
+        REJECTS_PATH, RawHarvest, SFT_RECORDS_PATH,
+    },
+    record::{
+        Harvest, Kind, Message, Origin, Outcome, RecipeRef, Reject, Rewards, ThreadId, TrainingRecord,
+        Verdict,
+    },
+};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+const SFT_PATH: &str = "llamafactory/avr_sft.jsonl";
+const PAIRS_PATH: &str = "llamafactory/avr_pairs.jsonl";
+const INFO_PATH: &str = "llamafactory/dataset_info.json";
+const PATHS: [&str; 6] =
+    [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH, SFT_PATH, PAIRS_PATH];
+
+/// What a test gives the sink; numbered when it is given, so that no two are equal.
+#[derive(Clone, Debug)]
+enum Item {
+    Harvest(Vec<Kind>, String, f64),
+    DeadLetter,
+    Reject(String),
+}
+
+/// What becomes of a batch.
+#[derive(Clone, Debug)]
+enum Fate {
+    Committed,
+    Refused,
+    Killed,
+    KilledAfterCommit,
+    /// The process died in the middle of a write to one of the files.
+    Torn(usize, Vec<u8>),
+}
+
+/// A folder, the log's last committed note, and the lines that ought to be there.
+struct World {
+    folder: TempDir,
+    files: Option<Files>,
+    committed_note: Option<String>,
+    expected: BTreeMap<&'static str, Vec<String>>,
+    given: usize,
+}
+
+fn options(folder: &Path) -> ExportOptions {
+    ExportOptions { sync: false, ..ExportOptions::new(folder) }
+}
+
+fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
+    Outcome {
+        thread: ThreadId::new("stage1", &number.to_string()),
+        recipe: RecipeRef { name: "stage1".into(), hash: "00ff".into() },
+        origin: Origin { source: "prompts.jsonl".into(), line: number as u64 + 1 },
+        verdict,
+        records: Vec::new(),
+        withheld: BTreeMap::from([(Kind::Sft, Verdict::TooLong)]),
+        answer_reward: gain,
+        best_reward: gain,
+        gain,
+        cut_off: 1,
+        error: None,
+    }
+}
+
+fn record(number: usize, kind: Kind, text: &str, reward: f64) -> TrainingRecord {
+    let side = |side: &str| vec![Message::assistant(format!("{side} {text}"))];
+    TrainingRecord {
+        id: format!("stage1:{number}/{}", kind.as_str()),
+        kind,
+        prompt: vec![Message::system("Be brief."), Message::user(text)],
+        chosen: side("better"),
+        rejected: if kind.is_pair() { side("worse") } else { Vec::new() },
+        rewards: Rewards { answer: reward, chosen: reward, rejected: kind.is_pair().then_some(reward) },
+        gain: reward,
+        provenance: format!("{{\"thread\":\"stage1:{number}\"}}"),
+    }
+}
+
+fn harvest(number: usize, kinds: &[Kind], text: &str, reward: f64) -> Harvest {
+    let records = kinds.iter().map(|kind| record(number, *kind, text, reward)).collect();
+    Harvest { outcome: outcome(number, Verdict::Selected, Some(reward)), records }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+/// What tells a line from others: itself, or of a trainer's row its id.
+fn identity(path: &str, line: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(line).unwrap();
+    if path.starts_with("llamafactory/") { value["id"].to_string() } else { line.to_owned() }
+}
+
+fn lines(folder: &Path, path: &str) -> Vec<String> {
+    let text = fs::read_to_string(folder.join(path)).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "{path} ends in the middle of a line");
+    text.lines().map(|line| identity(path, line)).collect()
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let expected = PATHS.map(|path| (path, Vec::new())).into();
+        let mut world = Self { folder, files: None, committed_note: None, expected, given: 0 };
+        world.restart();
+        world
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn files(&mut self) -> &mut Files {
+        self.files.as_mut().unwrap()
+    }
+
+    fn reopen(&mut self) -> Result<Files, ExportError> {
+        self.files = None;
+        Files::open(options(self.folder.path()), self.committed_note.as_deref())
+    }
+
+    fn restart(&mut self) {
+        let mut files = self.reopen().unwrap();
+        if self.committed_note.is_none() {
+            self.committed_note = Some(files.append(&[]).unwrap());
+            files.committed();
+        }
+        self.files = Some(files);
+        self.check();
+    }
+
+    /// Gives a batch; returns its note and the lines that it adds.
+    fn append(&mut self, items: &[Item]) -> (Result<String, ExportError>, Vec<(&'static str, String)>) {
+        let first = self.given;
+        self.given += items.len();
+        let payloads: Vec<_> =
+            items.iter().zip(first..).map(|(item, number)| payload(item, number)).collect();
+        let added = payloads.iter().flat_map(expected_lines).collect();
+        let batch: Vec<_> = payloads.iter().map(entry).collect();
+        (self.files().append(&batch), added)
+    }
+
+    fn step(&mut self, items: &[Item], fate: &Fate) {
+        let (note, added) = self.append(items);
+        let note = note.unwrap();
+        assert!(note.len() <= MAX_NOTE);
+        match fate {
+            Fate::Committed => self.commit(note, added, true),
+            Fate::KilledAfterCommit => self.commit(note, added, false),
+            Fate::Refused => self.files().rollback().unwrap(),
+            Fate::Killed => self.restart(),
+            Fate::Torn(file, tail) => {
+                let place = self.path(PATHS[*file]);
+                fs::OpenOptions::new().append(true).open(place).unwrap().write_all(tail).unwrap();
+                self.restart();
+            }
+        }
+        self.check();
+    }
+
+    fn commit(&mut self, note: String, added: Vec<(&'static str, String)>, lives: bool) {
+        self.committed_note = Some(note);
+        for (path, line) in added {
+            self.expected.get_mut(path).unwrap().push(line);
+        }
+        if lives {
+            self.files().committed();
+        } else {
+            self.restart();
+        }
+    }
+
+    fn check(&mut self) {
+        for path in PATHS {
+            assert_eq!(lines(self.folder.path(), path), self.expected[path], "{path}");
+        }
+        let info: serde_json::Value =
+            serde_json::from_slice(&fs::read(self.path(INFO_PATH)).unwrap()).unwrap();
+        assert_eq!(info.get("avr_sft").is_some(), !self.expected[SFT_PATH].is_empty());
+        assert_eq!(info.get("avr_pairs").is_some(), !self.expected[PAIRS_PATH].is_empty());
+        let in_folder = fs::read_dir(self.path("llamafactory")).unwrap().count();
+        assert_eq!(in_folder, 3, "nothing but data and description may lie there");
+        let expected = |path| self.expected[path].len() as u64;
+        let totals = self.files.as_ref().unwrap().totals();
+        assert_eq!(totals.threads(), expected(OUTCOMES_PATH));
+        assert_eq!(totals.all_records(), expected(SFT_RECORDS_PATH) + expected(PAIR_RECORDS_PATH));
+        assert_eq!(totals.all_rejects(), expected(REJECTS_PATH));
+    }
+}
+
+/// A numbered item in the shape in which it comes.
+enum Payload {
+    Harvest(String, Harvest),
+    DeadLetter(Outcome),
+    Reject(Reject),
+}
+
+fn payload(item: &Item, number: usize) -> Payload {
+    match item {
+        Item::Harvest(kinds, text, reward) => {
+            let harvest = harvest(number, kinds, text, *reward);
+            Payload::Harvest(json(&harvest), harvest)
+        }
+        Item::DeadLetter => Payload::DeadLetter(outcome(number, Verdict::DeadLetter, None)),
+        Item::Reject(reason) => Payload::Reject(Reject {
+            source: "-".into(),
+            line: number as u64,
+            reason: reason.clone(),
+            message: "Give the prompt a text.".into(),
+        }),
+    }
+}
+
+fn entry(payload: &Payload) -> Entry<'_> {
+    match payload {
+        Payload::Harvest(text, _) => Entry::Harvest(RawHarvest::parse(text.as_bytes()).unwrap()),
+        Payload::DeadLetter(outcome) => Entry::DeadLetter(outcome.clone()),
+        Payload::Reject(line) => Entry::Reject(line.clone()),
+    }
+}
+
+fn expected_lines(payload: &Payload) -> Vec<(&'static str, String)> {
+    match payload {
+        Payload::Harvest(_, harvest) => {
+            let mut lines = vec![(OUTCOMES_PATH, json(&harvest.outcome))];
+            for record in &harvest.records {
+                let (canonical, path) = match record.kind.is_pair() {
+                    true => (PAIR_RECORDS_PATH, PAIRS_PATH),
+                    false => (SFT_RECORDS_PATH, SFT_PATH),
+                };
+                lines.extend([(canonical, json(record)), (path, json(&record.id))]);
+            }
+            lines
+        }
+        Payload::DeadLetter(outcome) => vec![(OUTCOMES_PATH, json(outcome))],
+        Payload::Reject(line) => vec![(REJECTS_PATH, json(line))],
+    }
+}
+
+fn any_item() -> impl Strategy<Value = Item> {
+    let kinds = proptest::sample::subsequence(Kind::ALL.to_vec(), 0..=4);
+    let reward = any::<f64>().prop_filter("JSON has no other", |reward| reward.is_finite());
+    prop_oneof![
+        6 => (kinds, any::<String>(), reward).prop_map(|(kinds, text, gain)| Item::Harvest(kinds, text, gain)),
+        1 => Just(Item::DeadLetter),
+        1 => "[a-z_]{1,40}".prop_map(Item::Reject),
+    ]
+}
+
+fn any_fate() -> impl Strategy<Value = Fate> {
+    let tail = proptest::collection::vec(any::<u8>(), 1..40);
+    prop_oneof![
+        4 => Just(Fate::Committed),
+        1 => Just(Fate::Refused),
+        1 => Just(Fate::Killed),
+        1 => Just(Fate::KilledAfterCommit),
+        1 => (0..PATHS.len(), tail).prop_map(|(file, tail)| Fate::Torn(file, tail)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn committed_lines_are_there_once(
+        life in proptest::collection::vec((proptest::collection::vec(any_item(), 0..5), any_fate()), 0..8)
+    ) {
+        let mut world = World::new();
+        for (items, fate) in &life {
+            world.step(items, fate);
+        }
+        world.restart();
+    }
+
+    #[test]
+    fn canonical_records_come_back_bit_for_bit(text: String, bits: u64) {
+        let reward = f64::from_bits(bits);
+        prop_assume!(reward.is_finite());
+        let mut world = World::new();
+        world.step(&[Item::Harvest(vec![Kind::CritiquePair], text.clone(), reward)], &Fate::Committed);
+        let line = fs::read_to_string(world.path(PAIR_RECORDS_PATH)).unwrap();
+        let back: TrainingRecord = serde_json::from_str(&line).unwrap();
+        prop_assert_eq!(back.gain.to_bits(), bits);
+        prop_assert_eq!(back, record(0, Kind::CritiquePair, &text, reward));
+    }
+}
+
+fn sft() -> Item {
+    Item::Harvest(vec![Kind::Sft], "text".into(), 0.5)
+}
+
+/// What opening again reports after `change` was made to a folder with one committed record.
+fn refusal(change: impl FnOnce(&mut World)) -> String {
+    let mut world = World::new();
+    world.step(&[sft()], &Fate::Committed);
+    change(&mut world);
+    let before = fs::read(world.path(SFT_PATH)).unwrap();
+    let refusal = world.reopen().err().expect("the folder must be refused").to_string();
+    assert_eq!(fs::read(world.path(SFT_PATH)).unwrap(), before, "a refusal must change nothing");
+    refusal
+}
+
+#[test]
+fn a_changed_folder_is_refused() {
+    let shorter = refusal(|world| fs::write(world.path(OUTCOMES_PATH), "{}\n").unwrap());
+    assert!(shorter.contains("outcomes.jsonl was changed by somebody else"), "{shorter}");
+    assert!(
+        shorter
+            .ends_with("put the file back as it was, or start afresh with another --out and another state")
+    );
+    let gone = refusal(|world| fs::remove_file(world.path(SFT_RECORDS_PATH)).unwrap());
+    assert!(gone.contains("and it is gone"), "{gone}");
+    let other = refusal(|world| fs::write(world.path(SFT_RECORDS_PATH), "x".repeat(10_000)).unwrap());
+    assert!(other.contains("do not end with a line any more"), "{other}");
+}
+
+#[test]
+fn what_no_note_accounts_for_is_refused() {
+    let state_lost = refusal(|world| world.committed_note = None);
+    assert!(state_lost.contains("choose another folder with --out"), "{state_lost}");
+    for path in [REJECTS_PATH, INFO_PATH] {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir_all(folder.path().join("llamafactory")).unwrap();
+        fs::write(folder.path().join(path), "mine").unwrap();
+        assert!(matches!(Files::open(options(folder.path()), None), Err(ExportError::Foreign(_))), "{path}");
+        assert_eq!(fs::read_to_string(folder.path().join(path)).unwrap(), "mine");
+    }
+}
+
+#[test]
+fn other_formats_are_refused() {
+    let mut world = World::new();
+    world.files = None;
+    let mut options = options(world.folder.path());
+    for formats in [vec![], vec![FormatName::LlamaFactory, FormatName::Trl]] {
+        options.formats = formats;
+        let opened = Files::open(options.clone(), world.committed_note.as_deref());
+        assert!(matches!(opened, Err(ExportError::OtherFormats { .. })));
+    }
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let world = World::new();
+    let second = Files::open(options(world.folder.path()), world.committed_note.as_deref());
+    assert!(matches!(second, Err(ExportError::Locked(_))));
+}
+
+#[test]
+fn a_process_that_died_before_its_first_commit_leaves_a_usable_folder() {
+    let folder = TempDir::new().unwrap();
+    let mut files = Files::open(options(folder.path()), None).unwrap();
+    let letter = Entry::DeadLetter(outcome(0, Verdict::DeadLetter, None));
+    assert!(matches!(files.append(&[letter]), Err(ExportError::Undecided)), "a note comes before the lines");
+    files.append(&[]).unwrap();
+    files.rollback().unwrap();
+    drop(files);
+    assert!(Files::open(options(folder.path()), None).is_ok());
+}
+
+#[test]
+fn one_batch_is_decided_before_the_next() {
+    let mut world = World::new();
+    world.append(&[sft()]).0.unwrap();
+    assert!(matches!(world.append(&[sft()]).0, Err(ExportError::Undecided)));
+    world.files().rollback().unwrap();
+    world.step(&[sft()], &Fate::Committed);
+}
+
+#[test]
+fn a_batch_that_fails_is_cut_back_and_can_be_given_again() {
+    let mut world = World::new();
+    // The last thing that a batch writes is the description: a folder in its draft's place fails it.
+    fs::create_dir(world.path(".manifest.new")).unwrap();
+    assert!(matches!(world.append(&[sft(), Item::DeadLetter]).0, Err(ExportError::Io { .. })));
+    world.check();
+    fs::remove_dir(world.path(".manifest.new")).unwrap();
+    world.step(&[sft(), Item::DeadLetter], &Fate::Committed);
+    world.restart();
+}
+
+#[test]
+fn every_format_asked_for_is_written_and_synced() {
+    let folder = TempDir::new().unwrap();
+    let formats = vec![FormatName::Trl, FormatName::LlamaFactory, FormatName::Trl];
+    let mut files =
+        Files::open(ExportOptions { formats, ..ExportOptions::new(folder.path()) }, None).unwrap();
+    files.committed();
+    let payload = json(&harvest(7, &Kind::ALL, "text", 1.0));
+    files.append(&[Entry::Harvest(RawHarvest::parse(payload.as_bytes()).unwrap())]).unwrap();
+    let counts = [("trl/avr_sft.jsonl", 1), ("trl/avr_dpo.jsonl", 3), (SFT_PATH, 1), (PAIRS_PATH, 3)];
+    for (path, count) in counts {
+        assert_eq!(fs::read_to_string(folder.path().join(path)).unwrap().lines().count(), count, "{path}");
+    }
+}
