@@ -37,6 +37,7 @@ pub mod config;
 pub mod dataflow;
 pub mod engine;
 pub mod export;
+pub mod intake;
 pub mod method;
 pub mod model;
 pub mod observe;

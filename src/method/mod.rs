@@ -1,1 +1,41 @@
-//! (stub)
+//! The rules of the paper, pure: values in, values out. No async, no clock, no network, no log, no files.
+//!
+//! ```text
+//!              Recipe, Templates
+//!                     │
+//! Thread ─▶ ask ─▶ (a model answers) ─▶ rating, final_answer ─▶ Thread, grown
+//!                                                                 │
+//!              select ─▶ pairs ─▶ rows ─▶ harvest ◀───────────────┘      one round
+//!           recursion ─▶ long_record, long_pairs                         several rounds, long answers
+//!        finished_set                                                    after the stream: mixing, repeats
+//! ```
+//!
+//! `text_class` holds the little of Python's view of Unicode that the rules depend on: the method is defined by
+//! what the authors' Python does, so where Rust and Python disagree on a character, Python is right here.
+//! `docs/METHOD.md` leads from each step of the paper to its place in this folder.
+
+pub mod ask;
+pub mod call_site;
+pub mod final_answer;
+pub mod finished_set;
+pub mod harvest;
+pub mod long_pairs;
+pub mod long_record;
+pub mod pairs;
+pub mod pairwise;
+pub mod provenance;
+pub mod rating;
+pub mod recipe;
+pub mod recursion;
+pub mod redundancy;
+pub mod rows;
+pub mod select;
+pub mod template;
+mod template_check;
+mod text_class;
+
+pub use ask::Turn;
+pub use call_site::CallSite;
+pub use harvest::harvest;
+pub use recipe::{AnswerSource, Mistake, Recipe, Shape};
+pub use template::{TemplateError, Templates};

@@ -1,11 +1,14 @@
 //! Metrics with their labels resolved once, for hot paths.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::Metrics;
-use crate::topic::TopicName;
+use crate::{
+    record::{Kind, Outcome, Verdict},
+    topic::TopicName,
+};
 
 /// The metrics of one stage.
 #[derive(Clone, Debug)]
@@ -79,6 +82,81 @@ impl EngineMetrics {
     pub fn outputs(&self, counts: &[(TopicName, u64)]) {
         for (topic, count) in counts {
             self.metrics.committed_outputs.with_label_values(&[topic.0]).inc_by(*count);
+        }
+    }
+}
+
+/// The metrics of what threads come to. Every verdict and kind stands there from the start, at 0, so that the
+/// first of each is seen as growth.
+#[derive(Clone, Debug)]
+pub struct OutcomeMetrics {
+    verdicts: BTreeMap<Verdict, IntCounter>,
+    kinds: BTreeMap<Kind, IntCounter>,
+    gain: Histogram,
+}
+
+impl OutcomeMetrics {
+    /// The outcomes' share of `metrics`.
+    pub fn new(metrics: &Metrics) -> Self {
+        let verdict = |verdict: Verdict| (verdict, metrics.outcomes.with_label_values(&[verdict.as_str()]));
+        let kind = |kind: Kind| (kind, metrics.records.with_label_values(&[kind.as_str()]));
+        Self {
+            verdicts: Verdict::ALL.into_iter().map(verdict).collect(),
+            kinds: Kind::ALL.into_iter().map(kind).collect(),
+            gain: metrics.reward_gain.with_label_values(&[] as &[&str]),
+        }
+    }
+
+    /// A thread ended, and its outcome and records are committed.
+    pub fn ended(&self, outcome: &Outcome) {
+        self.verdicts.get(&outcome.verdict).inspect(|counter| counter.inc());
+        for kind in &outcome.records {
+            self.kinds.get(kind).inspect(|counter| counter.inc());
+        }
+        outcome.gain.inspect(|gain| self.gain.observe(*gain));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Origin, RecipeRef, ThreadId};
+
+    fn outcome(verdict: Verdict, records: &[Kind], gain: Option<f64>) -> Outcome {
+        Outcome {
+            thread: ThreadId::new("stage1", "7"),
+            recipe: RecipeRef { name: "stage1".into(), hash: "00".into() },
+            origin: Origin { source: "-".into(), line: 7 },
+            verdict,
+            records: records.to_vec(),
+            withheld: BTreeMap::new(),
+            answer_reward: None,
+            best_reward: None,
+            gain,
+            cut_off: 0,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn outcomes_are_counted_by_verdict_kind_and_gain() {
+        let metrics = Metrics::new();
+        let outcomes = OutcomeMetrics::new(&metrics);
+        outcomes.ended(&outcome(Verdict::Selected, &[Kind::Sft, Kind::ResponsePair], Some(0.75)));
+        outcomes.ended(&outcome(Verdict::NoCritique, &[], None));
+        let text = metrics.encode();
+        let expected = [
+            "avr_outcomes_total{verdict=\"selected\"} 1",
+            "avr_outcomes_total{verdict=\"no_critique\"} 1",
+            "avr_outcomes_total{verdict=\"no_gain\"} 0",
+            "avr_records_total{kind=\"response_pair\"} 1",
+            "avr_records_total{kind=\"critique_pair\"} 0",
+            "avr_reward_gain_bucket{le=\"0.5\"} 0",
+            "avr_reward_gain_bucket{le=\"1\"} 1",
+            "avr_reward_gain_count 1",
+        ];
+        for line in expected {
+            assert!(text.lines().any(|written| written == line), "{line} is not in:\n{text}");
         }
     }
 }

@@ -7,6 +7,8 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::process::ProcessCollector;
+
 /// What sort of metric a row of the table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -94,7 +96,7 @@ macro_rules! metrics {
         ];
 
         impl Metrics {
-            /// All metrics, registered and empty.
+            /// All metrics, registered and empty, and those of the process.
             pub fn new() -> Self {
                 let registry = Registry::new();
                 $(
@@ -102,7 +104,10 @@ macro_rules! metrics {
                         .expect("the table's names and labels are valid");
                     registry.register(Box::new($field.clone())).expect("the table's names are unique");
                 )*
-                Self { registry, $($field,)* }
+                registry.register(Box::new(ProcessCollector::new())).expect("the names are not in the table");
+                let metrics = Self { registry, $($field,)* };
+                metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+                metrics
             }
         }
     };

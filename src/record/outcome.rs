@@ -12,6 +12,8 @@ use super::{Kind, Origin, RecipeRef, ThreadId, TrainingRecord};
 pub enum Verdict {
     /// At least one record came out.
     Selected,
+    /// There is no answer to refine: the draft failed, or none came with the prompt.
+    NoAnswer,
     /// Every critique was given up.
     NoCritique,
     /// No improvement came back.
@@ -38,14 +40,17 @@ pub enum Verdict {
     NoImprovementContrast,
     /// The lesser improvement is exactly as good as the answer.
     RejectedEqualsAnswer,
+    /// No round that failed with an improvement follows the last gain, so the long record would have no ending.
+    NoEnding,
     /// A stage could not handle the thread; it is among the dead letters.
     DeadLetter,
 }
 
 impl Verdict {
     /// Every verdict, in the order in which they are reported.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Selected,
+        Self::NoAnswer,
         Self::NoCritique,
         Self::NoImprovement,
         Self::NoAnswerReward,
@@ -59,6 +64,7 @@ impl Verdict {
         Self::WeakBestCritique,
         Self::NoImprovementContrast,
         Self::RejectedEqualsAnswer,
+        Self::NoEnding,
         Self::DeadLetter,
     ];
 
@@ -66,6 +72,7 @@ impl Verdict {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Selected => "selected",
+            Self::NoAnswer => "no_answer",
             Self::NoCritique => "no_critique",
             Self::NoImprovement => "no_improvement",
             Self::NoAnswerReward => "no_answer_reward",
@@ -79,6 +86,7 @@ impl Verdict {
             Self::WeakBestCritique => "weak_best_critique",
             Self::NoImprovementContrast => "no_improvement_contrast",
             Self::RejectedEqualsAnswer => "rejected_equals_answer",
+            Self::NoEnding => "no_ending",
             Self::DeadLetter => "dead_letter",
         }
     }

@@ -1,1 +1,49 @@
-//! (stub)
+//! The stages: one file each, thin joins of the method's rules and the models' answers.
+//!
+//! ```text
+//!   draft ─▶ critique ─▶ improve ─▶ score ─▶ select ─▶ export
+//! ```
+//!
+//! A stage takes a thread, makes all the model calls it needs for it at once, and hands the grown thread on. It
+//! decides nothing: what to ask is in [`method`](crate::method), how to ask in [`model`](crate::model), and when in
+//! [`engine`](crate::engine).
+
+mod calls;
+mod critique;
+mod draft;
+mod export;
+mod improve;
+mod on_threads;
+mod score;
+mod select;
+
+use std::sync::Arc;
+
+pub use critique::CritiqueStage;
+pub use draft::DraftStage;
+pub use export::ExportSink;
+pub use improve::ImproveStage;
+pub use on_threads::{OnThreads, ThreadStage};
+pub use score::ScoreStage;
+pub use select::SelectStage;
+
+use crate::{
+    method::{Recipe, Templates},
+    model::{ChatModel, RewardModel},
+    record::RecipeRef,
+};
+
+/// What the stages share.
+#[derive(Clone)]
+pub struct Context {
+    /// What to make of a thread.
+    pub recipe: Arc<Recipe>,
+    /// The recipe's name and hash: threads of another are left waiting.
+    pub reference: RecipeRef,
+    /// Instruction texts.
+    pub templates: Arc<Templates>,
+    /// The generator.
+    pub chat: Arc<ChatModel>,
+    /// The reward model.
+    pub reward: Arc<RewardModel>,
+}

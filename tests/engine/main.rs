@@ -1,4 +1,4 @@
-//! What every log must do, and the log in memory on which the engine is simulated.
+//! What every log must do, and the engine under simulation over a log in memory.
 
 mod log;
 mod log_suite;

@@ -85,13 +85,9 @@ async fn an_undecided_partition_is_nobodys_until_the_transaction_times_out() {
 
 #[tokio::test(start_paused = true)]
 async fn commits_fail_as_they_are_told_to_and_write_nothing() {
-    let cases: [(Faults, IsExpected); 3] = [
+    let cases: [(Faults, IsExpected); 2] = [
         (Faults { retriable: 1.0, ..Faults::NONE }, |error| matches!(error, CommitError::Retriable(_))),
         (Faults { refused: 1.0, ..Faults::NONE }, |error| matches!(error, CommitError::Refused(_))),
-        (
-            Faults { fenced: 1.0, ..Faults::NONE },
-            |error| matches!(error, CommitError::Fatal(error) if matches!(error.cause, LogErrorKind::Fenced)),
-        ),
     ];
     for (faults, expected) in cases {
         let log = with_faults(1, faults);
@@ -103,6 +99,21 @@ async fn commits_fail_as_they_are_told_to_and_write_nothing() {
         assert!(expected(&error), "{error}");
         assert_eq!((log.records(OUT), log.progress(GROUP, PLACE)), (vec![], None));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_commit_may_be_written_all_the_same() {
+    let mut written = BTreeSet::new();
+    for seed in 0..20 {
+        let log = with_faults(seed, Faults { fenced: 1.0, ..Faults::NONE });
+        let (_process, consumer, mut committer) = owner(&log, "process").await;
+        let result = committer.commit(output("value"), progress(&consumer, 1)).await;
+        let fenced = |error: &CommitError| matches!(error, CommitError::Fatal(error) if matches!(error.cause, LogErrorKind::Fenced));
+        assert!(result.as_ref().is_err_and(fenced), "{result:?}");
+        assert_eq!(log.progress(GROUP, PLACE).is_some(), log.records(OUT).len() == 1);
+        written.insert(log.records(OUT).len());
+    }
+    assert_eq!(written, BTreeSet::from([0, 1]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,87 @@
+//! The long record: one assistant turn that answers, criticises and improves itself until it finds nothing better.
+
+use super::{
+    final_answer::FINAL_HEADING,
+    recursion::{Outcome, outcomes},
+    redundancy::is_redundant,
+    rows::Row,
+    template::{Headings, Templates},
+};
+use crate::record::{Message, Round, Verdict};
+
+/// The long record of a finished recursion.
+///
+/// # Errors
+/// Why there is none: [`Verdict::NoGain`] where no round gained; [`Verdict::NoEnding`] where no failed round with
+/// an improvement follows the last gain, so that the text could not end by finding nothing better;
+/// [`Verdict::RedundantAnswer`].
+pub fn long_record(
+    templates: &Templates,
+    prompt: &[Message],
+    answer: &str,
+    answer_reward: f64,
+    rounds: &[Round],
+) -> Result<Row, Verdict> {
+    let text = long_text(templates.headings(), answer, &outcomes(answer_reward, rounds))?;
+    Ok(Row { prompt: prompt.to_vec(), chosen: vec![Message::assistant(text)], rejected: Vec::new() })
+}
+
+fn long_text(headings: Headings<'_>, answer: &str, outcomes: &[Outcome<'_>]) -> Result<String, Verdict> {
+    let gains: Vec<_> =
+        outcomes.iter().filter(|outcome| outcome.gained).filter_map(|gain| gain.best).collect();
+    let final_answer = gains.last().ok_or(Verdict::NoGain)?.text;
+    let failed = outcomes.last().filter(|outcome| !outcome.gained).and_then(|outcome| outcome.best);
+    let last_critique = failed.ok_or(Verdict::NoEnding)?.critique;
+    if is_redundant(answer) {
+        return Err(Verdict::RedundantAnswer);
+    }
+    let mut parts = vec![headings.open, headings.answer, answer, "\n\n"];
+    for gain in &gains {
+        parts.extend([headings.critique, gain.critique, "\n\n", headings.improve, gain.text, "\n\n"]);
+    }
+    parts.extend([headings.critique, last_critique, "\n\n", headings.close, FINAL_HEADING, final_answer]);
+    Ok(parts.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::{
+        final_answer::final_answer,
+        select::{Place, Scored},
+    };
+
+    fn outcome(row: Option<(&'static str, &'static str)>, gained: bool) -> Outcome<'static> {
+        let place = Place { critique: 0, improvement: 0 };
+        let best = row.map(|(critique, text)| Scored { critique, text, reward: 0.0, place });
+        Outcome { best, gained }
+    }
+
+    #[test]
+    fn the_text_ends_by_finding_nothing_better() {
+        let templates = Templates::builtin();
+        let outcomes = [outcome(Some(("c1", "y1")), true), outcome(Some(("c2", "y2")), false)];
+        let text = long_text(templates.headings(), "y0", &outcomes).expect("a gain and an ending");
+        let mut rest = text.as_str();
+        for part in ["y0\n\n", "c1\n\n", "y1\n\n", "c2\n\n", "Final answer:\n\n"] {
+            (_, rest) = rest.split_once(part).expect(part);
+        }
+        assert_eq!((rest, final_answer(&text)), ("y1", Some("y1")));
+    }
+
+    #[test]
+    fn without_gain_or_ending_there_is_none() {
+        let gain = outcome(Some(("c1", "y1")), true);
+        let (failed, empty) = (outcome(Some(("c2", "y2")), false), outcome(None, false));
+        let cases = [
+            ("y0".to_owned(), vec![], Verdict::NoGain),
+            ("y0".to_owned(), vec![failed.clone()], Verdict::NoGain),
+            ("y0".to_owned(), vec![gain.clone()], Verdict::NoEnding),
+            ("y0".to_owned(), vec![gain.clone(), empty], Verdict::NoEnding),
+            ("loop ".repeat(60), vec![gain, failed], Verdict::RedundantAnswer),
+        ];
+        for (answer, outcomes, verdict) in cases {
+            assert_eq!(long_text(Templates::builtin().headings(), &answer, &outcomes), Err(verdict));
+        }
+    }
+}

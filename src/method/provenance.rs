@@ -1,0 +1,103 @@
+//! Where a record came from, as one string of JSON: trainers' loaders stumble over nested fields that vary.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::template::Templates;
+use crate::record::{Call, RecipeRef, Round, Thread, ThreadId};
+
+/// The reason that servers give for an answer that they ended at a length limit.
+pub const CUT_OFF: &str = "length";
+
+/// One call behind a record.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Source<'a> {
+    step: &'static str,
+    round: usize,
+    critique: Option<usize>,
+    improvement: Option<usize>,
+    rating: Option<u8>,
+    model: &'a str,
+    seed: u32,
+    temperature: f64,
+    attempts: u32,
+    finish_reason: Option<&'a str>,
+}
+
+impl<'a> Source<'a> {
+    fn new(step: &'static str, round: usize, call: &'a Call) -> Self {
+        Self {
+            step,
+            round,
+            critique: None,
+            improvement: None,
+            rating: None,
+            model: &call.model,
+            seed: call.seed,
+            temperature: call.temperature,
+            attempts: call.attempts,
+            finish_reason: call.finish_reason.as_deref(),
+        }
+    }
+
+    /// The draft; nothing where the answer came with the prompt.
+    pub(crate) fn draft(thread: &'a Thread) -> Option<Self> {
+        let call = thread.answer.as_ref()?.call.as_ref()?;
+        Some(Self::new("draft", 0, call))
+    }
+
+    /// A critique of the latest round.
+    pub(crate) fn critique(thread: &'a Thread, index: usize) -> Option<Self> {
+        let critique = thread.rounds.last()?.critiques.get(index)?;
+        let source = Self::new("critique", thread.rounds.len() - 1, &critique.call);
+        Some(Self { critique: Some(index), rating: critique.rating, ..source })
+    }
+
+    /// An improvement of the latest round.
+    pub(crate) fn improvement(thread: &'a Thread, critique: usize, index: usize) -> Option<Self> {
+        let improvement = thread.rounds.last()?.critiques.get(critique)?.improvements.get(index)?;
+        let source = Self::new("improve", thread.rounds.len() - 1, &improvement.call);
+        Some(Self { critique: Some(critique), improvement: Some(index), ..source })
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.finish_reason == Some(CUT_OFF)
+    }
+}
+
+#[derive(Serialize)]
+struct Provenance<'a> {
+    thread: &'a ThreadId,
+    recipe: &'a RecipeRef,
+    templates: &'a BTreeMap<&'static str, String>,
+    cut_off: bool,
+    calls: &'a [Source<'a>],
+}
+
+/// The provenance of a record of `thread` that came of these calls.
+pub(crate) fn provenance(thread: &Thread, templates: &Templates, calls: &[Source<'_>]) -> String {
+    let provenance = Provenance {
+        thread: &thread.id,
+        recipe: &thread.recipe,
+        templates: templates.hashes(),
+        cut_off: calls.iter().any(Source::is_cut_off),
+        calls,
+    };
+    serde_json::to_string(&provenance).expect("texts, numbers and lists of them always have a JSON form")
+}
+
+/// How many answers of models in a thread were cut off at a length limit.
+pub fn cut_off(thread: &Thread) -> u32 {
+    let draft = thread.answer.iter().filter_map(|answer| answer.call.as_ref());
+    let calls = draft.chain(thread.rounds.iter().flat_map(calls_of_round));
+    let cut_off = calls.filter(|call| call.finish_reason.as_deref() == Some(CUT_OFF)).count();
+    u32::try_from(cut_off).unwrap_or(u32::MAX)
+}
+
+fn calls_of_round(round: &Round) -> impl Iterator<Item = &Call> {
+    round.critiques.iter().flat_map(|critique| {
+        let improvements = critique.improvements.iter().map(|improvement| &improvement.call);
+        std::iter::once(&critique.call).chain(improvements)
+    })
+}

@@ -1,0 +1,98 @@
+//! The section `observe` of the configuration.
+
+use std::net::SocketAddr;
+
+use super::{AdminOptions, LogFormat, LogOptions, ProgressMode};
+use crate::config::Section;
+
+/// How a process shows itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObserveOptions {
+    /// The admin HTTP server: key `listen`.
+    pub admin: AdminOptions,
+    /// Logs: keys `log_format` and `log_filter`.
+    pub log: LogOptions,
+    /// The progress display: key `progress`.
+    pub progress: ProgressMode,
+}
+
+impl ObserveOptions {
+    /// Reads the section; mistakes go to the section's reader.
+    pub fn read(section: &mut Section<'_>) -> Self {
+        let admin = AdminOptions { listen: listen(section) };
+        let log = LogOptions {
+            format: section.choice("log_format", &LogFormat::NAMES, "human"),
+            filter: filter(section),
+        };
+        Self { admin, log, progress: section.choice("progress", &ProgressMode::NAMES, "auto") }
+    }
+}
+
+fn listen(section: &mut Section<'_>) -> SocketAddr {
+    let default = AdminOptions::default().listen;
+    let text = section.text("listen", &default.to_string());
+    text.parse().unwrap_or_else(|_| {
+        let message =
+            format!("{text:?} is not an address with a port; right is, for instance, \"{default}\"");
+        section.mistake("listen", message);
+        default
+    })
+}
+
+fn filter(section: &mut Section<'_>) -> String {
+    let filter = section.text("log_filter", LogOptions::DEFAULT_FILTER);
+    if let Some(mistake) = LogOptions::mistake_in(&filter) {
+        section.mistake("log_filter", mistake);
+    }
+    filter
+}
+
+#[cfg(test)]
+mod tests {
+    use config::{Config, File, FileFormat};
+
+    use super::*;
+    use crate::config::Reader;
+
+    /// What is read, or every mistake.
+    fn read(toml: &str) -> Result<ObserveOptions, Vec<String>> {
+        let config = Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build();
+        let mut reader = Reader::new(config.unwrap().cache);
+        let options = ObserveOptions::read(&mut reader.section("observe"));
+        let told = |mistakes: Vec<crate::config::Mistake>| {
+            mistakes.iter().map(|mistake| format!("{}: {}", mistake.key, mistake.message)).collect()
+        };
+        reader.finish().map(|_| options).map_err(told)
+    }
+
+    #[test]
+    fn nothing_said_is_the_default() {
+        assert_eq!(read(""), Ok(ObserveOptions::default()));
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let toml = "[observe]\nlisten = \"[::1]:0\"\nlog_format = \"json\"\nlog_filter = \"debug\"\nprogress = \"none\"\n";
+        let expected = ObserveOptions {
+            admin: AdminOptions { listen: "[::1]:0".parse().unwrap() },
+            log: LogOptions { format: LogFormat::Json, filter: "debug".into() },
+            progress: ProgressMode::None,
+        };
+        assert_eq!(read(toml), Ok(expected));
+    }
+
+    #[test]
+    fn mistakes_come_together() {
+        let toml = "[observe]\nlisten = \"localhost\"\nlog_filter = \"avr=loud\"\nprogress = \"bar\"\n";
+        let mistakes = read(toml).unwrap_err();
+        let beginnings = [
+            "observe.listen: \"localhost\" is not an address with a port",
+            "observe.log_filter: \"avr=loud\" is not a filter",
+            "observe.progress: \"bar\" is not known; one of",
+        ];
+        assert_eq!(mistakes.len(), beginnings.len(), "{mistakes:?}");
+        for (mistake, beginning) in mistakes.iter().zip(beginnings) {
+            assert!(mistake.starts_with(beginning), "{mistake}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What a run came to: a plain value, shown as text for people or as JSON for machines.
+//!
+//! Threads, records and gains are totals of the state, over all runs on it; input, calls,
+//! tokens and time are of this process alone. Both renderings are pure functions of the value and say so.
+
+mod text;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+use crate::record::{Kind, Verdict};
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Whether the models were simulated, so that the records are good for trying out only.
+    pub simulated: bool,
+    /// Why it ended.
+    pub ending: Ending,
+    /// Totals over all runs on this state.
+    pub state: StateTotals,
+    /// What this process did.
+    pub process: ProcessTotals,
+    /// Where the results are.
+    pub places: Places,
+}
+
+/// Why a run ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Every prompt is accounted for.
+    #[default]
+    Finished,
+    /// It was told to stop before.
+    Interrupted {
+        /// The command that carries on.
+        resume: String,
+    },
+}
+
+/// Totals over all runs on one state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StateTotals {
+    /// Threads that ended, by what they came to.
+    pub outcomes: BTreeMap<Verdict, u64>,
+    /// Threads that were taken in and have not ended.
+    pub under_way: u64,
+    /// Training records, by kind.
+    pub records: BTreeMap<Kind, u64>,
+    /// How much improvements gained.
+    pub gains: GainTotals,
+    /// Lines of input that could not be used, by reason.
+    pub rejects: BTreeMap<String, u64>,
+}
+
+impl StateTotals {
+    /// Threads that came to this.
+    pub fn threads(&self, verdict: Verdict) -> u64 {
+        self.outcomes.get(&verdict).copied().unwrap_or(0)
+    }
+
+    /// Threads that ended, whatever they came to.
+    pub fn ended(&self) -> u64 {
+        self.outcomes.values().sum()
+    }
+
+    /// Threads that ended without a record and are no dead letters.
+    pub fn not_selected(&self) -> u64 {
+        self.ended() - self.threads(Verdict::Selected) - self.threads(Verdict::DeadLetter)
+    }
+}
+
+/// How often and by how much the best improvement of a thread was better than its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct GainTotals {
+    /// Threads with a reward for the answer and for an improvement.
+    pub compared: u64,
+    /// Those of them whose best improvement is above the answer.
+    pub gained: u64,
+    /// Sum of the gains above zero, in units of reward.
+    pub sum: f64,
+    /// The highest gain, in units of reward.
+    pub max: f64,
+}
+
+impl GainTotals {
+    /// The mean of the gains above zero, in units of reward; none where there are none.
+    pub fn mean(&self) -> Option<f64> {
+        (self.gained > 0).then(|| self.sum / self.gained as f64)
+    }
+}
+
+/// What one process did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ProcessTotals {
+    /// What came in.
+    pub input: InputTotals,
+    /// What was asked of each model.
+    pub models: Vec<ModelSummary>,
+    /// Threads that ended while it ran.
+    pub ended: u64,
+    /// How long it ran, in seconds.
+    #[serde(rename = "elapsed_seconds", serialize_with = "as_seconds")]
+    pub elapsed: Duration,
+}
+
+fn as_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+/// Prompts that one process read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct InputTotals {
+    /// Taken in as new threads.
+    pub new: u64,
+    /// Known from before, and so passed over.
+    pub known: u64,
+    /// Lines that could not be used and were not reported before.
+    pub rejected: u64,
+}
+
+/// What one process asked of one model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ModelSummary {
+    /// What it is used for: `generator` or `reward`.
+    pub role: String,
+    /// The model's name.
+    pub model: String,
+    /// Calls that ended, with an answer or without.
+    pub calls: u64,
+    /// Requests sent again after a transient error.
+    pub retries: u64,
+    /// Tries spent on answers without the form that the method needs, and on refusals.
+    pub tries_used: u64,
+    /// Answers that the server ended at a length limit.
+    pub cut_off: u64,
+    /// Tokens of the prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of the answers.
+    pub completion_tokens: u64,
+}
+
+/// Where the results are, as the user may type them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Places {
+    /// Files and folders of records: what they are, and where.
+    pub records: Vec<(String, String)>,
+    /// One line for each thread.
+    pub outcomes: String,
+    /// One line for each line of input that could not be used.
+    pub rejects: String,
+}
+
+impl Summary {
+    /// For people: at most 100 columns but for names of models and files, and no control characters but
+    /// line ends.
+    pub fn text(&self) -> String {
+        text::render(self)
+    }
+
+    /// For machines: one line of JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("keys are texts, and nothing else can fail in memory")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_the_names_of_files_and_metrics() {
+        let mut summary = Summary::default();
+        summary.state.outcomes.insert(Verdict::NoGain, 3);
+        summary.state.records.insert(Kind::ResponsePair, 2);
+        summary.process.elapsed = Duration::from_millis(1500);
+        let value: serde_json::Value = serde_json::from_str(&summary.json()).unwrap();
+        assert_eq!(value["ending"], "finished");
+        assert_eq!(value["state"]["outcomes"]["no_gain"], 3);
+        assert_eq!(value["state"]["records"]["response_pair"], 2);
+        assert_eq!(value["process"]["elapsed_seconds"], 1.5);
+    }
+}

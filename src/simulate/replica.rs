@@ -1,0 +1,307 @@
+//! One replica: which request goes where, and what goes wrong on the way.
+//!
+//! ```text
+//! arrived whole ─▶ counted ─▶ fault? ─▶ loading? ─▶ key? ─▶ chat or pooling ─▶ answered
+//! ```
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use http_body_util::{BodyExt, Limited};
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+};
+use serde_json::json;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    Options,
+    batcher::Batcher,
+    body::{AnswerBody, CutOff},
+    chat,
+    count::{Ledger, Role, Stats},
+    fault::Fault,
+    gauges::Gauges,
+    pooling,
+    protocol::{Refusal, to_json},
+};
+
+/// The largest request read.
+const MAX_REQUEST_BYTES: usize = 64 << 20;
+
+/// What all replicas of a cluster share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// What the cluster is like.
+    pub(super) options: Options,
+    /// What was asked and answered.
+    pub(super) ledger: Arc<Ledger>,
+    /// The decoding of each generator; empty when answers come at once.
+    pub(super) batchers: Vec<Arc<Batcher>>,
+    /// The cluster's start in seconds since 1970.
+    pub(super) created: u64,
+    /// The same for measuring.
+    pub(super) started: Instant,
+}
+
+impl Shared {
+    /// A cluster that has answered nothing yet.
+    pub(super) fn new(options: Options) -> Self {
+        let pace = options.timing.pace();
+        let batchers =
+            (0..options.generators).filter_map(|_| pace.map(|pace| Arc::new(Batcher::new(pace)))).collect();
+        Self {
+            ledger: Arc::new(Ledger::new(options.count_ids)),
+            batchers,
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            started: Instant::now(),
+            options,
+        }
+    }
+
+    /// Totals of all replicas.
+    pub(super) fn stats(&self) -> Stats {
+        let busy_slot_seconds =
+            self.batchers.iter().fold(0.0, |busy, batcher| busy + batcher.busy_slot_seconds());
+        let slots = u64::from(self.options.generators) * u64::from(self.options.timing.slots);
+        self.ledger.stats().with_slots(slots, busy_slot_seconds)
+    }
+
+    fn reset(&self) {
+        self.ledger.reset();
+        self.batchers.iter().for_each(|batcher| batcher.reset_busy());
+    }
+
+    fn is_loading(&self) -> bool {
+        self.started.elapsed() < Duration::from_millis(self.options.loading_ms)
+    }
+}
+
+/// One server of the cluster.
+pub(super) struct Replica {
+    /// What it answers.
+    pub(super) role: Role,
+    /// What it shares with the others.
+    pub(super) shared: Arc<Shared>,
+    /// Its decoding, unless answers come at once.
+    pub(super) batcher: Option<Arc<Batcher>>,
+    /// Its own metrics.
+    pub(super) gauges: Gauges,
+    /// Turns true when the cluster stops.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// An answer that is ready to go.
+pub(super) struct Ready {
+    /// The body.
+    pub(super) body: Vec<u8>,
+    /// Tokens read.
+    pub(super) prompt_tokens: u64,
+    /// Tokens made.
+    pub(super) completion_tokens: u64,
+    /// Whether any of the texts ends because of a limit.
+    pub(super) cut_off: bool,
+}
+
+type Answer = Response<AnswerBody>;
+
+impl Replica {
+    /// The name of the model served here.
+    pub(super) fn model(&self) -> &str {
+        match self.role {
+            Role::Generator => &self.shared.options.generator_model,
+            Role::Reward => &self.shared.options.reward_model,
+        }
+    }
+
+    /// Answers one request, or has its connection closed.
+    pub(super) async fn serve(&self, request: Request<Incoming>) -> Result<Answer, CutOff> {
+        let model_path = match self.role {
+            Role::Generator => "/v1/chat/completions",
+            Role::Reward => "/pooling",
+        };
+        if request.uri().path() == model_path {
+            return if request.method() == Method::POST {
+                self.call(request).await
+            } else {
+                Ok(detail(StatusCode::METHOD_NOT_ALLOWED))
+            };
+        }
+        Ok(self.inform(request.method(), request.uri().path(), request.headers()))
+    }
+
+    /// Everything that is not a call of the model.
+    fn inform(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
+        let shared = &self.shared;
+        match (path, method) {
+            ("/health", &Method::GET) if shared.is_loading() => refusal(&loading()),
+            ("/health", &Method::GET) => respond(StatusCode::OK, "text/plain", AnswerBody::whole("")),
+            ("/v1/models", &Method::GET) if !self.is_authorised(headers) => unauthorised(),
+            ("/v1/models", &Method::GET) => json_answer(StatusCode::OK, self.models()),
+            ("/metrics", &Method::GET) => respond(StatusCode::OK, "text/plain", self.metrics()),
+            ("/simulate/counts", &Method::GET) => {
+                json_answer(StatusCode::OK, to_json(&shared.ledger.counts()))
+            }
+            ("/simulate/stats", &Method::GET) => json_answer(StatusCode::OK, to_json(&shared.stats())),
+            ("/simulate/reset", &Method::POST) => {
+                shared.reset();
+                json_answer(StatusCode::OK, to_json(&json!({})))
+            }
+            (
+                "/health" | "/v1/models" | "/metrics" | "/simulate/counts" | "/simulate/stats"
+                | "/simulate/reset",
+                _,
+            ) => detail(StatusCode::METHOD_NOT_ALLOWED),
+            _ => detail(StatusCode::NOT_FOUND),
+        }
+    }
+
+    /// A call of the model: counted, perhaps hit by a fault, answered.
+    async fn call(&self, request: Request<Incoming>) -> Result<Answer, CutOff> {
+        let arrived = Instant::now();
+        let (head, body) = request.into_parts();
+        let body = match Limited::new(body, MAX_REQUEST_BYTES).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return Refusal::unreadable(&*error).map(|why| refusal(&why)).ok_or(CutOff),
+        };
+        let request_id = head.headers.get("x-request-id").and_then(|value| value.to_str().ok());
+        let receipt = self.shared.ledger.arrived(self.role, request_id);
+        let fault = self.fault(request_id, &body);
+        if let Some(response) = self.fail(fault).await? {
+            return Ok(response);
+        }
+        let ready = match self.answer(&head.headers, request_id, &body).await {
+            Ok(ready) => ready,
+            Err(response) => {
+                self.shared.ledger.refused();
+                return Ok(response);
+            }
+        };
+        let Ready { body, prompt_tokens, completion_tokens, cut_off } = ready;
+        self.gauges.finished(prompt_tokens, completion_tokens, cut_off, arrived.elapsed().as_secs_f64());
+        let body = match fault {
+            Some(Fault::CutInBody) => AnswerBody::cut(body),
+            Some(Fault::MalformedJson) => AnswerBody::whole(body[..body.len() / 2].to_vec()),
+            _ => AnswerBody::counted(body, move || receipt.answered(prompt_tokens, completion_tokens)),
+        };
+        Ok(respond(StatusCode::OK, "application/json", body))
+    }
+
+    /// The fault that hits a request. Without an id the body decides.
+    fn fault(&self, request_id: Option<&str>, body: &Bytes) -> Option<Fault> {
+        let options = &self.shared.options;
+        let fault = options.faults.draw(options.seed, request_id.map_or(body, str::as_bytes))?;
+        self.shared.ledger.failed(fault);
+        Some(fault)
+    }
+
+    /// Plays the faults that come instead of an answer.
+    async fn fail(&self, fault: Option<Fault>) -> Result<Option<Answer>, CutOff> {
+        match fault {
+            Some(Fault::Error) => {
+                let (status, kind) = (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError");
+                Ok(Some(refusal(&Refusal::server(status, "a simulated failure", kind))))
+            }
+            Some(Fault::TooMany) => Ok(Some(self.too_many())),
+            Some(Fault::Hang) => {
+                stopped(self.stopping.clone()).await;
+                Err(CutOff)
+            }
+            Some(Fault::Cut) => Err(CutOff),
+            Some(Fault::CutInBody | Fault::MalformedJson) | None => Ok(None),
+        }
+    }
+
+    async fn answer(
+        &self,
+        headers: &HeaderMap,
+        request_id: Option<&str>,
+        body: &[u8],
+    ) -> Result<Ready, Answer> {
+        if self.shared.is_loading() {
+            return Err(refusal(&loading()));
+        }
+        if !self.is_authorised(headers) {
+            return Err(unauthorised());
+        }
+        match self.role {
+            Role::Generator => chat::answer(self, request_id, body).await,
+            Role::Reward => pooling::answer(self, request_id, body).await,
+        }
+        .map_err(|why| refusal(&why))
+    }
+
+    fn is_authorised(&self, headers: &HeaderMap) -> bool {
+        let Some(key) = &self.shared.options.api_key else { return true };
+        let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        sent.and_then(|value| value.strip_prefix("Bearer ")) == Some(key)
+    }
+
+    fn too_many(&self) -> Answer {
+        let kind = "TooManyRequests";
+        let mut response =
+            refusal(&Refusal::server(StatusCode::TOO_MANY_REQUESTS, "a simulated overload", kind));
+        let seconds = HeaderValue::from(self.shared.options.faults.retry_after_s);
+        response.headers_mut().insert(RETRY_AFTER, seconds);
+        response
+    }
+
+    fn models(&self) -> Vec<u8> {
+        let created = self.shared.created;
+        let max_model_len = self.shared.options.max_model_len;
+        let long = (self.role == Role::Generator).then(|| format!("{}-long", self.model()));
+        let names = std::iter::once(self.model().to_owned()).chain(long);
+        let models: Vec<_> = names
+            .map(|id| {
+                json!({
+                    "id": id, "object": "model", "created": created, "owned_by": "simulation", "root": id,
+                    "parent": null, "max_model_len": max_model_len,
+                })
+            })
+            .collect();
+        to_json(&json!({ "object": "list", "data": models }))
+    }
+
+    fn metrics(&self) -> AnswerBody {
+        let (running, waiting) =
+            self.batcher.as_ref().map_or((0, 0), |batcher| batcher.running_and_waiting());
+        AnswerBody::whole(self.gauges.encode(running, waiting))
+    }
+}
+
+/// Returns when the cluster stops, or is gone.
+pub(super) async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _gone = stopping.wait_for(|stopping| *stopping).await;
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: AnswerBody) -> Answer {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn json_answer(status: StatusCode, body: Vec<u8>) -> Answer {
+    respond(status, "application/json", AnswerBody::whole(body))
+}
+
+fn refusal(why: &Refusal) -> Answer {
+    json_answer(why.status, why.body())
+}
+
+fn loading() -> Refusal {
+    Refusal::server(StatusCode::SERVICE_UNAVAILABLE, "Loading model", "unavailable_error")
+}
+
+fn unauthorised() -> Answer {
+    json_answer(StatusCode::UNAUTHORIZED, to_json(&json!({ "error": "Unauthorized" })))
+}
+
+/// What the web framework below vLLM says of paths and methods.
+fn detail(status: StatusCode) -> Answer {
+    json_answer(status, to_json(&json!({ "detail": status.canonical_reason() })))
+}

@@ -1,0 +1,121 @@
+//! Export: harvests, dead letters and rejects become lines of files, as part of the commit that marks them done.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::on_threads::decode;
+use crate::{
+    broker::Record,
+    engine::{Appended, DeadLetter, Failure, Sink, SinkError, describe_dead_letter},
+    export::{Entry, ExportOptions, Files, RawHarvest, Totals},
+    method,
+    record::{Origin, Outcome, RecipeRef, Reject, Thread, ThreadId, Verdict},
+    topic::{DEAD_LETTERS, REJECTS},
+};
+
+/// The files of the output folder, as the engine's sink.
+pub struct ExportSink {
+    options: ExportOptions,
+    files: Option<Files>,
+    totals: watch::Sender<Totals>,
+}
+
+impl ExportSink {
+    /// A sink that opens its files when the engine knows where they were, and the totals of what is committed.
+    pub fn new(options: ExportOptions) -> (Self, watch::Receiver<Totals>) {
+        let (totals, watched) = watch::channel(Totals::default());
+        (Self { options, files: None, totals }, watched)
+    }
+
+    fn files(&mut self) -> Result<&mut Files, SinkError> {
+        self.files.as_mut().ok_or_else(|| "the files were not restored before they were written".into())
+    }
+}
+
+impl Sink for ExportSink {
+    fn restore(&mut self, note: &str) -> Result<(), SinkError> {
+        // The old handles hold the folder's lock.
+        self.files = None;
+        let files = Files::open(self.options.clone(), Some(note).filter(|note| !note.is_empty()))?;
+        self.totals.send_replace(files.totals().clone());
+        self.files = Some(files);
+        Ok(())
+    }
+
+    fn append(&mut self, records: &[Arc<Record>]) -> Result<Appended, SinkError> {
+        let mut refused = Vec::new();
+        let mut entries = Vec::with_capacity(records.len());
+        for (at, record) in records.iter().enumerate() {
+            match entry(record) {
+                Ok(entry) => entries.push(entry),
+                Err(letter) => refused.push((at, letter)),
+            }
+        }
+        let note = self.files()?.append(&entries)?;
+        Ok(Appended { note, refused })
+    }
+
+    fn committed(&mut self) {
+        if let Some(files) = &mut self.files {
+            files.committed();
+            self.totals.send_replace(files.totals().clone());
+        }
+    }
+
+    fn roll_back(&mut self) -> Result<(), SinkError> {
+        Ok(self.files()?.rollback()?)
+    }
+}
+
+/// What a record of any of the sink's topics becomes in the files.
+fn entry(record: &Record) -> Result<Entry<'_>, DeadLetter> {
+    if record.partition.topic == DEAD_LETTERS {
+        return Ok(Entry::DeadLetter(outcome_of_letter(record)));
+    }
+    if record.partition.topic == REJECTS.name {
+        return match decode::<Reject>(record) {
+            Ok(reject) => Ok(Entry::Reject(reject)),
+            Err(Failure::DeadLetter(letter)) => Err(letter),
+            Err(other) => Err(DeadLetter::new("schema", format!("{other:?}"))),
+        };
+    }
+    RawHarvest::parse(record.value.as_deref().unwrap_or_default())
+        .map(Entry::Harvest)
+        .map_err(|error| DeadLetter::new("schema", error.to_string()))
+}
+
+/// The outcome of a thread that became a dead letter, whatever of it can be read.
+fn outcome_of_letter(record: &Record) -> Outcome {
+    let thread: Option<Thread> = record.value.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let error = Some(describe_dead_letter(record));
+    let cut_off = thread.as_ref().map_or(0, method::provenance::cut_off);
+    let (id, recipe, origin) = match thread {
+        Some(Thread { id, recipe, origin, .. }) => (id, recipe, origin),
+        None => unreadable(record),
+    };
+    Outcome {
+        thread: id,
+        recipe,
+        origin,
+        verdict: Verdict::DeadLetter,
+        records: vec![],
+        withheld: Default::default(),
+        answer_reward: None,
+        best_reward: None,
+        gain: None,
+        cut_off,
+        error,
+    }
+}
+
+/// A thread that cannot be read is known by its key alone.
+fn unreadable(record: &Record) -> (ThreadId, RecipeRef, Origin) {
+    let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
+    let (recipe, input) = key.split_once(':').unwrap_or(("unknown", &key));
+    (
+        ThreadId::new(recipe, input),
+        RecipeRef { name: recipe.to_owned(), hash: String::new() },
+        Origin { source: String::new(), line: 0 },
+    )
+}

@@ -1,0 +1,103 @@
+//! Makes an engine's stage of a step on threads: decode once, check, step, encode once.
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    broker::{Output, Record},
+    engine::{DeadLetter, Failure, Stage},
+    record::{RecipeRef, SCHEMA_VERSION, Thread},
+    topic::{Topic, TopicName},
+};
+
+/// A stage whose records are threads.
+pub trait ThreadStage: Send + Sync + 'static {
+    /// The stage's name.
+    const NAME: &'static str;
+    /// What it reads.
+    const INPUT: Topic<Thread>;
+    /// What it writes.
+    const OUTPUT: Topic<Self::Out>;
+    /// The payload that it writes.
+    type Out: Serialize;
+
+    /// Makes one step.
+    fn step(&self, thread: Thread) -> impl Future<Output = Result<Self::Out, Failure>> + Send;
+}
+
+/// A [`ThreadStage`] for threads of one recipe, as the engine runs it.
+pub struct OnThreads<S> {
+    stage: S,
+    recipe: RecipeRef,
+}
+
+impl<S> OnThreads<S> {
+    /// Runs `stage` for threads of `recipe`; those of others are left waiting.
+    pub fn new(stage: S, recipe: RecipeRef) -> Self {
+        Self { stage, recipe }
+    }
+
+    fn check(&self, thread: &Thread) -> Result<(), Failure> {
+        if thread.version > SCHEMA_VERSION {
+            return Err(Failure::DeadLetter(DeadLetter::new(
+                "schema",
+                format!("a thread of schema {}; this avr knows {SCHEMA_VERSION}", thread.version),
+            )));
+        }
+        if thread.recipe != self.recipe {
+            return Err(Failure::Held(format!(
+                "it follows recipe {} ({}), this process has {} ({})",
+                thread.recipe.name, thread.recipe.hash, self.recipe.name, self.recipe.hash
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl<S: ThreadStage> Stage for OnThreads<S> {
+    const NAME: &'static str = S::NAME;
+    const INPUT: TopicName = S::INPUT.name;
+
+    async fn process(&self, record: &Record) -> Result<Vec<Output>, Failure> {
+        let thread: Thread = decode(record)?;
+        self.check(&thread)?;
+        let out = self.stage.step(thread).await?;
+        Ok(vec![Output {
+            topic: S::OUTPUT.name,
+            key: record.key.clone(),
+            value: Some(encode(&out)?),
+            headers: record.headers.clone(),
+        }])
+    }
+}
+
+/// Reads a record's payload; what cannot be read is a dead letter that names the place in the JSON.
+pub(super) fn decode<T: DeserializeOwned>(record: &Record) -> Result<T, Failure> {
+    let bytes = record.value.as_deref().unwrap_or_default();
+    serde_json::from_slice(bytes)
+        .map_err(|_| Failure::DeadLetter(DeadLetter::new("schema", locate::<T>(bytes))))
+}
+
+/// Where and why a payload does not fit its schema. Parses again, which only the broken ones cost.
+fn locate<T: DeserializeOwned>(bytes: &[u8]) -> String {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Ok(_) => "the payload is followed by something else".to_owned(),
+        Err(error) => format!("the payload does not fit at {}: {}", error.path(), error.inner()),
+    }
+}
+
+/// Writes a payload.
+pub(crate) fn encode<T: Serialize>(payload: &T) -> Result<Bytes, Failure> {
+    let bytes = serde_json::to_vec(payload);
+    bytes.map(Bytes::from).map_err(|error| {
+        Failure::DeadLetter(DeadLetter::new("schema", format!("the result cannot be written: {error}")))
+    })
+}
+
+/// The text that the round works on.
+pub(super) fn answer_of(thread: &Thread) -> Result<&str, Failure> {
+    let answer = thread.answer.as_ref().map(|answer| answer.text.as_str());
+    answer
+        .ok_or_else(|| Failure::DeadLetter(DeadLetter::new("schema", "the thread has no answer to work on")))
+}
