@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use avr::broker::{CommitError, Committer, Consumer, Log, Partition, Progress};
 
 use super::{
-    GROUP, LogUnderTest, MORE, PATIENCE, WORK, commit,
+    GROUP, LogUnderTest, MORE, PATIENCE, WORK, commit, output,
     reader::Reader,
     scan, texts, up_to,
     worker::{Running, copies_are_exact, originals},
@@ -109,7 +109,7 @@ pub(crate) async fn a_stale_commit_is_refused_whole<T: LogUnderTest>() {
     let kept: Vec<Partition> = readers[0].held.keys().copied().collect();
     let gone: Vec<Partition> = readers[1].held.keys().copied().collect();
     let mut committer = here.committer("suite-here").await.expect("a committer is to be had");
-    let outputs = vec![super::output(MORE, "k", "copy")];
+    let outputs = vec![output(MORE, "k", "copy")];
     let progress = vec![(kept[0], up_to(1)), (gone[0], up_to(1))];
     let result = committer.commit(outputs.clone(), readers[0].progress(progress)).await;
     assert!(
@@ -140,9 +140,9 @@ pub(crate) async fn progress_from_before_a_partition_moved_and_came_back_is_refu
     let current = readers[0].progress(vec![(moved[0], up_to(1))]);
     let mut stale = current.clone();
     stale[0].membership = before;
-    let result = committer.commit(vec![super::output(MORE, "k", "stale")], stale).await;
+    let result = committer.commit(vec![output(MORE, "k", "stale")], stale).await;
     assert!(matches!(result, Err(CommitError::Refused(_))), "{result:?}");
-    commit(&mut committer, vec![super::output(MORE, "k", "current")], current).await;
+    commit(&mut committer, vec![output(MORE, "k", "current")], current).await;
     assert_eq!(texts(&scan(&here, MORE).await), ["current"]);
 }
 

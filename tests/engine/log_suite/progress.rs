@@ -3,7 +3,7 @@
 use avr::broker::{CommitError, Committer, Consumer, Log, MAX_PROGRESS_TEXT, Partition, Progress};
 
 use super::{
-    GROUP, LogUnderTest, OTHER_GROUP, SINGLE, WORK, commit, output, reader::Reader, scan, up_to, write,
+    GROUP, LogUnderTest, OTHER_GROUP, SINGLE, WORK, commit, output, reader::Reader, scan, texts, up_to, write,
 };
 
 const ONLY: Partition = Partition { topic: SINGLE, index: 0 };
@@ -138,5 +138,5 @@ pub(crate) async fn a_crash_keeps_what_is_committed<T: LogUnderTest>() {
     reader.until_read(3).await;
     assert_eq!(reader.held[&ONLY], progress);
     assert_eq!(reader.texts(), numbered(8)[5..]);
-    assert_eq!(super::texts(&scan(&log, WORK).await), ["made of five"]);
+    assert_eq!(texts(&scan(&log, WORK).await), ["made of five"]);
 }
