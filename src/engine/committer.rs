@@ -321,8 +321,10 @@ async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdic
     }
     let written = match &verdict {
         Verdict::Done { .. } => true,
-        Verdict::Refused(_) | Verdict::Fatal(_) => false,
+        Verdict::Refused(_) => false,
         Verdict::Unknown(known) => is_written(job, known),
+        // The commit may have been written: cutting the files could cut what is committed. The next start knows.
+        Verdict::Fatal(_) => return verdict,
     };
     let settled = on_sink(sink, move |sink| {
         if written {
