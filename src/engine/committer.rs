@@ -161,7 +161,7 @@ pub(super) enum Errand {
 /// What came of an errand.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Committed(Committed),
+    Committed(Box<Committed>),
     Read { stage: usize, assigned: Vec<(Partition, Progress)> },
 }
 
@@ -174,7 +174,7 @@ pub(super) async fn run<C: Committer>(
 ) {
     while let Some(errand) = errands.recv().await {
         let answer = match errand {
-            Errand::Commit(job) => Some(Answer::Committed(commit(&mut committer, &mut sink, job).await)),
+            Errand::Commit(job) => Some(committed(commit(&mut committer, &mut sink, job).await)),
             Errand::Restore(note) => restore(&mut sink, note).await,
             Errand::Read { stage, group, partitions } => {
                 Some(read(&mut committer, stage, group, partitions).await)
@@ -188,9 +188,13 @@ pub(super) async fn run<C: Committer>(
     }
 }
 
+fn committed(committed: Committed) -> Answer {
+    Answer::Committed(Box::new(committed))
+}
+
 async fn restore(sink: &mut SinkSlot, note: String) -> Option<Answer> {
     let restored = on_sink(sink, move |sink| sink.restore(&note)).await;
-    restored.err().map(|error| Answer::Committed(failed(Job::default(), error)))
+    restored.err().map(|error| committed(failed(Job::default(), error)))
 }
 
 async fn read<C: Committer>(
@@ -204,7 +208,7 @@ async fn read<C: Committer>(
             let progress = progress.into_iter().map(Option::unwrap_or_default);
             Answer::Read { stage, assigned: partitions.into_iter().zip(progress).collect() }
         }
-        Err(error) => Answer::Committed(failed(Job::default(), error.into())),
+        Err(error) => committed(failed(Job::default(), error.into())),
     }
 }
 
