@@ -71,7 +71,8 @@ pub(super) enum Task {
 #[derive(Default)]
 struct Plan {
     records: Vec<(Partition, i64, Bytes)>,
-    progress: Vec<(Partition, GroupName, Progress)>,
+    /// One entry for each key of the database: within a batch a key must not be written twice.
+    progress: BTreeMap<(Partition, GroupName), Progress>,
     firsts: BTreeMap<Partition, i64>,
     replies: Vec<oneshot::Sender<Result<(), CommitError>>>,
 }
@@ -135,10 +136,8 @@ fn check(state: &State, commit: &Commit) -> Result<(), CommitError> {
         return Err(LogError::new(context(), LogErrorKind::Fenced).into());
     }
     let is_foreign = |progress: &&GroupProgress| {
-        let partitions = progress.partitions.iter();
-        partitions
-            .into_iter()
-            .any(|(partition, _)| !state.may_commit(progress.group, commit.identity.process, *partition))
+        let may_commit = |partition| state.may_commit(progress.group, commit.identity.process, partition);
+        !progress.partitions.iter().all(|(partition, _)| may_commit(*partition))
     };
     let refused: Vec<_> = commit.progress.iter().filter(is_foreign).map(|progress| progress.group).collect();
     if refused.is_empty() { Ok(()) } else { Err(CommitError::Refused(refused)) }
@@ -171,7 +170,7 @@ impl Plan {
         if let Some(first) = known.advance(group.0, &progress) {
             self.firsts.insert(partition, first);
         }
-        self.progress.push((partition, group, progress));
+        self.progress.insert((partition, group), progress);
     }
 }
 
@@ -205,7 +204,7 @@ fn write_batch(shared: &Shared, plan: &Plan) -> Result<(), LogErrorKind> {
     for (partition, offset, encoded) in &plan.records {
         batch.record(*partition, *offset, encoded.clone())?;
     }
-    for (partition, group, progress) in &plan.progress {
+    for ((partition, group), progress) in &plan.progress {
         batch.progress(*partition, group.0, progress)?;
     }
     for (partition, first) in &plan.firsts {
