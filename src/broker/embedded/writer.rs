@@ -73,7 +73,8 @@ struct Plan {
     records: Vec<(Partition, i64, Bytes)>,
     /// One entry for each key of the database: within a batch a key must not be written twice.
     progress: BTreeMap<(Partition, GroupName), Progress>,
-    firsts: BTreeMap<Partition, i64>,
+    /// From where to where each partition's first kept offset moves.
+    firsts: BTreeMap<Partition, (i64, i64)>,
     replies: Vec<oneshot::Sender<Result<(), CommitError>>>,
 }
 
@@ -168,7 +169,7 @@ impl Plan {
         state.committing.insert((group, partition));
         let Some(known) = state.partitions.get_mut(&partition) else { return };
         if let Some(first) = known.advance(group.0, &progress) {
-            self.firsts.insert(partition, first);
+            self.firsts.insert(partition, (known.first(), first));
         }
         self.progress.insert((partition, group), progress);
     }
@@ -207,14 +208,12 @@ fn write_batch(shared: &Shared, plan: &Plan) -> Result<(), LogErrorKind> {
     for ((partition, group), progress) in &plan.progress {
         batch.progress(*partition, group.0, progress)?;
     }
-    for (partition, first) in &plan.firsts {
-        batch.first(*partition, *first)?;
+    for (partition, (kept, first)) in &plan.firsts {
+        batch.first(*partition, *kept, *first)?;
     }
     let to_disk = shared.options.durability == Durability::EachCommit;
     batch.write(to_disk)?;
-    if to_disk {
-        plan.firsts.iter().for_each(|(partition, first)| shared.store.allow_dropping(*partition, *first));
-    } else {
+    if !to_disk {
         shared.note_unsynced();
     }
     Ok(())
@@ -226,7 +225,7 @@ fn publish(state: &mut State, plan: Plan) -> Vec<oneshot::Sender<Result<(), Comm
         topics.insert(partition.topic);
         state.append(partition, offset, encoded);
     }
-    for (partition, first) in plan.firsts {
+    for (partition, (_, first)) in plan.firsts {
         state.cut(partition, first);
     }
     state.wake_readers(&topics);
