@@ -33,8 +33,9 @@ use crate::{
 const RECORDS: &str = "records";
 const STATE: &str = "state";
 const JOURNAL_BYTES: u64 = 128 << 20;
-/// One compacts while the other flushes, so that writing never waits for a compaction.
-const DATABASE_THREADS: usize = 2;
+/// Of several, the first hands every compaction back to the queue until another takes it, and turns round and
+/// round while the others write. One has enough time: it compacts keys only.
+const DATABASE_THREADS: usize = 1;
 const STATE_MEMTABLE_BYTES: u64 = 4 << 20;
 const SEPARATED_FROM_BYTES: u32 = 512;
 /// Small enough that a file's payloads are soon all dropped.
