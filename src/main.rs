@@ -12,6 +12,10 @@ use avr::{
 };
 use clap::Parser as _;
 
+/// Threads are built and dropped by the thousand, from several workers: half the cost of the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FAILED: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 const STRICT: u8 = 3;
