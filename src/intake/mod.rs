@@ -152,21 +152,32 @@ impl<L: Log> Intake<L> {
         (Self { log, handle, recipe, options, written, progress, metrics, index }, watched)
     }
 
-    /// Makes sure that everything in this log follows one definition of the recipe.
+    /// Whether everything in this log follows the recipe as it is defined now.
+    ///
+    /// # Errors
+    /// The log was begun with another definition.
+    pub fn check_recipe(&self, definition: &serde_json::Value) -> Result<(), IntakeError> {
+        let name = &self.recipe.name;
+        match self.index.recipe(name) {
+            Some((hash, before)) if *hash != self.recipe.hash => Err(IntakeError::RecipeChanged {
+                name: name.clone(),
+                difference: difference(before, definition),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes sure that everything in this log follows one definition of the recipe, now and later.
     ///
     /// # Errors
     /// The log was begun with another definition.
     pub async fn claim(&mut self, definition: serde_json::Value) -> Result<(), IntakeError> {
-        let name = self.recipe.name.clone();
-        if let Some((hash, before)) = self.index.recipe(&name) {
-            if *hash == self.recipe.hash {
-                return Ok(());
-            }
-            let difference = difference(before, &definition);
-            return Err(IntakeError::RecipeChanged { name, difference });
+        self.check_recipe(&definition)?;
+        if self.index.recipe(&self.recipe.name).is_some() {
+            return Ok(());
         }
         let entry = IndexEntry::Recipe { hash: self.recipe.hash.clone(), definition };
-        let output = index_output(index::recipe_key(&name), &entry);
+        let output = index_output(index::recipe_key(&self.recipe.name), &entry);
         self.submit(vec![output]).await
     }
 
