@@ -339,6 +339,7 @@ impl Owner {
             self.drop_partition(at, partition);
             self.stages[at].partitions.insert(partition, state);
         }
+        self.publish();
         self.stages[at].follow(&partitions)
     }
 
@@ -460,7 +461,12 @@ impl Owner {
     }
 
     pub(super) fn publish(&self) {
-        self.status.send_replace(Status { stages: self.stages.iter().map(StageState::status).collect() });
+        let stages: Vec<_> = self.stages.iter().map(StageState::status).collect();
+        for (stage, status) in self.stages.iter().zip(&stages) {
+            stage.metrics.waiting(status.waiting, status.held);
+        }
+        self.metrics.bytes_in_flight(self.bytes);
+        self.status.send_replace(Status { stages });
     }
 
     /// Ends what runs, and lets consumers leave their groups.
