@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How often the lag is measured.
-const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Measures again and again, until it is dropped.
 pub(super) async fn keep<L: Log>(log: L, status: watch::Receiver<Status>, metrics: Metrics) {

@@ -6,11 +6,11 @@
 
 //config
 //faults
-//follow
-//input
+mod follow;
+mod input;
 mod interruption;
 mod kill;
 //observe
 //recipe
-//state
+mod state;
 mod support;
