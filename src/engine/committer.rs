@@ -6,7 +6,7 @@
 //!                                     └─▶ Unknown    recovered; the progress that is committed decides
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -314,14 +314,16 @@ async fn read_back<C: Committer>(
     Ok(known)
 }
 
-/// Tells the sink whether what it appended is committed.
+/// Tells the sink whether what it appended is committed, unless nobody knows: what it appended then stays, and the
+/// next start cuts it off if the note that was committed does not speak of it.
 async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdict {
     if job.sink_at().is_none() {
         return verdict;
     }
     let written = match &verdict {
         Verdict::Done { .. } => true,
-        Verdict::Refused(_) | Verdict::Fatal(_) => false,
+        Verdict::Refused(_) => false,
+        Verdict::Fatal(_) => return verdict,
         Verdict::Unknown(known) => is_written(job, known),
     };
     let settled = on_sink(sink, move |sink| {
@@ -357,17 +359,23 @@ pub(super) fn holds(progress: Option<&Progress>, offset: i64) -> bool {
     decoded.is_some_and(|decoded| decoded.completed.contains(offset))
 }
 
-/// Runs `use_sink` on a thread that may block.
+/// Runs `use_sink`, on a thread that may block where the sink does.
 async fn on_sink<T: Send + 'static>(
     slot: &mut SinkSlot,
     use_sink: impl FnOnce(&mut dyn Sink) -> Result<T, super::SinkError> + Send + 'static,
 ) -> Result<T, EngineError> {
     let Some(mut sink) = slot.take() else { return Err(EngineError::NoSink) };
-    let ran = tokio::task::spawn_blocking(move || {
+    let blocks = sink.blocks();
+    let run = move || {
         let result = use_sink(sink.as_mut());
         (sink, result)
-    });
-    let (sink, result) = ran.await.map_err(|_| EngineError::NoSink)?;
+    };
+    let ran = if blocks {
+        tokio::task::spawn_blocking(run).await.ok()
+    } else {
+        std::panic::catch_unwind(AssertUnwindSafe(run)).ok()
+    };
+    let (sink, result) = ran.ok_or(EngineError::NoSink)?;
     *slot = Some(sink);
     result.map_err(EngineError::Sink)
 }
