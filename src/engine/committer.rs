@@ -64,7 +64,7 @@ pub(super) struct Submission {
 /// Why a submission may not be in the log.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// It may be or may not be: read the log to know.
+    /// It may be or may not be: read the log to know. The engine may have stopped meanwhile.
     #[error("whether the prompts were written is unknown")]
     Doubtful,
     /// It is not: the engine has stopped.
@@ -100,6 +100,11 @@ impl Job {
     /// Whether there is nothing to commit.
     pub(super) fn is_empty(&self) -> bool {
         self.finished.is_empty() && self.submissions.is_empty() && self.sink_at().is_none()
+    }
+
+    /// The group of the sink, if it takes part.
+    fn sink_group(&self) -> Option<GroupName> {
+        self.advances.iter().find(|advance| advance.carries_note).map(|advance| advance.group)
     }
 
     /// The stage whose sink takes part, if it does.
@@ -342,8 +347,10 @@ async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdic
 /// Whether the sink's records are among what is committed; a commit is written whole or not at all.
 fn is_written(job: &Job, known: &[(GroupName, Partition, Option<Progress>)]) -> bool {
     match job.sinking.first() {
-        Some(first) => known.iter().any(|(_, partition, progress)| {
-            *partition == first.record.partition && holds(progress.as_ref(), first.record.offset)
+        Some(first) => known.iter().any(|(group, partition, progress)| {
+            Some(*group) == job.sink_group()
+                && *partition == first.record.partition
+                && holds(progress.as_ref(), first.record.offset)
         }),
         None => job.advances.iter().filter(|advance| advance.carries_note).all(|advance| {
             known.iter().any(|(group, partition, progress)| {
