@@ -24,8 +24,9 @@
 //! ## Reading order
 //!
 //! [`Stage`] and [`Sink`]; [`Completed`]; [`progress_text`]; `partition`, `step`, `pump`, `committer`; `owner`, where
-//! they meet.
+//! they meet, with `assignment` and `batch`.
 
+mod assignment;
 mod batch;
 mod committer;
 mod completed;
@@ -57,7 +58,8 @@ use crate::broker::{GroupName, LogError, Output, Partition};
 pub struct EngineOptions {
     /// The identity of the committer: stable over restarts, one running process each.
     pub committer: String,
-    /// Bytes of records that are fetched and not committed, at most.
+    /// Bytes of records that are fetched and not committed, and of results that wait for a commit. Above it nothing
+    /// is fetched; what was asked for by then still comes.
     pub max_bytes: usize,
     /// The least time from the start of one commit to the start of the next: results gather meanwhile.
     pub commit_interval: Duration,
@@ -179,7 +181,8 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let submission = Submission { outputs, reply };
         self.submissions.send(submission).await.map_err(|_| SubmitError::Stopped)?;
-        answer.await.unwrap_or(Err(SubmitError::Stopped))
+        // An engine that ended without an answer may have done so in the middle of the commit.
+        answer.await.unwrap_or(Err(SubmitError::Doubtful))
     }
 
     /// How far the stages are, as of the latest commit.

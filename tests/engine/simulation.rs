@@ -11,8 +11,8 @@ use std::{
 use avr::{
     broker::{Committer as _, Log as _, Output, Partition, Record},
     engine::{
-        Appended, DeadLetter, Engine, EngineOptions, Failure, Sink, SinkError, Stage, StageSpec, Stop,
-        progress_text,
+        Appended, DeadLetter, Engine, EngineError, EngineOptions, Failure, Sink, SinkError, Stage, StageSpec,
+        Stop, progress_text,
     },
     observe::Metrics,
     topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORDS, TopicName},
@@ -119,6 +119,10 @@ struct Lines {
 }
 
 impl Sink for Lines {
+    fn blocks(&self) -> bool {
+        false
+    }
+
     fn restore(&mut self, note: &str) -> Result<(), SinkError> {
         self.committed = if note.is_empty() { 0 } else { note.parse()? };
         self.roll_back()
@@ -189,10 +193,16 @@ async fn live(world: World, process: MemoryProcess, parts: Parts, stop: watch::R
     };
     let (engine, _handle) = Engine::new(process.clone(), stages, sink, options, Metrics::new());
     tokio::select! {
-        _ = engine.run(stop) => {}
+        biased;
+        ended = engine.run(stop) => may_end_so(&ended),
         () = process.killed() => {}
     }
     process.kill();
+}
+
+/// An engine ends when it is told to or when its log is gone; any other end is a fault of its own.
+fn may_end_so(ended: &Result<(), EngineError>) {
+    assert!(matches!(ended, Ok(()) | Err(EngineError::Log(_))), "{ended:?}");
 }
 
 /// Runs a scenario; a seed picked by hand also shows what the engine says.
@@ -299,7 +309,9 @@ async fn sharing(seed: u64) {
     world.log().set_faults(Faults { yields: 0.5, ..Faults::NONE });
     finish(seed, &world, Parts::Shared).await;
     stops.iter().for_each(|stop| _ = stop.send_replace(Stop::Drain));
-    while lives.join_next().await.is_some() {}
+    while let Some(life) = lives.join_next().await {
+        life.expect("no life ends by a fault of its own");
+    }
     assert_exactly_once(seed, &world);
 }
 
