@@ -146,6 +146,9 @@ pub enum EngineError {
 /// How far the stages of this process are.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
+    /// Whether the committer stands. Whatever an earlier process of its name left undecided is decided by then: what
+    /// is read of the log from now on holds.
+    pub started: bool,
     /// One for each stage, in the order of the dataflow.
     pub stages: Vec<StageStatus>,
 }
@@ -183,6 +186,11 @@ impl Handle {
         self.submissions.send(submission).await.map_err(|_| SubmitError::Stopped)?;
         // An engine that ended without an answer may have done so in the middle of the commit.
         answer.await.unwrap_or(Err(SubmitError::Doubtful))
+    }
+
+    /// Waits until the committer stands, see [`Status::started`]. False if the engine ended before.
+    pub async fn started(&self) -> bool {
+        self.status.clone().wait_for(|status| status.started).await.is_ok()
     }
 
     /// How far the stages are, as of the latest commit.

@@ -67,6 +67,7 @@ impl<L: Log> Engine<L> {
     /// See [`EngineError`]. Whatever the error, what was committed is complete, and a later run goes on from there.
     pub async fn run(self, mut stop: watch::Receiver<Stop>) -> Result<(), EngineError> {
         let (mut owner, mut inbox) = self.start().await?;
+        owner.publish();
         let outcome = owner.serve(&mut inbox, &mut stop).await;
         owner.leave(inbox).await;
         outcome
@@ -377,7 +378,8 @@ impl Owner {
     pub(super) fn publish(&self) {
         self.stages.iter().for_each(StageState::show);
         self.metrics.bytes(self.bytes + self.finished_bytes);
-        self.status.send_replace(Status { stages: self.stages.iter().map(StageState::status).collect() });
+        let stages = self.stages.iter().map(StageState::status).collect();
+        self.status.send_replace(Status { started: true, stages });
     }
 
     /// Ends what runs, and lets consumers leave their groups.
