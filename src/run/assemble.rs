@@ -11,7 +11,6 @@ use crate::{
     dataflow,
     engine::{Engine, Handle},
     export::ExportOptions,
-    method::Recipe,
     observe::Metrics,
     record::RecipeRef,
     stage::{Context, ExportSink, Written},
@@ -87,12 +86,15 @@ pub(super) fn assemble(
     let stages = dataflow::stages(&context, &settings.limits);
     let (engine, handle) =
         Engine::new(log, stages, Some(Box::new(sink)), settings.engine.clone(), metrics.clone());
-    let definition = definition(&settings.recipe, settings);
+    let definition = definition(settings, models.cluster.is_some());
     Assembled { engine, handle, written, reference, definition }
 }
 
-fn definition(recipe: &Recipe, settings: &Settings) -> serde_json::Value {
-    let mut definition = serde_json::to_value(recipe).unwrap_or_default();
+/// What is remembered of the recipe. Whether the models are simulated belongs to it: a folder of simulated records
+/// must not go on with real ones, nor the other way round.
+fn definition(settings: &Settings, simulated: bool) -> serde_json::Value {
+    let mut definition = serde_json::to_value(&settings.recipe).unwrap_or_default();
+    definition["simulated"] = simulated.into();
     definition["templates"] = serde_json::to_value(settings.templates.hashes()).unwrap_or_default();
     definition
 }
