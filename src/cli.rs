@@ -15,8 +15,9 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    every prompt is accounted for
   1    the run failed; what was committed is complete, and the same command carries on
-  2    the command line or the configuration is wrong
+  2    the command line or the configuration is wrong, or does not fit what the output folder was begun with
   3    --strict: a line of input cannot be used
+  4    another process has the output folder; it is not harmed, try again when it has ended
   130  interrupted by Ctrl-C or SIGTERM; what was done is committed, and the same command carries on";
 
 /// A streaming refinery for LLM training data: Alignment via Refinement (arXiv 2506.06009) as a dataflow.

@@ -3,6 +3,7 @@
 use std::{io::Write as _, process::ExitCode};
 
 use avr::{
+    broker::{LogError, LogErrorKind},
     cli::{Cli, Command, RunArgs, SettingsArgs},
     config::{self, InForce, Settings},
     intake::IntakeError,
@@ -19,6 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FAILED: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 const STRICT: u8 = 3;
+const IN_USE: u8 = 4;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
@@ -59,9 +61,12 @@ fn run(args: &RunArgs) -> u8 {
 fn code_of(error: &RunError) -> u8 {
     match error {
         RunError::Intake(IntakeError::Strict { .. }) => STRICT,
-        RunError::NoModel { .. } | RunError::Model { .. } | RunError::Sources(_) | RunError::Nothing => {
-            WRONG_CONFIGURATION
-        }
+        RunError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
+        RunError::NoModel { .. }
+        | RunError::Model { .. }
+        | RunError::Sources(_)
+        | RunError::Nothing
+        | RunError::Intake(IntakeError::RecipeChanged { .. }) => WRONG_CONFIGURATION,
         _ => FAILED,
     }
 }

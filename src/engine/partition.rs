@@ -42,6 +42,14 @@ pub(super) struct Remains {
     pub(super) bytes: usize,
 }
 
+impl Remains {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.running += other.running;
+        self.waiting += other.waiting;
+        self.bytes += other.bytes;
+    }
+}
+
 /// The state of one assigned partition.
 #[derive(Debug)]
 pub(super) struct PartitionState {
@@ -53,6 +61,8 @@ pub(super) struct PartitionState {
     pub(super) revoking: bool,
     waiting: VecDeque<Arc<Record>>,
     open: BTreeMap<i64, Open>,
+    /// How many of `open` are held.
+    held: usize,
     /// The lowest offset that the log has not yet shown.
     next: i64,
 }
@@ -61,7 +71,7 @@ impl PartitionState {
     pub(super) fn new(epoch: Epoch, completed: Completed, note: String) -> Self {
         let next = completed.prefix();
         let (waiting, open) = (VecDeque::new(), BTreeMap::new());
-        Self { epoch, completed, note, revoking: false, waiting, open, next }
+        Self { epoch, completed, note, revoking: false, waiting, open, held: 0, next }
     }
 
     /// Takes what was fetched; false when it is done already or was seen before.
@@ -106,6 +116,7 @@ impl PartitionState {
     pub(super) fn held(&mut self, offset: i64) -> usize {
         let Some(open) = self.open.get_mut(&offset) else { return 0 };
         open.phase = Phase::Held;
+        self.held += 1;
         std::mem::take(&mut open.bytes)
     }
 
@@ -124,25 +135,33 @@ impl PartitionState {
 
     /// Whether nothing runs and nothing waits for a commit.
     pub(super) fn is_quiet(&self) -> bool {
-        self.open.values().all(|open| matches!(open.phase, Phase::Held))
+        self.open.len() == self.held
     }
 
     pub(super) fn held_count(&self) -> usize {
-        self.open.values().filter(|open| matches!(open.phase, Phase::Held)).count()
+        self.held
     }
 
     /// Ends every running step and says what is left to be settled.
     pub(super) fn end(self) -> Remains {
-        let mut remains = Remains { waiting: self.waiting.len(), ..Remains::default() };
-        remains.bytes += self.waiting.iter().map(|record| record.size()).sum::<usize>();
-        for open in self.open.into_values() {
-            remains.bytes += open.bytes;
-            if let Phase::Running(handle) = open.phase {
+        for open in self.open.values() {
+            if let Phase::Running(handle) = &open.phase {
                 handle.abort();
-                remains.running += 1;
             }
         }
-        remains
+        self.remains()
+    }
+
+    /// What it would leave if it were dropped now.
+    pub(super) fn remains(&self) -> Remains {
+        let waiting = self.waiting.iter().map(|record| record.size());
+        let open = self.open.values().map(|open| open.bytes);
+        let is_running = |open: &&Open| matches!(open.phase, Phase::Running(_));
+        Remains {
+            running: self.open.values().filter(is_running).count(),
+            waiting: self.waiting.len(),
+            bytes: waiting.chain(open).sum(),
+        }
     }
 
     /// A note grows while it is in use: the counters in it get longer.

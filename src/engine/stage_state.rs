@@ -1,12 +1,12 @@
 //! What the owner knows of one stage: its partitions, what runs, and whether fetching is stopped.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     EngineError, StageSpec, StageStatus, Work,
-    partition::{Epoch, PartitionState},
+    partition::{Epoch, PartitionState, Remains},
     pump::Order,
 };
 use crate::{
@@ -29,8 +29,8 @@ pub(super) struct StageState {
     /// After a refused commit: what is finished stays back until the log says more, or until then.
     pub(super) refused_until: Option<Instant>,
     paused: bool,
-    /// Where the next round over the partitions begins.
-    turn: usize,
+    /// The partition that gave the latest record: the next round begins after it.
+    turn: Option<Partition>,
 }
 
 impl StageState {
@@ -46,7 +46,7 @@ impl StageState {
             revoking: BTreeMap::new(),
             refused_until: None,
             paused: false,
-            turn: 0,
+            turn: None,
         }
     }
 
@@ -68,25 +68,29 @@ impl StageState {
 
     /// The next record that may start, taking partitions in turn.
     pub(super) fn take(&mut self) -> Option<(Arc<Record>, Epoch)> {
-        let count = self.partitions.len();
-        for step in 0..count {
-            let at = (self.turn + step) % count;
-            let (_, state) = self.partitions.iter_mut().nth(at)?;
-            if let Some(record) = state.take() {
-                self.turn = at + 1;
-                self.waiting -= 1;
-                return Some((record, state.epoch));
-            }
+        if self.waiting == 0 {
+            return None;
         }
-        None
+        let (record, epoch) = match self.turn {
+            Some(last) => take_in((Bound::Excluded(last), Bound::Unbounded), &mut self.partitions)
+                .or_else(|| take_in((Bound::Unbounded, Bound::Included(last)), &mut self.partitions)),
+            None => take_in((Bound::Unbounded, Bound::Unbounded), &mut self.partitions),
+        }?;
+        self.turn = Some(record.partition);
+        self.waiting -= 1;
+        Some((record, epoch))
+    }
+
+    /// Whether what is finished stays back: the log refused it and has not said why.
+    pub(super) fn is_refused(&self, now: Instant) -> bool {
+        self.refused_until.is_some_and(|until| until > now)
     }
 
     /// Takes back a record that is to be started again.
-    pub(super) fn put_back(&mut self, record: Arc<Record>, epoch: Epoch) -> bool {
-        let Some(state) = self.current(record.partition, epoch) else { return false };
+    pub(super) fn put_back(&mut self, record: Arc<Record>, epoch: Epoch) {
+        let Some(state) = self.current(record.partition, epoch) else { return };
         state.put_back(record);
         self.waiting += 1;
-        true
     }
 
     /// Drops a partition and everything of it; returns the bytes that are free now.
@@ -123,6 +127,15 @@ impl StageState {
         self.orders.try_send(order).map_err(|_| EngineError::Part("consumer"))
     }
 
+    fn held(&self) -> usize {
+        self.partitions.values().map(PartitionState::held_count).sum()
+    }
+
+    /// Sets the gauges of what waits.
+    pub(super) fn show(&self) {
+        self.metrics.waiting(self.waiting, self.held());
+    }
+
     pub(super) fn status(&self) -> StageStatus {
         let done = |state: &PartitionState| {
             u64::try_from(state.completed.prefix() + state.completed.beyond()).unwrap_or(0)
@@ -132,7 +145,23 @@ impl StageState {
             done: self.partitions.values().map(done).sum(),
             in_flight: self.in_flight,
             waiting: self.waiting,
-            held: self.partitions.values().map(PartitionState::held_count).sum(),
+            held: self.held(),
         }
     }
+
+    /// What its partitions say, to be compared with the sums that are kept.
+    pub(super) fn audit(&self) -> Remains {
+        let mut sums = Remains::default();
+        self.partitions.values().for_each(|state| sums.add(&state.remains()));
+        debug_assert_eq!((sums.running, sums.waiting), (self.in_flight, self.waiting), "{}", self.spec.name);
+        sums
+    }
+}
+
+/// The first record that may start in a range of partitions.
+fn take_in(
+    range: (Bound<Partition>, Bound<Partition>),
+    partitions: &mut BTreeMap<Partition, PartitionState>,
+) -> Option<(Arc<Record>, Epoch)> {
+    partitions.range_mut(range).find_map(|(_, state)| Some((state.take()?, state.epoch)))
 }
