@@ -14,23 +14,11 @@ use crate::{
     observe::Metrics,
     record::RecipeRef,
     stage::{Context, ExportSink, Written},
-    topic::{self, TopicName},
+    topic::{Keep, Spread, TopicInfo, TopicName, catalogue},
 };
 
 /// Where the embedded log lies, below the output folder.
 const STATE: &str = ".state";
-
-/// Topics between stages: what was consumed goes.
-const WORKING: [TopicName; 5] = [
-    topic::PROMPTS.name,
-    topic::DRAFTED.name,
-    topic::CRITIQUED.name,
-    topic::IMPROVED.name,
-    topic::SCORED.name,
-];
-
-/// Topics of the exporter: one partition each, so that the files have one order.
-const EXPORTED: [TopicName; 2] = [topic::RECORDS.name, topic::REJECTS.name];
 
 /// Opens the embedded log in the output folder.
 pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
@@ -46,12 +34,20 @@ fn make_folder(folder: &Path) -> Result<(), RunError> {
     std::fs::create_dir_all(folder).map_err(|cause| RunError::Folder { folder: folder.to_owned(), cause })
 }
 
+/// The topics of the catalogue, as the embedded log wants to know them.
 fn topics(partitions: u32) -> Vec<TopicSpec> {
-    let spec = |name, partitions, retention| TopicSpec { name, partitions, retention };
-    let working = WORKING.map(|name| spec(name, partitions, Retention::Consumed));
-    let exported = EXPORTED.map(|name| spec(name, 1, Retention::Consumed));
-    let kept = [topic::DEAD_LETTERS, topic::INDEX.name].map(|name| spec(name, 1, Retention::Forever));
-    working.into_iter().chain(exported).chain(kept).collect()
+    let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
+        name: *name,
+        partitions: match info.partitions {
+            Spread::Stages => partitions,
+            Spread::One => 1,
+        },
+        retention: match info.retention {
+            Keep::Consumed => Retention::Consumed,
+            Keep::Forever => Retention::Forever,
+        },
+    };
+    catalogue().iter().map(spec).collect()
 }
 
 /// The engine of a run, and what it tells.
