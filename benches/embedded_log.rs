@@ -7,7 +7,7 @@
 //! `cargo bench --bench embedded_log [records]`. The time is user and system time of the whole process, as the
 //! kernel counts it in `/proc/self/stat`, so it holds the database's threads too.
 
-use std::{fs, path::Path, time::Duration, time::Instant};
+use std::{fs, path::PathBuf, time::Duration, time::Instant};
 
 use avr::broker::{
     Committer, Consumer, Event, GroupName, GroupProgress, Log, Output, Progress,
@@ -15,6 +15,8 @@ use avr::broker::{
 };
 use avr::topic::PROMPTS;
 use bytes::Bytes;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const RECORD_BYTES: usize = 20 << 10;
 const COMMITTERS: usize = 4;
@@ -24,7 +26,7 @@ const GROUP: GroupName = GroupName("readers");
 /// The kernel's `USER_HZ`, which is 100 on every architecture that Rust's standard library supports on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Failure> {
     let records = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(40_000);
     println!(
         "{:<22} {:>10} {:>12} {:>12} {:>10}",
@@ -36,7 +38,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ] {
         let folder = tempfile::tempdir()?;
         let (cpu_before, start) = (cpu_seconds()?, Instant::now());
-        tokio::runtime::Runtime::new()?.block_on(run(folder.path(), durability, records))?;
+        let running = run(folder.path().to_owned(), durability, records);
+        // On a worker, where an engine's tasks are too, not on a thread of its own.
+        tokio::runtime::Runtime::new()?.block_on(async { tokio::spawn(running).await? })?;
         let (cpu, seconds) = (cpu_seconds()? - cpu_before, start.elapsed().as_secs_f64());
         let count = records as f64;
         println!(
@@ -49,13 +53,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn run(
-    folder: &Path,
-    durability: Durability,
-    records: usize,
-) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(folder: PathBuf, durability: Durability, records: usize) -> Result<(), Failure> {
     let topic = TopicSpec { name: PROMPTS.name, partitions: PARTITIONS, retention: Retention::Consumed };
-    let log = EmbeddedLog::open(folder, &[topic], Options { durability, ..Options::default() })?;
+    let log = EmbeddedLog::open(&folder, &[topic], Options { durability, ..Options::default() })?;
     let mut writers = tokio::task::JoinSet::new();
     for number in 0..COMMITTERS {
         let committer = log.committer(&format!("writer {number}")).await?;
@@ -78,7 +78,7 @@ async fn write(mut committer: impl Committer, count: usize) -> Result<(), avr::b
     Ok(())
 }
 
-async fn read(log: &EmbeddedLog, count: usize) -> Result<(), Box<dyn std::error::Error>> {
+async fn read(log: &EmbeddedLog, count: usize) -> Result<(), Failure> {
     let mut consumer = log.consumer(GROUP, &[PROMPTS.name]).await?;
     let mut committer = log.committer("reader").await?;
     let (mut read, mut committed) = (0, 0);
@@ -90,7 +90,12 @@ async fn read(log: &EmbeddedLog, count: usize) -> Result<(), Box<dyn std::error:
         if read - committed >= DONE_AT_ONCE {
             let progress = |(partition, offset)| (partition, Progress { offset, text: String::new() });
             let partitions = std::mem::take(&mut done).into_iter().map(progress).collect();
-            committer.commit(vec![], vec![GroupProgress { group: GROUP, partitions }]).await?;
+            committer
+                .commit(
+                    vec![],
+                    vec![GroupProgress { group: GROUP, membership: consumer.membership(), partitions }],
+                )
+                .await?;
             committed = read;
         }
     }
@@ -98,7 +103,7 @@ async fn read(log: &EmbeddedLog, count: usize) -> Result<(), Box<dyn std::error:
 }
 
 /// User and system time of this process; the fields behind the parenthesis of `/proc/self/stat`.
-fn cpu_seconds() -> Result<f64, Box<dyn std::error::Error>> {
+fn cpu_seconds() -> Result<f64, Failure> {
     let text = fs::read_to_string("/proc/self/stat")?;
     let (_, rest) = text.rsplit_once(')').ok_or("no process name in /proc/self/stat")?;
     let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
@@ -106,7 +111,7 @@ fn cpu_seconds() -> Result<f64, Box<dyn std::error::Error>> {
 }
 
 /// The most memory this process ever had resident.
-fn peak_mib() -> Result<u64, Box<dyn std::error::Error>> {
+fn peak_mib() -> Result<u64, Failure> {
     let text = fs::read_to_string("/proc/self/status")?;
     let line =
         text.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;

@@ -33,6 +33,7 @@
 //! - Nothing redoes a model call to save memory or code.
 
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod dataflow;
 pub mod engine;
@@ -42,6 +43,7 @@ pub mod method;
 pub mod model;
 pub mod observe;
 pub mod record;
+pub mod run;
 pub mod simulate;
 pub mod source;
 pub mod stage;

@@ -1,2 +1,123 @@
-//! The `avr` program: arguments, logging and signals; everything else is in the library.
-fn main() {}
+//! The `avr` program: arguments, logging and exit codes; everything else is in the library.
+
+use std::{io::Write as _, process::ExitCode};
+
+use avr::{
+    broker::{LogError, LogErrorKind},
+    cli::{Cli, Command, RunArgs, SettingsArgs},
+    config::{self, InForce, Settings},
+    intake::IntakeError,
+    observe::{LogOptions, Screen, logging},
+    run::{self, RunError, RunOptions},
+    simulate::{self, SimulateArgs},
+};
+use clap::Parser as _;
+
+/// Threads are built and dropped by the thousand, from several workers: half the cost of the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const FAILED: u8 = 1;
+const WRONG_CONFIGURATION: u8 = 2;
+const STRICT: u8 = 3;
+const IN_USE: u8 = 4;
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    // The first provider that is installed stays; there is no other.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let code = match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Simulate(args) => simulate(*args),
+        Command::Config(args) => show_config(&args),
+    };
+    ExitCode::from(code)
+}
+
+fn run(args: &RunArgs) -> u8 {
+    let (settings, _) = match load(&args.settings) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let screen = Screen::stderr();
+    if let Err(error) = logging::init(&settings.observe.log, &screen) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    let options = RunOptions { files: args.files.clone(), simulate: args.simulate, resume: command_line() };
+    let threads = settings.runtime.worker_threads;
+    let ended = match runtime(threads) {
+        Ok(runtime) => runtime.block_on(run::run(settings, options, &screen)),
+        Err(error) => return fail(FAILED, &error),
+    };
+    match ended {
+        Ok(ended) => {
+            print(&if args.json { ended.summary.json() } else { ended.summary.text() });
+            if ended.interrupted { INTERRUPTED } else { 0 }
+        }
+        Err(error) => fail(code_of(&error), &error),
+    }
+}
+
+fn code_of(error: &RunError) -> u8 {
+    match error {
+        RunError::Intake(IntakeError::Strict { .. }) => STRICT,
+        RunError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
+        RunError::NoModel { .. }
+        | RunError::Model { .. }
+        | RunError::Sources(_)
+        | RunError::Nothing
+        | RunError::Intake(IntakeError::RecipeChanged { .. }) => WRONG_CONFIGURATION,
+        _ => FAILED,
+    }
+}
+
+fn simulate(args: SimulateArgs) -> u8 {
+    if let Err(error) = logging::init(&LogOptions::default(), &Screen::stderr()) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    match runtime(2).map(|runtime| runtime.block_on(simulate::run(args))) {
+        Ok(Ok(())) => 0,
+        Ok(Err(error)) => fail(FAILED, &error),
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn show_config(args: &SettingsArgs) -> u8 {
+    match load(args) {
+        Ok((_, in_force)) => {
+            print(&in_force.iter().map(line).collect::<String>());
+            0
+        }
+        Err(code) => code,
+    }
+}
+
+fn line(entry: &InForce) -> String {
+    format!("{} = {}  # {}\n", entry.key, entry.value, entry.origin)
+}
+
+fn load(args: &SettingsArgs) -> Result<(Settings, Vec<InForce>), u8> {
+    let overrides = args.overrides().map_err(|error| fail(WRONG_CONFIGURATION, &error))?;
+    config::load(args.config.as_deref(), overrides).map_err(|error| fail(WRONG_CONFIGURATION, &error))
+}
+
+fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()
+}
+
+/// The command that carries on, as the user typed it.
+fn command_line() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
+}
+
+/// Says what went wrong, and gives the exit code back.
+fn fail(code: u8, error: &dyn std::fmt::Display) -> u8 {
+    // Where standard error is gone, the exit code must do.
+    let _ = writeln!(std::io::stderr(), "avr: {error}");
+    code
+}
+
+/// Prints to standard output; a reader that went away is no failure.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -243,7 +243,9 @@ pub enum CommitError {
     /// Whether it was written is unknown: [`Committer::recover`], then read the progress.
     #[error("the commit's outcome is unknown: {0}")]
     Doubtful(LogError),
-    /// The process must end: another committer of this name exists, or the log is broken.
+    /// The process must end: another committer of this name exists, the log is broken, or the commit exceeds a
+    /// limit of the log's ([`Log::max_record_bytes`], [`MAX_PROGRESS_TEXT`]). A commit above a limit writes nothing;
+    /// in the other cases it may have been written.
     #[error(transparent)]
     Fatal(#[from] LogError),
 }

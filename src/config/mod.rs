@@ -1,5 +1,19 @@
 //! Configuration: raw as the user wrote it, then a value whose existence means that it is valid.
+//!
+//! ```text
+//!   avr.toml ─▶ environment (AVR__…) ─▶ command line ─▶ merged tree ─▶ Reader ─▶ Settings, or every mistake
+//! ```
+//!
+//! Later sources go before earlier ones. Each part of the program reads its own section; what nobody read is an
+//! unknown key.
 
+mod engine;
+mod models;
 mod reader;
+mod recipe;
+mod settings;
+mod sources;
 
 pub use reader::{InForce, Mistake, Reader, Section};
+pub use settings::{LogSettings, RuntimeSettings, Settings};
+pub use sources::{ConfigError, Override, load};

@@ -166,7 +166,7 @@ pub(super) enum Errand {
 /// What came of an errand.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Committed(Committed),
+    Committed(Box<Committed>),
     Read { stage: usize, assigned: Vec<(Partition, Progress)> },
 }
 
@@ -179,7 +179,7 @@ pub(super) async fn run<C: Committer>(
 ) {
     while let Some(errand) = errands.recv().await {
         let answer = match errand {
-            Errand::Commit(job) => Some(Answer::Committed(commit(&mut committer, &mut sink, job).await)),
+            Errand::Commit(job) => Some(committed(commit(&mut committer, &mut sink, job).await)),
             Errand::Restore(note) => restore(&mut sink, note).await,
             Errand::Read { stage, group, partitions } => {
                 Some(read(&mut committer, stage, group, partitions).await)
@@ -193,9 +193,13 @@ pub(super) async fn run<C: Committer>(
     }
 }
 
+fn committed(committed: Committed) -> Answer {
+    Answer::Committed(Box::new(committed))
+}
+
 async fn restore(sink: &mut SinkSlot, note: String) -> Option<Answer> {
     let restored = on_sink(sink, move |sink| sink.restore(&note)).await;
-    restored.err().map(|error| Answer::Committed(failed(Job::default(), error)))
+    restored.err().map(|error| committed(failed(Job::default(), error)))
 }
 
 async fn read<C: Committer>(
@@ -209,7 +213,7 @@ async fn read<C: Committer>(
             let progress = progress.into_iter().map(Option::unwrap_or_default);
             Answer::Read { stage, assigned: partitions.into_iter().zip(progress).collect() }
         }
-        Err(error) => Answer::Committed(failed(Job::default(), error.into())),
+        Err(error) => committed(failed(Job::default(), error.into())),
     }
 }
 
@@ -328,8 +332,9 @@ async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdic
     let written = match &verdict {
         Verdict::Done { .. } => true,
         Verdict::Refused(_) => false,
-        Verdict::Fatal(_) => return verdict,
         Verdict::Unknown(known) => is_written(job, known),
+        // The commit may have been written: cutting the files could cut what is committed. The next start knows.
+        Verdict::Fatal(_) => return verdict,
     };
     let settled = on_sink(sink, move |sink| {
         if written {

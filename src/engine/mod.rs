@@ -78,7 +78,7 @@ impl Default for EngineOptions {
         Self {
             committer: "avr".to_owned(),
             max_bytes: 128 << 20,
-            commit_interval: Duration::from_millis(10),
+            commit_interval: Duration::from_millis(20),
             max_commit_bytes: 4 << 20,
             drain_grace: Duration::from_secs(30),
             revoke_grace: Duration::from_secs(20),

@@ -176,7 +176,7 @@ impl Owner {
                     }
                 }
                 answer = inbox.answers.recv() => match answer.ok_or(EngineError::Part("committer"))? {
-                    Answer::Committed(committed) => self.on_committed(committed)?,
+                    Answer::Committed(committed) => self.on_committed(*committed)?,
                     Answer::Read { stage, assigned } => self.on_read(stage, assigned)?,
                 },
                 Some(step) = self.steps.join_next() => self.on_steps(step)?,

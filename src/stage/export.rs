@@ -18,14 +18,23 @@ use crate::{
 pub struct ExportSink {
     options: ExportOptions,
     files: Option<Files>,
-    totals: watch::Sender<Totals>,
+    written: watch::Sender<Written>,
+}
+
+/// What the files hold, as of the latest commit.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// Over all processes.
+    pub totals: Totals,
+    /// Threads that had ended when this process began.
+    pub ended_before: u64,
 }
 
 impl ExportSink {
     /// A sink that opens its files when the engine knows where they were, and the totals of what is committed.
-    pub fn new(options: ExportOptions) -> (Self, watch::Receiver<Totals>) {
-        let (totals, watched) = watch::channel(Totals::default());
-        (Self { options, files: None, totals }, watched)
+    pub fn new(options: ExportOptions) -> (Self, watch::Receiver<Written>) {
+        let (written, watched) = watch::channel(Written::default());
+        (Self { options, files: None, written }, watched)
     }
 
     fn files(&mut self) -> Result<&mut Files, SinkError> {
@@ -38,7 +47,8 @@ impl Sink for ExportSink {
         // The old handles hold the folder's lock.
         self.files = None;
         let files = Files::open(self.options.clone(), Some(note).filter(|note| !note.is_empty()))?;
-        self.totals.send_replace(files.totals().clone());
+        let (totals, ended_before) = (files.totals().clone(), files.totals().threads());
+        self.written.send_replace(Written { totals, ended_before });
         self.files = Some(files);
         Ok(())
     }
@@ -59,7 +69,7 @@ impl Sink for ExportSink {
     fn committed(&mut self) {
         if let Some(files) = &mut self.files {
             files.committed();
-            self.totals.send_replace(files.totals().clone());
+            self.written.send_modify(|written| written.totals = files.totals().clone());
         }
     }
 

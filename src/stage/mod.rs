@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use critique::CritiqueStage;
 pub use draft::DraftStage;
-pub use export::ExportSink;
+pub use export::{ExportSink, Written};
 pub use improve::ImproveStage;
 pub use on_threads::{OnThreads, ThreadStage};
 pub use score::ScoreStage;

@@ -1,11 +1,14 @@
 //! The suite that any log must pass, over each log.
 
+use avr::broker::embedded::{EmbeddedLog, Options as EmbeddedOptions, Retention, TopicSpec};
+use tempfile::TempDir;
+
 use crate::{
     log_suite::{LogUnderTest, TOPICS, log_suite},
     memory_log::{MemoryLog, MemoryProcess, Options},
 };
 
-/// A log in memory whose processes are all killed when it is reopened.
+/// A log in memory, with gaps between offsets or without.
 struct Memory<const GAPS: bool> {
     log: MemoryLog,
 }
@@ -28,6 +31,43 @@ impl<const GAPS: bool> LogUnderTest for Memory<GAPS> {
     }
 }
 
+/// A log in a folder of its own.
+struct Embedded {
+    log: EmbeddedLog,
+    folder: TempDir,
+}
+
+impl Embedded {
+    fn open(folder: TempDir) -> Self {
+        let topic = |&(name, partitions): &(_, i32)| TopicSpec {
+            name,
+            partitions: partitions.unsigned_abs(),
+            retention: Retention::Forever,
+        };
+        let topics: Vec<TopicSpec> = TOPICS.iter().map(topic).collect();
+        let log = EmbeddedLog::open(folder.path(), &topics, EmbeddedOptions::default());
+        Self { log: log.expect("nobody else has the folder"), folder }
+    }
+}
+
+impl LogUnderTest for Embedded {
+    type Log = EmbeddedLog;
+
+    async fn start() -> Self {
+        Self::open(tempfile::tempdir().expect("a folder for the test"))
+    }
+
+    fn process(&self) -> EmbeddedLog {
+        self.log.another_process()
+    }
+
+    async fn reopened(self) -> Self {
+        let Self { log, folder } = self;
+        drop(log);
+        Self::open(folder)
+    }
+}
+
 mod memory {
     use super::*;
     log_suite!(Memory<false>);
@@ -36,4 +76,9 @@ mod memory {
 mod memory_with_gaps {
     use super::*;
     log_suite!(Memory<true>);
+}
+
+mod embedded {
+    use super::*;
+    log_suite!(Embedded);
 }

@@ -73,7 +73,7 @@ pub enum Durability {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
     /// Those that some group has yet to get past, of the groups that ever committed there; all while there is
-    /// no such group. The space of the others is freed in the background, in steps.
+    /// no such group. The others go in steps, with the commits that get past them.
     Consumed,
     /// All.
     Forever,
@@ -100,8 +100,8 @@ pub struct Options {
     pub max_record_bytes: usize,
     /// Memory for blocks read from the database, in bytes; 16 MiB.
     pub cache_bytes: u64,
-    /// Records the database gathers before it writes a table, in bytes; 16 MiB. Five times as much can be in
-    /// memory while the disk is slow.
+    /// Records the database gathers before it writes a table, in bytes; 24 MiB. Records consumed before that are
+    /// never written to a table. Five times as much can be in memory while the disk is slow.
     pub memtable_bytes: u64,
     /// The latest records of all partitions that are kept in memory for readers that keep up, in bytes; 32 MiB.
     pub tail_bytes: usize,
@@ -117,7 +117,7 @@ impl Default for Options {
             durability: Durability::EachCommit,
             max_record_bytes: 16 << 20,
             cache_bytes: 16 << 20,
-            memtable_bytes: 16 << 20,
+            memtable_bytes: 24 << 20,
             tail_bytes: 32 << 20,
             batch_records: 256,
             batch_bytes: 1 << 20,

@@ -14,6 +14,10 @@ use bytes::Bytes;
 use super::Retention;
 use crate::broker::Progress;
 
+/// The most records that one commit deletes of a partition, so that a group which jumps far ahead, or the first to
+/// get past a long backlog, does not make a commit wait for all of it.
+const DELETED_AT_ONCE: i64 = 1024;
+
 /// How much one read may take. The first record is always taken, so that a large one cannot stop its partition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
@@ -113,14 +117,15 @@ impl PartitionState {
     }
 
     /// Notes a group's progress. Returns where the partition begins from now on, if that moves: records that
-    /// every group which ever committed is past are not kept.
+    /// every group which ever committed is past are not kept. One step is bounded; the next progress goes on.
     pub(super) fn advance(&mut self, group: &str, progress: &Progress) -> Option<i64> {
         match self.progress.get_mut(group) {
             Some(known) => known.clone_from(progress),
             None => drop(self.progress.insert(group.to_owned(), progress.clone())),
         }
-        let least = self.progress.values().map(|progress| progress.offset).min()?.min(self.next);
-        (self.retention == Retention::Consumed && least > self.first).then_some(least)
+        let least = self.progress.values().map(|progress| progress.offset).min()?;
+        let first = least.min(self.end).min(self.first + DELETED_AT_ONCE);
+        (self.retention == Retention::Consumed && first > self.first).then_some(first)
     }
 
     /// Makes the record at the end visible and keeps it in the tail.
@@ -232,6 +237,15 @@ mod tests {
     fn what_is_kept_forever_stays() {
         let mut partition = partition(Retention::Forever, 3);
         assert_eq!(partition.advance("group", &at(3)), None);
+    }
+
+    #[test]
+    fn a_long_backlog_goes_in_steps() {
+        let mut partition = partition(Retention::Consumed, 2000);
+        for first in [1024, 2000] {
+            assert_eq!(partition.advance("group", &at(2000)), Some(first));
+            partition.cut(first);
+        }
     }
 
     #[test]

@@ -72,17 +72,9 @@ impl Shared {
         self.unsynced.store(true, Ordering::Release);
     }
 
-    /// Puts on disk what is not there yet, and then lets go of what may be deleted.
+    /// Puts on disk what is not there yet.
     pub(super) fn sync(&self) -> Result<(), LogErrorKind> {
-        if !self.unsynced.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let firsts = self.state().firsts();
-        self.store.sync()?;
-        for (partition, first) in firsts {
-            self.store.allow_dropping(partition, first);
-        }
-        Ok(())
+        if self.unsynced.swap(false, Ordering::AcqRel) { self.store.sync() } else { Ok(()) }
     }
 }
 
@@ -203,10 +195,6 @@ impl State {
     /// An error if the log is broken.
     pub(super) fn check(&self) -> Result<(), LogErrorKind> {
         self.broken.as_ref().map_or(Ok(()), |why| Err(Mistake::Broken(why.clone()).into()))
-    }
-
-    fn firsts(&self) -> Vec<(Partition, i64)> {
-        self.partitions.iter().map(|(partition, state)| (*partition, state.first())).collect()
     }
 
     fn evict(&mut self) {

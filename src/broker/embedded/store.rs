@@ -10,26 +10,18 @@
 //! Integers are big endian. Payloads are a few dozen KiB and live for seconds, so they are kept out of the sorted
 //! tables (key-value separation) and nothing is compressed: a compaction moves keys only.
 //!
-//! **Deleting.** Nothing is deleted one by one. A compaction drops the records that lie before their partition's
-//! first kept offset, and files of payloads go when all of theirs are dropped. It may do so only once that offset
-//! is itself safe on disk ([`Store::allow_dropping`]), or a loss of power could bring back a progress whose records
-//! are gone. The last record before the end may go too: the end is then the first kept offset.
+//! **Deleting.** The batch that moves a partition's first kept offset holds a mark for each record that goes with
+//! it, so that a loss of power can never bring back a progress whose records are gone. The marks are the database's
+//! weak kind, meant for keys that are written once: a record that is consumed before its table is written goes
+//! together with its mark and never becomes part of a table. Of a log whose readers keep up, the disk sees the
+//! journal and little else. The last record before the end may go too: the end is then the first kept offset.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, LsmError,
-    OwnedWriteBatch, PersistMode,
-    compaction::filter::{CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict},
-    config::CompressionPolicy,
+    OwnedWriteBatch, PersistMode, config::CompressionPolicy,
 };
 
 use super::{Mistake, Options, Retention, TopicSpec, codec, partition::PartitionState, partition::Room};
@@ -41,8 +33,9 @@ use crate::{
 const RECORDS: &str = "records";
 const STATE: &str = "state";
 const JOURNAL_BYTES: u64 = 128 << 20;
-/// One compacts while the other flushes, so that writing never waits for a compaction.
-const DATABASE_THREADS: usize = 2;
+/// Of several, the first hands every compaction back to the queue until another takes it, and turns round and
+/// round while the others write. One has enough time: it compacts keys only.
+const DATABASE_THREADS: usize = 1;
 const STATE_MEMTABLE_BYTES: u64 = 4 << 20;
 const SEPARATED_FROM_BYTES: u32 = 512;
 /// Small enough that a file's payloads are soon all dropped.
@@ -56,7 +49,6 @@ pub(super) struct Store {
     records: Keyspace,
     state: Keyspace,
     topics: BTreeMap<TopicName, u16>,
-    droppable: Arc<Droppable>,
     database: Database,
 }
 
@@ -67,14 +59,12 @@ impl Store {
         specs: &[TopicSpec],
         options: &Options,
     ) -> Result<(Self, Partitions), LogErrorKind> {
-        let droppable = Arc::new(Droppable::default());
-        let database = open_database(path, options, &droppable).map_err(database_error)?;
+        let database = open_database(path, options).map_err(database_error)?;
         let records = database.keyspace(RECORDS, || record_options(options)).map_err(database_error)?;
         let state = database.keyspace(STATE, state_options).map_err(database_error)?;
-        let mut store = Self { records, state, topics: BTreeMap::new(), droppable, database };
+        let mut store = Self { records, state, topics: BTreeMap::new(), database };
         store.settle_topics(specs)?;
         let partitions = store.load(specs)?;
-        store.droppable.set(&store.topics, &partitions);
         Ok((store, partitions))
     }
 
@@ -86,15 +76,6 @@ impl Store {
     /// Puts everything written so far safely on disk.
     pub(super) fn sync(&self) -> Result<(), LogErrorKind> {
         self.database.persist(PersistMode::SyncData).map_err(database_error)
-    }
-
-    /// Lets compactions drop what lies before `first`, which must be safe on disk itself.
-    pub(super) fn allow_dropping(&self, partition: Partition, first: i64) {
-        if let (Some(topic), Ok(index)) =
-            (self.topics.get(&partition.topic), usize::try_from(partition.index))
-        {
-            self.droppable.raise(usize::from(*topic), index, first);
-        }
     }
 
     /// Reads the records of `partition` from `from` up to `until`, as many as there is room for, and says from
@@ -119,11 +100,23 @@ impl Store {
         Ok((records, until))
     }
 
+    /// Waits until everything is in tables.
+    #[cfg(test)]
+    pub(super) fn flush_for_tests(&self) {
+        self.records.rotate_memtable_and_wait().unwrap();
+    }
+
     /// Waits until everything is in tables and compacted.
     #[cfg(test)]
     pub(super) fn settle_for_tests(&self) {
-        self.records.rotate_memtable_and_wait().unwrap();
+        self.flush_for_tests();
         self.records.major_compact().unwrap();
+    }
+
+    /// The bytes of tables and payload files.
+    #[cfg(test)]
+    pub(super) fn table_bytes(&self) -> u64 {
+        self.records.disk_space()
     }
 
     /// The records that the database holds, those included that nobody can see any more.
@@ -246,10 +239,13 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Adds the first offset that is kept.
-    pub(super) fn first(&mut self, partition: Partition, first: i64) -> Result<(), LogErrorKind> {
-        let key = state_key(b'f', self.store.prefix(partition)?, "");
-        self.batch.insert(&self.store.state, key, first.to_be_bytes());
+    /// Moves the first offset that is kept from `kept` up to `first`, and removes the records between.
+    pub(super) fn first(&mut self, partition: Partition, kept: i64, first: i64) -> Result<(), LogErrorKind> {
+        let prefix = self.store.prefix(partition)?;
+        self.batch.insert(&self.store.state, state_key(b'f', prefix, ""), first.to_be_bytes());
+        for offset in kept..first {
+            self.batch.remove_weak(&self.store.records, record_key(prefix, offset));
+        }
         Ok(())
     }
 
@@ -260,71 +256,12 @@ impl Batch<'_> {
     }
 }
 
-/// Up to where each partition's records may be dropped, by number of the topic and the partition. Topics that this
-/// process was not told of keep everything.
-#[derive(Debug, Default)]
-struct Droppable(OnceLock<Vec<Vec<AtomicI64>>>);
-
-impl Droppable {
-    fn set(&self, topics: &BTreeMap<TopicName, u16>, partitions: &Partitions) {
-        let count = topics.values().max().map_or(0, |id| usize::from(*id) + 1);
-        let mut firsts: Vec<Vec<AtomicI64>> = (0..count).map(|_| Vec::new()).collect();
-        for (partition, state) in partitions {
-            if let Some(id) = topics.get(&partition.topic) {
-                firsts[usize::from(*id)].push(AtomicI64::new(state.first()));
-            }
-        }
-        self.0.get_or_init(|| firsts);
-    }
-
-    fn slot(&self, topic: usize, index: usize) -> Option<&AtomicI64> {
-        self.0.get()?.get(topic)?.get(index)
-    }
-
-    fn raise(&self, topic: usize, index: usize, first: i64) {
-        if let Some(slot) = self.slot(topic, index) {
-            slot.fetch_max(first, Ordering::Relaxed);
-        }
-    }
-
-    fn covers(&self, key: &[u8]) -> Option<bool> {
-        let (topic, rest) = key.split_first_chunk::<2>()?;
-        let (index, rest) = rest.split_first_chunk::<4>()?;
-        let index = usize::try_from(u32::from_be_bytes(*index)).ok()?;
-        let slot = self.slot(usize::from(u16::from_be_bytes(*topic)), index)?;
-        Some(i64::from_be_bytes(*rest.first_chunk()?) < slot.load(Ordering::Relaxed))
-    }
-}
-
-struct DropConsumed(Arc<Droppable>);
-
-impl Factory for DropConsumed {
-    fn name(&self) -> &str {
-        "drop consumed records"
-    }
-
-    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(Self(Arc::clone(&self.0)))
-    }
-}
-
-impl CompactionFilter for DropConsumed {
-    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
-        let drop = self.0.covers(item.key()).unwrap_or(false);
-        Ok(if drop { Verdict::Destroy } else { Verdict::Keep })
-    }
-}
-
-fn open_database(path: &Path, options: &Options, droppable: &Arc<Droppable>) -> fjall::Result<Database> {
-    let droppable = Arc::clone(droppable);
+fn open_database(path: &Path, options: &Options) -> fjall::Result<Database> {
     Database::builder(path)
         .cache_size(options.cache_bytes)
         .journal_compression(CompressionType::None)
         .max_journaling_size(JOURNAL_BYTES)
         .worker_threads(DATABASE_THREADS)
-        .with_compaction_filter_factories(Arc::new(move |keyspace: &str| {
-            (keyspace == RECORDS).then(|| Arc::new(DropConsumed(Arc::clone(&droppable))) as Arc<dyn Factory>)
-        }))
         .open()
 }
 

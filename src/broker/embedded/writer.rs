@@ -71,8 +71,10 @@ pub(super) enum Task {
 #[derive(Default)]
 struct Plan {
     records: Vec<(Partition, i64, Bytes)>,
-    progress: Vec<(Partition, GroupName, Progress)>,
-    firsts: BTreeMap<Partition, i64>,
+    /// One entry for each key of the database: within a batch a key must not be written twice.
+    progress: BTreeMap<(Partition, GroupName), Progress>,
+    /// From where to where each partition's first kept offset moves.
+    firsts: BTreeMap<Partition, (i64, i64)>,
     replies: Vec<oneshot::Sender<Result<(), CommitError>>>,
 }
 
@@ -135,11 +137,9 @@ fn check(state: &State, commit: &Commit) -> Result<(), CommitError> {
         return Err(LogError::new(context(), LogErrorKind::Fenced).into());
     }
     let is_foreign = |progress: &&GroupProgress| {
-        let partitions = progress.partitions.iter();
-        partitions.into_iter().any(|(partition, _)| {
-            let GroupProgress { group, membership, .. } = **progress;
-            !state.may_commit(group, commit.identity.process, *partition, membership)
-        })
+        let GroupProgress { group, membership, .. } = **progress;
+        let may_commit = |at| state.may_commit(group, commit.identity.process, at, membership);
+        !progress.partitions.iter().all(|(partition, _)| may_commit(*partition))
     };
     let refused: Vec<_> = commit.progress.iter().filter(is_foreign).map(|progress| progress.group).collect();
     if refused.is_empty() { Ok(()) } else { Err(CommitError::Refused(refused)) }
@@ -170,9 +170,9 @@ impl Plan {
         state.committing.insert((group, partition));
         let Some(known) = state.partitions.get_mut(&partition) else { return };
         if let Some(first) = known.advance(group.0, &progress) {
-            self.firsts.insert(partition, first);
+            self.firsts.insert(partition, (known.first(), first));
         }
-        self.progress.push((partition, group, progress));
+        self.progress.insert((partition, group), progress);
     }
 }
 
@@ -206,17 +206,15 @@ fn write_batch(shared: &Shared, plan: &Plan) -> Result<(), LogErrorKind> {
     for (partition, offset, encoded) in &plan.records {
         batch.record(*partition, *offset, encoded.clone())?;
     }
-    for (partition, group, progress) in &plan.progress {
+    for ((partition, group), progress) in &plan.progress {
         batch.progress(*partition, group.0, progress)?;
     }
-    for (partition, first) in &plan.firsts {
-        batch.first(*partition, *first)?;
+    for (partition, (kept, first)) in &plan.firsts {
+        batch.first(*partition, *kept, *first)?;
     }
     let to_disk = shared.options.durability == Durability::EachCommit;
     batch.write(to_disk)?;
-    if to_disk {
-        plan.firsts.iter().for_each(|(partition, first)| shared.store.allow_dropping(*partition, *first));
-    } else {
+    if !to_disk {
         shared.note_unsynced();
     }
     Ok(())
@@ -228,7 +226,7 @@ fn publish(state: &mut State, plan: Plan) -> Vec<oneshot::Sender<Result<(), Comm
         topics.insert(partition.topic);
         state.append(partition, offset, encoded);
     }
-    for (partition, first) in plan.firsts {
+    for (partition, (_, first)) in plan.firsts {
         state.cut(partition, first);
     }
     state.wake_readers(&topics);

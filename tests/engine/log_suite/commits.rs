@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use avr::broker::{CommitError, Committer, GroupProgress, Log, LogError, LogErrorKind, Output, Partition};
+use avr::broker::{CommitError, Committer, Log, LogError, LogErrorKind, Output, Partition};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::{
-    GROUP, LogUnderTest, MORE, NOW, OTHER_GROUP, SINGLE, WORK, commit, of_group, output, reader::Reader,
-    scan, text, texts, up_to, write,
+    GROUP, LogUnderTest, MORE, OTHER_GROUP, SINGLE, WORK, commit, output, reader::Reader, scan, text, texts,
+    up_to, write,
 };
 
 pub(crate) async fn outputs_and_progress_come_together<T: LogUnderTest>() {
@@ -24,10 +24,8 @@ pub(crate) async fn outputs_and_progress_come_together<T: LogUnderTest>() {
     let mut committer = log.committer("suite").await.expect("a committer is to be had");
     let (here, there) = (single.records[0].partition, more.records[0].partition);
     let (here_to, there_to) = (up_to(single.records[0].offset + 1), up_to(more.records[0].offset + 1));
-    let progress = vec![
-        GroupProgress { group: GROUP, membership: NOW, partitions: vec![(here, here_to.clone())] },
-        GroupProgress { group: OTHER_GROUP, membership: NOW, partitions: vec![(there, there_to.clone())] },
-    ];
+    let mut progress = single.progress(vec![(here, here_to.clone())]);
+    progress.extend(more.progress(vec![(there, there_to.clone())]));
     let outputs = vec![output(WORK, "a", "first"), output(SINGLE, "k", "second"), output(WORK, "a", "third")];
     commit(&mut committer, outputs, progress).await;
 
@@ -59,7 +57,7 @@ pub(crate) async fn the_largest_record_passes_and_a_larger_one_writes_nothing<T:
 
     let mut committer = log.committer("suite").await.expect("a committer is to be had");
     let place = reader.records[0].partition;
-    let progress = of_group(GROUP, vec![(place, up_to(reader.records[0].offset + 1))]);
+    let progress = reader.progress(vec![(place, up_to(reader.records[0].offset + 1))]);
     let outputs = vec![output(WORK, "k", "unseen"), of_size(limit + 1)];
     let result = committer.commit(outputs, progress).await;
     assert!(matches!(result, Err(CommitError::Fatal(_))), "{result:?}");
@@ -121,7 +119,7 @@ pub(crate) async fn recover_leaves_a_settled_log_as_it_is<T: LogUnderTest>() {
     reader.until_held(1).await;
     let only = Partition { topic: SINGLE, index: 0 };
     let mut committer = log.committer("suite").await.expect("a committer is to be had");
-    let progress = of_group(GROUP, vec![(only, up_to(0))]);
+    let progress = reader.progress(vec![(only, up_to(0))]);
     commit(&mut committer, vec![output(WORK, "k", "one")], progress.clone()).await;
 
     committer.recover().await.expect("a committer can recover");

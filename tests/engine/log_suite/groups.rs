@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use avr::broker::{CommitError, Committer, Consumer, Log, Partition, Progress};
 
 use super::{
-    GROUP, LogUnderTest, MORE, PATIENCE, WORK, commit, of_group,
+    GROUP, LogUnderTest, MORE, PATIENCE, WORK, commit, output,
     reader::Reader,
     scan, texts, up_to,
     worker::{Running, copies_are_exact, originals},
@@ -81,7 +81,7 @@ pub(crate) async fn revoked_partitions_stay_until_they_are_released<T: LogUnderT
     let mut committer = here.committer("suite-old").await.expect("a committer is to be had");
     let last_words = Progress { offset: 3, text: "last words".to_owned() };
     let progress = old.revoked.iter().map(|partition| (*partition, last_words.clone())).collect();
-    commit(&mut committer, vec![], of_group(GROUP, progress)).await;
+    commit(&mut committer, vec![], old.progress(progress)).await;
     let released: BTreeSet<Partition> = old.release().await.into_iter().collect();
     let mut readers = [old, new];
     settle(&mut readers, &[2, 2]).await;
@@ -109,9 +109,9 @@ pub(crate) async fn a_stale_commit_is_refused_whole<T: LogUnderTest>() {
     let kept: Vec<Partition> = readers[0].held.keys().copied().collect();
     let gone: Vec<Partition> = readers[1].held.keys().copied().collect();
     let mut committer = here.committer("suite-here").await.expect("a committer is to be had");
-    let outputs = vec![super::output(MORE, "k", "copy")];
+    let outputs = vec![output(MORE, "k", "copy")];
     let progress = vec![(kept[0], up_to(1)), (gone[0], up_to(1))];
-    let result = committer.commit(outputs.clone(), of_group(GROUP, progress)).await;
+    let result = committer.commit(outputs.clone(), readers[0].progress(progress)).await;
     assert!(
         matches!(&result, Err(CommitError::Refused(groups)) if groups == &[GROUP]),
         "a commit for another's partition came to {result:?}"
@@ -120,8 +120,30 @@ pub(crate) async fn a_stale_commit_is_refused_whole<T: LogUnderTest>() {
     let read = committer.progress(GROUP, vec![kept[0], gone[0]]).await.expect("progress can be read");
     assert_eq!(read, [None, None]);
 
-    commit(&mut committer, outputs, of_group(GROUP, vec![(kept[0], up_to(1))])).await;
+    commit(&mut committer, outputs, readers[0].progress(vec![(kept[0], up_to(1))])).await;
     assert_eq!(texts(&scan(&here, MORE).await), ["copy"]);
+}
+
+pub(crate) async fn progress_from_before_a_partition_moved_and_came_back_is_refused<T: LogUnderTest>() {
+    let under_test = T::start().await;
+    let (here, there) = (under_test.process(), under_test.process());
+    let mut readers = vec![Reader::join(&here, GROUP, &[WORK]).await];
+    settle(&mut readers, &[4]).await;
+    let before = readers[0].consumer.membership();
+    readers.push(Reader::join(&there, GROUP, &[WORK]).await);
+    settle(&mut readers, &[2, 2]).await;
+    let moved: Vec<Partition> = readers[1].held.keys().copied().collect();
+    drop(readers.pop());
+    settle(&mut readers, &[4]).await;
+
+    let mut committer = here.committer("suite-here").await.expect("a committer is to be had");
+    let current = readers[0].progress(vec![(moved[0], up_to(1))]);
+    let mut stale = current.clone();
+    stale[0].membership = before;
+    let result = committer.commit(vec![output(MORE, "k", "stale")], stale).await;
+    assert!(matches!(result, Err(CommitError::Refused(_))), "{result:?}");
+    commit(&mut committer, vec![output(MORE, "k", "current")], current).await;
+    assert_eq!(texts(&scan(&here, MORE).await), ["current"]);
 }
 
 pub(crate) async fn who_leaves_makes_room<T: LogUnderTest>() {

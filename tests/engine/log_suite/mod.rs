@@ -18,10 +18,7 @@ pub(crate) mod worker;
 use std::{future::Future, time::Duration};
 
 use avr::{
-    broker::{
-        CommitError, Committer, GroupName, GroupProgress, Log, Membership, Output, Partition, Progress,
-        Record,
-    },
+    broker::{CommitError, Committer, GroupName, GroupProgress, Log, Output, Progress, Record},
     topic::TopicName,
 };
 use bytes::Bytes;
@@ -69,7 +66,8 @@ macro_rules! log_suite {
             commits: outputs_and_progress_come_together, the_largest_record_passes_and_a_larger_one_writes_nothing,
                 a_namesake_fences, committers_side_by_side_lose_nothing, recover_leaves_a_settled_log_as_it_is;
             groups: members_share_all_partitions, revoked_partitions_stay_until_they_are_released,
-                a_stale_commit_is_refused_whole, who_leaves_makes_room, every_record_is_copied_once_while_members_come_and_go;
+                a_stale_commit_is_refused_whole,
+            progress_from_before_a_partition_moved_and_came_back_is_refused, who_leaves_makes_room, every_record_is_copied_once_while_members_come_and_go;
         }
     };
     ($log:ty: $($file:ident: $($test:ident),*;)*) => {
@@ -83,9 +81,6 @@ macro_rules! log_suite {
 }
 pub(crate) use log_suite;
 
-/// Knows everything that any member was told.
-const NOW: Membership = Membership(u64::MAX);
-
 /// An output with a key and a text.
 fn output(topic: TopicName, key: &str, value: impl Into<String>) -> Output {
     let key = Some(Bytes::copy_from_slice(key.as_bytes()));
@@ -95,11 +90,6 @@ fn output(topic: TopicName, key: &str, value: impl Into<String>) -> Output {
 /// Progress up to an offset, without a text.
 fn up_to(offset: i64) -> Progress {
     Progress { offset, text: String::new() }
-}
-
-/// Progress of one group, ready to be committed.
-fn of_group(group: GroupName, partitions: Vec<(Partition, Progress)>) -> Vec<GroupProgress> {
-    vec![GroupProgress { group, membership: NOW, partitions }]
 }
 
 /// Commits, and tries again where the log asks for that.

@@ -3,8 +3,7 @@
 use avr::broker::{CommitError, Committer, Consumer, Log, MAX_PROGRESS_TEXT, Partition, Progress};
 
 use super::{
-    GROUP, LogUnderTest, OTHER_GROUP, SINGLE, WORK, commit, of_group, output, reader::Reader, scan, up_to,
-    write,
+    GROUP, LogUnderTest, OTHER_GROUP, SINGLE, WORK, commit, output, reader::Reader, scan, texts, up_to, write,
 };
 
 const ONLY: Partition = Partition { topic: SINGLE, index: 0 };
@@ -32,7 +31,7 @@ pub(crate) async fn texts_come_back_up_to_the_limit<T: LogUnderTest>() {
         let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
         reader.until_held(1).await;
         let progress = Progress { offset, text };
-        commit(&mut committer, vec![], of_group(GROUP, vec![(ONLY, progress.clone())])).await;
+        commit(&mut committer, vec![], reader.progress(vec![(ONLY, progress.clone())])).await;
         reader.consumer.leave().await.expect("a member can leave");
 
         let read = committer.progress(GROUP, vec![ONLY]).await.expect("progress can be read");
@@ -51,7 +50,7 @@ pub(crate) async fn a_text_beyond_the_limit_writes_nothing<T: LogUnderTest>() {
     reader.until_held(1).await;
     for text in ["x".repeat(MAX_PROGRESS_TEXT + 1), "𝄞".repeat(MAX_PROGRESS_TEXT / 2) + "x"] {
         let mut committer = log.committer("suite").await.expect("a committer is to be had");
-        let progress = of_group(GROUP, vec![(ONLY, Progress { offset: 0, text })]);
+        let progress = reader.progress(vec![(ONLY, Progress { offset: 0, text })]);
         let result = committer.commit(vec![output(WORK, "k", "unseen")], progress).await;
         assert!(matches!(result, Err(CommitError::Fatal(_))), "{result:?}");
     }
@@ -75,7 +74,7 @@ pub(crate) async fn reading_goes_on_after_progress<T: LogUnderTest>() {
         reader.until_held(1).await;
         reader.until_read(1).await;
         let progress = up_to(written[done - 1].offset + 1);
-        commit(&mut committer, vec![], of_group(GROUP, vec![(ONLY, progress)])).await;
+        commit(&mut committer, vec![], reader.progress(vec![(ONLY, progress)])).await;
         reader.consumer.leave().await.expect("a member can leave");
 
         let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
@@ -95,7 +94,7 @@ pub(crate) async fn nothing_committed_reads_as_none<T: LogUnderTest>() {
     let mut committer = log.committer("suite").await.expect("a committer is to be had");
     let asked: Vec<Partition> = [2, 0, 3, 1].map(|index| Partition { topic: WORK, index }).into();
     let one = Progress { offset: 0, text: "done".to_owned() };
-    commit(&mut committer, vec![], of_group(GROUP, vec![(asked[1], one.clone())])).await;
+    commit(&mut committer, vec![], reader.progress(vec![(asked[1], one.clone())])).await;
     let read = committer.progress(GROUP, asked).await.expect("progress can be read");
     assert_eq!(read, [None, Some(one), None, None], "in the order asked for");
 }
@@ -109,7 +108,7 @@ pub(crate) async fn groups_do_not_touch_each_other<T: LogUnderTest>() {
     first.until_read(6).await;
     let end = first.records[5].offset + 1;
     let mut committer = log.committer("suite").await.expect("a committer is to be had");
-    commit(&mut committer, vec![], of_group(GROUP, vec![(ONLY, up_to(end))])).await;
+    commit(&mut committer, vec![], first.progress(vec![(ONLY, up_to(end))])).await;
 
     second.until_read(6).await;
     assert_eq!(second.texts(), numbered(6));
@@ -128,7 +127,7 @@ pub(crate) async fn a_crash_keeps_what_is_committed<T: LogUnderTest>() {
     commit(
         &mut committer,
         vec![output(WORK, "k", "made of five")],
-        of_group(GROUP, vec![(ONLY, progress.clone())]),
+        reader.progress(vec![(ONLY, progress.clone())]),
     )
     .await;
     drop((reader, committer, log));
@@ -139,5 +138,5 @@ pub(crate) async fn a_crash_keeps_what_is_committed<T: LogUnderTest>() {
     reader.until_read(3).await;
     assert_eq!(reader.held[&ONLY], progress);
     assert_eq!(reader.texts(), numbered(8)[5..]);
-    assert_eq!(super::texts(&scan(&log, WORK).await), ["made of five"]);
+    assert_eq!(texts(&scan(&log, WORK).await), ["made of five"]);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use avr::{
-    broker::{Consumer, Event, GroupName, Log, Partition, Progress, Record},
+    broker::{Consumer, Event, GroupName, GroupProgress, Log, Partition, Progress, Record},
     topic::TopicName,
 };
 
@@ -12,6 +12,7 @@ use super::{PATIENCE, text};
 /// A member of a group that keeps what it is told, and gives up what it is asked for only when the test does.
 pub(super) struct Reader<C> {
     pub(super) consumer: C,
+    group: GroupName,
     /// What it holds, with the progress that it was told.
     pub(super) held: BTreeMap<Partition, Progress>,
     /// What it was asked to give up and has not.
@@ -23,7 +24,12 @@ pub(super) struct Reader<C> {
 impl<C: Consumer> Reader<C> {
     pub(super) async fn join<L: Log<Consumer = C>>(log: &L, group: GroupName, topics: &[TopicName]) -> Self {
         let consumer = log.consumer(group, topics).await.expect("a group can be joined");
-        Self { consumer, held: BTreeMap::new(), revoked: Vec::new(), records: Vec::new() }
+        Self { consumer, group, held: BTreeMap::new(), revoked: Vec::new(), records: Vec::new() }
+    }
+
+    /// Progress to be committed, made with what it knows now.
+    pub(super) fn progress(&self, partitions: Vec<(Partition, Progress)>) -> Vec<GroupProgress> {
+        vec![GroupProgress { group: self.group, membership: self.consumer.membership(), partitions }]
     }
 
     /// Takes in one event.

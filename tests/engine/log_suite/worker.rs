@@ -11,11 +11,12 @@ use std::{
 };
 
 use avr::broker::{
-    CommitError, Committer, Consumer, Event, Log, LogErrorKind, Output, Partition, Progress, Record,
+    CommitError, Committer, Consumer, Event, GroupProgress, Log, LogErrorKind, Output, Partition, Progress,
+    Record,
 };
 use tokio::sync::oneshot;
 
-use super::{GROUP, MORE, OTHER_GROUP, WORK, of_group, output, reader::Reader, scan, texts, up_to};
+use super::{GROUP, MORE, OTHER_GROUP, WORK, output, reader::Reader, scan, texts, up_to};
 
 /// Copies what it reads of [`WORK`] to [`MORE`], one process of several.
 struct Worker<L: Log> {
@@ -76,7 +77,9 @@ impl<L: Log> Worker<L> {
         if outputs.is_empty() {
             return ControlFlow::Continue(());
         }
-        match self.committer.commit(outputs, of_group(GROUP, partitions)).await {
+        let membership = self.consumer.membership();
+        let progress = vec![GroupProgress { group: GROUP, membership, partitions }];
+        match self.committer.commit(outputs, progress).await {
             Ok(()) => self.waiting.values_mut().for_each(Vec::clear),
             Err(CommitError::Refused(_) | CommitError::Retriable(_)) => {}
             Err(CommitError::Doubtful(_)) => {

@@ -66,7 +66,7 @@ pub(crate) struct Faults {
     pub(crate) refused: f64,
     /// Of a commit: its outcome is unknown; written and not written, at once and later, are equally likely.
     pub(crate) doubtful: f64,
-    /// Of a commit: a namesake has taken over.
+    /// Of a commit: a namesake has taken over, before the commit was written or just after.
     pub(crate) fenced: f64,
     /// Of a wait for the next event, and of a commit: the member was silent for too long and has lost everything.
     pub(crate) lost: f64,

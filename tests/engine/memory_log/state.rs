@@ -313,6 +313,7 @@ impl State {
             return Err(CommitError::Retriable(other("committing", "the coordinator is loading")));
         }
         if self.chance(faults.fenced) {
+            self.doubt(who, outputs, progress);
             self.identify(who.process, &who.name);
             return self.check_identity(who).map_err(CommitError::Fatal);
         }

@@ -4,15 +4,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use avr::{
     broker::{
-        CommitError, Committer, Consumer, Event, GroupName, GroupProgress, Log, LogErrorKind, Membership,
-        Output, Partition, Progress,
+        CommitError, Committer, Consumer, Event, GroupName, GroupProgress, Log, LogErrorKind, Output,
+        Partition, Progress,
     },
     topic::TopicName,
 };
 use bytes::Bytes;
-
-/// Knows everything that any member was told.
-const NOW: Membership = Membership(u64::MAX);
 
 use super::{Faults, MemoryLog, Options, committer::MemoryCommitter, consumer::MemoryConsumer};
 
@@ -37,9 +34,9 @@ fn output(value: &'static str) -> Vec<Output> {
     vec![Output { topic: OUT, key, value: Some(value.into()), headers: Vec::new() }]
 }
 
-fn progress(offset: i64) -> Vec<GroupProgress> {
+fn progress(consumer: &MemoryConsumer, offset: i64) -> Vec<GroupProgress> {
     let partitions = vec![(PLACE, Progress { offset, text: String::new() })];
-    vec![GroupProgress { group: GROUP, membership: NOW, partitions }]
+    vec![GroupProgress { group: GROUP, membership: consumer.membership(), partitions }]
 }
 
 /// A process with a member that holds the one partition, and a committer.
@@ -57,8 +54,8 @@ async fn a_doubtful_commit_ends_in_each_of_four_ways() {
     let mut ways = BTreeSet::new();
     for seed in 0..40 {
         let log = with_faults(seed, Faults { doubtful: 1.0, ..Faults::NONE });
-        let (_process, _consumer, mut committer) = owner(&log, "process").await;
-        let result = committer.commit(output("value"), progress(1)).await;
+        let (_process, consumer, mut committer) = owner(&log, "process").await;
+        let result = committer.commit(output("value"), progress(&consumer, 1)).await;
         assert!(matches!(result, Err(CommitError::Doubtful(_))), "{result:?}");
         let early = log.records(OUT).len();
         committer.recover().await.expect("the process lives");
@@ -75,8 +72,8 @@ async fn a_doubtful_commit_ends_in_each_of_four_ways() {
 async fn an_undecided_partition_is_nobodys_until_the_transaction_times_out() {
     for seed in 0..20 {
         let log = with_faults(seed, Faults { doubtful: 1.0, ..Faults::NONE });
-        let (old, _consumer, mut committer) = owner(&log, "old").await;
-        let doubtful = committer.commit(output("value"), progress(7)).await;
+        let (old, consumer, mut committer) = owner(&log, "old").await;
+        let doubtful = committer.commit(output("value"), progress(&consumer, 7)).await;
         assert!(matches!(doubtful, Err(CommitError::Doubtful(_))), "{doubtful:?}");
         old.kill();
         let mut heir = log.process("heir").consumer(GROUP, &[IN]).await.expect("the process lives");
@@ -88,21 +85,35 @@ async fn an_undecided_partition_is_nobodys_until_the_transaction_times_out() {
 
 #[tokio::test(start_paused = true)]
 async fn commits_fail_as_they_are_told_to_and_write_nothing() {
-    let cases: [(Faults, IsExpected); 3] = [
+    let cases: [(Faults, IsExpected); 2] = [
         (Faults { retriable: 1.0, ..Faults::NONE }, |error| matches!(error, CommitError::Retriable(_))),
         (Faults { refused: 1.0, ..Faults::NONE }, |error| matches!(error, CommitError::Refused(_))),
-        (
-            Faults { fenced: 1.0, ..Faults::NONE },
-            |error| matches!(error, CommitError::Fatal(error) if matches!(error.cause, LogErrorKind::Fenced)),
-        ),
     ];
     for (faults, expected) in cases {
         let log = with_faults(1, faults);
-        let (_process, _consumer, mut committer) = owner(&log, "process").await;
-        let error = committer.commit(output("value"), progress(1)).await.expect_err("the fault is certain");
+        let (_process, consumer, mut committer) = owner(&log, "process").await;
+        let error = committer
+            .commit(output("value"), progress(&consumer, 1))
+            .await
+            .expect_err("the fault is certain");
         assert!(expected(&error), "{error}");
         assert_eq!((log.records(OUT), log.progress(GROUP, PLACE)), (vec![], None));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_commit_may_be_written_all_the_same() {
+    let mut written = BTreeSet::new();
+    for seed in 0..20 {
+        let log = with_faults(seed, Faults { fenced: 1.0, ..Faults::NONE });
+        let (_process, consumer, mut committer) = owner(&log, "process").await;
+        let result = committer.commit(output("value"), progress(&consumer, 1)).await;
+        let fenced = |error: &CommitError| matches!(error, CommitError::Fatal(error) if matches!(error.cause, LogErrorKind::Fenced));
+        assert!(result.as_ref().is_err_and(fenced), "{result:?}");
+        assert_eq!(log.progress(GROUP, PLACE).is_some(), log.records(OUT).len() == 1);
+        written.insert(log.records(OUT).len());
+    }
+    assert_eq!(written, BTreeSet::from([0, 1]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,12 +123,12 @@ async fn a_silent_member_loses_everything_to_who_is_heard_of() {
     let mut other = log.process("other").consumer(GROUP, &[IN]).await.expect("the process lives");
     old.silence(GROUP);
     assert!(matches!(other.next().await, Ok(Event::Assigned(_))));
-    let stale = committer.commit(output("value"), progress(1)).await;
+    let stale = committer.commit(output("value"), progress(&consumer, 1)).await;
     assert!(matches!(stale, Err(CommitError::Refused(_))), "{stale:?}");
     assert!(matches!(consumer.next().await, Ok(Event::Lost(lost)) if lost == [PLACE]));
     other.leave().await.expect("the process lives");
     assert!(matches!(consumer.next().await, Ok(Event::Assigned(_))), "it takes part again");
-    committer.commit(output("value"), progress(1)).await.expect("it is the owner again");
+    committer.commit(output("value"), progress(&consumer, 1)).await.expect("it is the owner again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,10 +137,10 @@ async fn who_does_not_know_of_a_loss_cannot_commit_although_it_has_the_partition
     let (process, mut consumer, mut committer) = owner(&log, "process").await;
     process.silence(GROUP);
     assert!(matches!(consumer.next().await, Ok(Event::Lost(_))));
-    let stale = committer.commit(output("value"), progress(1)).await;
+    let stale = committer.commit(output("value"), progress(&consumer, 1)).await;
     assert!(matches!(stale, Err(CommitError::Refused(_))), "{stale:?}");
     assert!(matches!(consumer.next().await, Ok(Event::Assigned(_))));
-    committer.commit(output("value"), progress(1)).await.expect("it knows of its new grant");
+    committer.commit(output("value"), progress(&consumer, 1)).await.expect("it knows of its new grant");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,173 @@
+//! The command line: what can be said, and what it means for the configuration.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use config::ValueKind;
+
+use crate::{
+    config::Override,
+    observe::{LogFormat, ProgressMode},
+    simulate::SimulateArgs,
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    every prompt is accounted for
+  1    the run failed; what was committed is complete, and the same command carries on
+  2    the command line or the configuration is wrong, or does not fit what the output folder was begun with
+  3    --strict: a line of input cannot be used
+  4    another process has the output folder; it is not harmed, try again when it has ended
+  130  interrupted by Ctrl-C or SIGTERM; what was done is committed, and the same command carries on";
+
+/// A streaming refinery for LLM training data: Alignment via Refinement (arXiv 2506.06009) as a dataflow.
+///
+/// Prompts are answered, criticised, improved and scored; what gained becomes training records, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "avr", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Refine prompts into training records.
+    Run(Box<RunArgs>),
+    /// Start a cluster of simulated model servers on this machine.
+    Simulate(Box<SimulateArgs>),
+    /// Print the configuration that is in force and where each value comes from; secrets are masked.
+    Config(Box<SettingsArgs>),
+}
+
+/// What `avr run` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Input is JSON Lines, a JSON array or Parquet, plain, gzip or zstd, told apart by content. A line is known by its \
+columns: prompt; messages; instruction, input, output; conversations; or UltraFeedback's. A line that cannot be used \
+goes to rejects.jsonl, and the run goes on.
+
+Run the same command again to carry on after an interruption: nothing is made twice, and no model call of a step that \
+was committed is made again.
+
+Examples:
+  avr run --simulate examples/prompts.jsonl
+  avr run --generator http://gpu1:8000 --generator http://gpu2:8000 --generator-model llama \\
+          --reward http://gpu3:8000 --reward-model armo --out data prompts.jsonl.zst
+  zcat prompts.gz | avr run --config avr.toml -")]
+pub struct RunArgs {
+    /// Files of prompts; `-` is standard input. Without any, the run carries on with what was taken in before.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<String>,
+
+    /// Use simulated models: a look at the whole flow without a GPU. The records are good for nothing else.
+    #[arg(long, conflicts_with_all = ["generator", "generator_model", "reward", "reward_model"])]
+    pub simulate: bool,
+
+    /// Print the summary as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+
+    /// What else may be set.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Options that stand for keys of the configuration.
+#[derive(Debug, Args)]
+pub struct SettingsArgs {
+    /// The configuration file; by default avr.toml in this folder, if it is there.
+    #[arg(long, value_name = "FILE", env = "AVR_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The output folder [default: out]. The embedded log lies in `.state` below it.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<String>,
+
+    /// The recipe [default: stage1].
+    #[arg(long, value_name = "NAME")]
+    pub recipe: Option<String>,
+
+    /// A server of the model that writes; once for each replica.
+    #[arg(long, value_name = "URL")]
+    pub generator: Vec<String>,
+
+    /// The writing model's name, as its servers know it.
+    #[arg(long, value_name = "NAME")]
+    pub generator_model: Option<String>,
+
+    /// A server of the reward model; once for each replica.
+    #[arg(long, value_name = "URL")]
+    pub reward: Vec<String>,
+
+    /// The reward model's name, as its servers know it.
+    #[arg(long, value_name = "NAME")]
+    pub reward_model: Option<String>,
+
+    /// Go on after the end of the input and take what is added to it.
+    #[arg(long)]
+    pub follow: bool,
+
+    /// Stop at the first line of input that cannot be used.
+    #[arg(long)]
+    pub strict: bool,
+
+    /// How progress is shown [default: auto].
+    #[arg(long, value_name = "MODE")]
+    pub progress: Option<ProgressMode>,
+
+    /// How logs are written [default: human].
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// Set any key of the configuration, for instance `--set stages.improve=512`; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl SettingsArgs {
+    /// The options as values that go before the file and the environment.
+    ///
+    /// # Errors
+    /// A `--set` without `=`.
+    pub fn overrides(&self) -> Result<Vec<Override>, String> {
+        let mut overrides = Vec::new();
+        let mut put = |key: &str, value: ValueKind| overrides.push(Override::new(key, value));
+        let texts = [
+            ("out", self.out.clone()),
+            ("recipe", self.recipe.clone()),
+            ("models.generator.model", self.generator_model.clone()),
+            ("models.reward.model", self.reward_model.clone()),
+            ("observe.progress", self.progress.map(|mode| name_of(&ProgressMode::NAMES, mode))),
+            ("observe.log_format", self.log_format.map(|format| name_of(&LogFormat::NAMES, format))),
+        ];
+        for (key, value) in texts {
+            if let Some(value) = value {
+                put(key, ValueKind::String(value));
+            }
+        }
+        for (key, urls) in [("models.generator.urls", &self.generator), ("models.reward.urls", &self.reward)]
+        {
+            if !urls.is_empty() {
+                let urls = urls.iter().map(|url| config::Value::new(None, url.as_str())).collect();
+                put(key, ValueKind::Array(urls));
+            }
+        }
+        for (key, flag) in [("intake.follow", self.follow), ("intake.strict", self.strict)] {
+            if flag {
+                put(key, ValueKind::Boolean(true));
+            }
+        }
+        for set in &self.set {
+            let (key, value) = set.split_once('=').ok_or_else(|| format!("--set {set}: write KEY=VALUE"))?;
+            put(key.trim(), ValueKind::String(value.trim().to_owned()));
+        }
+        Ok(overrides)
+    }
+}
+
+fn name_of<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> String {
+    names.iter().find(|(_, known)| *known == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
+}

@@ -1,0 +1,75 @@
+//! The sections `engine`, `stages`, `log` and `intake`.
+
+use std::time::Duration;
+
+use super::{Section, settings::LogSettings};
+use crate::{
+    broker::embedded::{self, Durability},
+    dataflow::StageLimits,
+    engine::{EngineOptions, ForeignProgress},
+    intake::IntakeOptions,
+    source::{AnswerUse, DEFAULT_MAX_LINE_BYTES},
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+/// The least a log must take: smaller threads are no use.
+const LEAST_RECORD: usize = 64 << 10;
+
+pub(super) fn options(section: &mut Section<'_>) -> EngineOptions {
+    let defaults = EngineOptions::default();
+    let foreign = [("refuse", ForeignProgress::Refuse), ("ignore", ForeignProgress::Ignore)];
+    EngineOptions {
+        max_bytes: section.count("max_bytes", defaults.max_bytes, 1 << 20..=1 << 40),
+        commit_interval: section.milliseconds("commit_interval_ms", defaults.commit_interval, MINUTE),
+        max_commit_bytes: section.count("max_commit_bytes", defaults.max_commit_bytes, 1024..=1 << 30),
+        drain_grace: section.seconds("drain_grace_s", defaults.drain_grace, HOUR),
+        revoke_grace: section.seconds("revoke_grace_s", defaults.revoke_grace, HOUR),
+        foreign_progress: section.choice("foreign_progress", &foreign, "refuse"),
+        ..defaults
+    }
+}
+
+pub(super) fn limits(section: &mut Section<'_>) -> StageLimits {
+    let defaults = StageLimits::default();
+    let mut limit = |name, default| section.count(name, default, 1..=1 << 20);
+    StageLimits {
+        draft: limit("draft", defaults.draft),
+        critique: limit("critique", defaults.critique),
+        improve: limit("improve", defaults.improve),
+        score: limit("score", defaults.score),
+        select: limit("select", defaults.select),
+        export: limit("export", defaults.export),
+    }
+}
+
+pub(super) fn log(section: &mut Section<'_>) -> LogSettings {
+    let defaults = embedded::Options::default();
+    let interval = section.milliseconds("interval_ms", Duration::from_millis(200), MINUTE);
+    let durabilities =
+        [("each-commit", Durability::EachCommit), ("interval", Durability::Interval(interval))];
+    let options = embedded::Options {
+        durability: section.choice("durability", &durabilities, "each-commit"),
+        max_record_bytes: section.count(
+            "max_record_bytes",
+            defaults.max_record_bytes,
+            LEAST_RECORD..=1 << 30,
+        ),
+        cache_bytes: section.number("cache_bytes", defaults.cache_bytes, 1 << 20..=1 << 36),
+        memtable_bytes: section.number("memtable_bytes", defaults.memtable_bytes, 1 << 20..=1 << 32),
+        tail_bytes: section.count("tail_bytes", defaults.tail_bytes, 0..=1 << 36),
+        ..defaults
+    };
+    let partitions = section.number("partitions", 1, 1..=1024);
+    LogSettings { options, partitions: u32::try_from(partitions).unwrap_or(1) }
+}
+
+pub(super) fn intake(section: &mut Section<'_>) -> IntakeOptions {
+    IntakeOptions {
+        strict: section.flag("strict", false),
+        follow: section.flag("follow", false),
+        max_open_threads: section.number("max_open_threads", 8192, 1..=1 << 32),
+        max_line_bytes: section.count("max_line_bytes", DEFAULT_MAX_LINE_BYTES, 1024..=1 << 30),
+        answer: AnswerUse::Ignored,
+    }
+}

@@ -1,0 +1,65 @@
+//! The sections `models.generator` and `models.reward`.
+
+use std::{path::Path, time::Duration};
+
+use super::Section;
+use crate::model::{ModelOptions, RewardKind, Secret};
+
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Reads what both models have in common. URLs and the model's name may be missing here; whether they are needed
+/// depends on the command.
+pub(super) fn read(section: &mut Section<'_>, role: &str) -> ModelOptions {
+    let defaults = ModelOptions::new(role, &[], "");
+    ModelOptions {
+        urls: urls(section),
+        model: section.optional_text("model").unwrap_or_default(),
+        api_key: api_key(section),
+        path: section.optional_text("path"),
+        extra: section.free_table("extra"),
+        max_in_flight: section.count("max_in_flight", defaults.max_in_flight, 1..=65_536),
+        timeout: section.seconds("timeout_s", defaults.timeout, LONGEST),
+        connect_timeout: section.seconds("connect_timeout_s", defaults.connect_timeout, LONGEST),
+        max_answer_bytes: section.count("max_answer_bytes", defaults.max_answer_bytes, 1024..=1 << 30),
+        ..defaults
+    }
+}
+
+/// Reads which of the reward servers' faces to talk to.
+pub(super) fn reward_kind(section: &mut Section<'_>) -> RewardKind {
+    section.choice("kind", &[("pooling", RewardKind::Pooling), ("classify", RewardKind::Classify)], "pooling")
+}
+
+fn urls(section: &mut Section<'_>) -> Vec<String> {
+    let urls = section.texts("urls");
+    for url in &urls {
+        let is_http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !is_http {
+            section.mistake(
+                "urls",
+                format!("{url:?} is not an http or https URL, for instance \"http://127.0.0.1:8000\""),
+            );
+        }
+    }
+    urls
+}
+
+fn api_key(section: &mut Section<'_>) -> Option<Secret> {
+    if section.has("api_key") {
+        section.mistake(
+            "api_key",
+            "keys do not belong in files; name a variable with api_key_env or a file with api_key_file",
+        );
+    }
+    let (variable, file) = (section.optional_text("api_key_env"), section.optional_text("api_key_file"));
+    let (name, read) = match (variable, file) {
+        (None, None) => return None,
+        (Some(_), Some(_)) => {
+            section.mistake("api_key_env", "api_key_file is given too; give one of them");
+            return None;
+        }
+        (Some(variable), None) => ("api_key_env", Secret::from_env(&variable)),
+        (None, Some(file)) => ("api_key_file", Secret::from_file(Path::new(&file))),
+    };
+    read.map_err(|error| section.mistake(name, error.to_string())).ok()
+}

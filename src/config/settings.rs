@@ -1,0 +1,156 @@
+//! The whole configuration as a valid value.
+
+use std::path::PathBuf;
+
+use super::{Reader, engine, models, recipe};
+use crate::{
+    broker::embedded,
+    dataflow::StageLimits,
+    engine::EngineOptions,
+    export::FormatName,
+    intake::IntakeOptions,
+    method::{AnswerSource, Recipe, Templates},
+    model::{ModelOptions, RewardKind},
+    observe::ObserveOptions,
+    source::AnswerUse,
+};
+
+/// Everything a run needs to know, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// The output folder; the embedded log lies in `.state` below it.
+    pub out: PathBuf,
+    /// What to make of each prompt.
+    pub recipe: Recipe,
+    /// Instruction texts.
+    pub templates: Templates,
+    /// The model that drafts, criticises and improves.
+    pub generator: ModelOptions,
+    /// The reward model.
+    pub reward: ModelOptions,
+    /// Which face of the reward server to talk to.
+    pub reward_kind: RewardKind,
+    /// The engine's limits and manners.
+    pub engine: EngineOptions,
+    /// Steps at once, for each stage.
+    pub limits: StageLimits,
+    /// The embedded log.
+    pub log: LogSettings,
+    /// How prompts are taken in.
+    pub intake: IntakeOptions,
+    /// Formats to write beside the canonical records.
+    pub formats: Vec<FormatName>,
+    /// How the process shows itself.
+    pub observe: ObserveOptions,
+    /// The process' threads.
+    pub runtime: RuntimeSettings,
+}
+
+/// How the embedded log is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSettings {
+    /// Options of the log itself.
+    pub options: embedded::Options,
+    /// Partitions of each topic between stages.
+    pub partitions: u32,
+}
+
+/// The process' threads.
+#[derive(Clone, Copy, Debug)]
+pub struct RuntimeSettings {
+    /// Threads that run stages; those that may block come on top.
+    pub worker_threads: usize,
+}
+
+impl Settings {
+    /// Reads every section; mistakes go to the reader. None only where there is a mistake.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let mut root = reader.section("");
+        let out = PathBuf::from(root.text("out", "out"));
+        let recipe_name = root.choice("recipe", &[("stage1", "stage1")], "stage1");
+        let recipe = recipe::read(reader, recipe_name);
+        let templates = recipe::templates(&mut reader.section("templates"));
+        let generator = models::read(&mut reader.section("models.generator"), "generator");
+        let mut section = reader.section("models.reward");
+        let reward = models::read(&mut section, "reward");
+        let reward_kind = models::reward_kind(&mut section);
+        let mut intake = engine::intake(&mut reader.section("intake"));
+        intake.answer = match recipe.answer {
+            AnswerSource::Draft => AnswerUse::Ignored,
+            AnswerSource::Given => AnswerUse::Used,
+        };
+        let formats = formats(&mut reader.section("export"));
+        let settings = Self {
+            out,
+            recipe,
+            generator,
+            reward,
+            reward_kind,
+            engine: engine::options(&mut reader.section("engine")),
+            limits: engine::limits(&mut reader.section("stages")),
+            log: engine::log(&mut reader.section("log")),
+            intake,
+            formats,
+            observe: ObserveOptions::read(&mut reader.section("observe")),
+            runtime: runtime(&mut reader.section("runtime")),
+            // Last: sections that nobody read would be reported as unknown, too.
+            templates: templates?,
+        };
+        settings.check(reader);
+        Some(settings)
+    }
+
+    /// What only shows when several keys are seen together.
+    fn check(&self, reader: &mut Reader) {
+        let largest = self.log.options.max_record_bytes;
+        if self.engine.max_bytes < largest {
+            reader.contradiction(
+                "engine.max_bytes",
+                format!("must be at least log.max_record_bytes ({largest}), or the largest thread could never move"),
+            );
+        }
+        if self.intake.max_line_bytes > largest {
+            reader.contradiction(
+                "intake.max_line_bytes",
+                format!("must be at most log.max_record_bytes ({largest}), or a prompt could not be stored"),
+            );
+        }
+        for (role, model) in [("generator", &self.generator), ("reward", &self.reward)] {
+            if !model.urls.is_empty() && model.model.is_empty() {
+                let key = format!("models.{role}.model");
+                reader.contradiction(
+                    &key,
+                    format!(
+                        "is missing while models.{role}.urls is given; name the model as the servers know it"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn formats(section: &mut super::Section<'_>) -> Vec<FormatName> {
+    let known = [("llama-factory", FormatName::LlamaFactory), ("trl", FormatName::Trl)];
+    if !section.has("formats") {
+        section.note_default("formats", "[\"llama-factory\"]");
+        section.know("formats");
+        return vec![FormatName::LlamaFactory];
+    }
+    let mut formats = Vec::new();
+    for name in section.texts("formats") {
+        match known.iter().find(|(text, _)| *text == name) {
+            Some((_, format)) if formats.contains(format) => {
+                section.mistake("formats", format!("{name:?} is named twice"))
+            }
+            Some((_, format)) => formats.push(*format),
+            None => section
+                .mistake("formats", format!("{name:?} is not known; one of \"llama-factory\", \"trl\"")),
+        }
+    }
+    formats
+}
+
+fn runtime(section: &mut super::Section<'_>) -> RuntimeSettings {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    RuntimeSettings { worker_threads: section.count("worker_threads", cores.min(4), 1..=1024) }
+}

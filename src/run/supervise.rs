@@ -1,0 +1,209 @@
+//! One run from its start to its summary.
+
+use std::time::Instant;
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{Ended, RunError, RunOptions, assemble, models::Models, signals::Signals, summarise};
+use crate::{
+    config::Settings,
+    engine::{EngineError, Status, Stop},
+    intake::{self, Intake, IntakeError, IntakeProgress},
+    observe::{AdminServer, Metrics, Progress, ProgressSnapshot, Readiness, Screen, StageProgress},
+    source,
+    stage::Written,
+};
+
+/// Runs until every prompt is accounted for, or a signal says to stop.
+///
+/// # Errors
+/// See [`RunError`]. What was committed before the error is complete; the same command carries on from there.
+pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Result<Ended, RunError> {
+    let started = Instant::now();
+    let signals = Signals::listen()?;
+    source::open_all(&options.files).map_err(RunError::Sources)?;
+    let metrics = Metrics::new();
+    let readiness = Readiness::new();
+    let log_ready = readiness.condition("log");
+    let models = Models::start(&settings, options.simulate, &metrics).await?;
+    let introductions = models.introduce(&readiness);
+    let admin = start_admin(&settings, &metrics, readiness).await;
+    let log = assemble::open_log(&settings).await?;
+    log_ready.met();
+
+    let parts = assemble::assemble(&settings, log.clone(), &models, &metrics);
+    let index = intake::read_index(&log).await?;
+    if options.files.is_empty() && index.threads() == 0 {
+        return Err(RunError::Nothing);
+    }
+    let (mut intake, taken_in) = Intake::new(
+        log,
+        parts.handle.clone(),
+        parts.reference,
+        settings.intake.clone(),
+        index,
+        parts.written.clone(),
+        metrics,
+    );
+    // Before the engine: threads of another definition would only be left waiting.
+    intake.check_recipe(&parts.definition)?;
+    let (stop, stopped) = watch::channel(Stop::Run);
+    let engine = tokio::spawn(parts.engine.run(stopped));
+    let display = show_progress(&settings, screen, &taken_in, parts.handle.status(), &parts.written);
+    let files = options.files.clone();
+    let definition = parts.definition;
+    let intake = tokio::spawn(async move {
+        intake.claim(definition).await?;
+        intake.run(&files).await
+    });
+    let mut run = Run { engine, intake: Some(intake), stop, taken_in, written: parts.written };
+    let ended = run.supervise(signals).await;
+    display.finish().await;
+    drop(introductions);
+    models.stop.stop();
+    if let Some(admin) = admin {
+        admin.stop().await;
+    }
+    let interrupted = ended?;
+    let summary = summarise::summary(&summarise::Facts {
+        settings: &settings,
+        options: &options,
+        models: &models,
+        written: &run.written.borrow(),
+        taken_in: *run.taken_in.borrow(),
+        interrupted,
+        elapsed: started.elapsed(),
+    });
+    summarise::write_card(&settings, &models, &run.written.borrow().totals, options.simulate);
+    if let Some(cluster) = models.cluster {
+        cluster.stop().await;
+    }
+    Ok(Ended { summary, interrupted })
+}
+
+/// Metrics are for looking on: a run goes on without them.
+async fn start_admin(settings: &Settings, metrics: &Metrics, readiness: Readiness) -> Option<AdminServer> {
+    match AdminServer::start(&settings.observe.admin, metrics.clone(), readiness).await {
+        Ok(admin) => {
+            tracing::info!(address = %admin.address(), "metrics and health are served");
+            Some(admin)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "going on without metrics");
+            None
+        }
+    }
+}
+
+/// What runs, and how it is told to stop.
+struct Run {
+    engine: JoinHandle<Result<(), EngineError>>,
+    intake: Option<JoinHandle<Result<(), IntakeError>>>,
+    stop: watch::Sender<Stop>,
+    taken_in: watch::Receiver<IntakeProgress>,
+    written: watch::Receiver<Written>,
+}
+
+impl Run {
+    /// Waits for the end and drains; whether the end was a signal's.
+    async fn supervise(&mut self, mut signals: Signals) -> Result<bool, RunError> {
+        let end = self.wait(&mut signals).await;
+        if let Some(intake) = self.intake.take() {
+            intake.abort();
+        }
+        let interrupted = match end {
+            Ok(End::Done) => false,
+            Ok(End::Signal) => {
+                tracing::info!("stopping: what runs is finished and committed; a second signal ends at once");
+                tokio::spawn(signals.end_at_once());
+                true
+            }
+            Ok(End::Engine(ended)) => return ended.map(|()| true).map_err(RunError::from),
+            Err(error) => {
+                self.drain().await.unwrap_or_else(|error| tracing::warn!(%error, "while stopping"));
+                return Err(error);
+            }
+        };
+        self.drain().await?;
+        Ok(interrupted)
+    }
+
+    async fn drain(&mut self) -> Result<(), RunError> {
+        self.stop.send_replace(Stop::Drain);
+        (&mut self.engine).await.map_err(|_| RunError::Broken("engine"))?.map_err(RunError::from)
+    }
+
+    /// Waits for whatever ends the run first.
+    async fn wait(&mut self, signals: &mut Signals) -> Result<End, RunError> {
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.next() => return Ok(End::Signal),
+                engine = &mut self.engine => return Ok(End::Engine(engine.map_err(|_| RunError::Broken("engine"))?)),
+                intake = joined(&mut self.intake) => {
+                    self.intake = None;
+                    match intake.map_err(|_| RunError::Broken("intake"))? {
+                        // Then the engine has ended or is about to, and says why.
+                        Ok(()) | Err(IntakeError::Stopped) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                () = all_written(&mut self.taken_in, &mut self.written) => return Ok(End::Done),
+            }
+        }
+    }
+}
+
+/// What ended a run.
+enum End {
+    /// Every prompt is accounted for.
+    Done,
+    /// A signal.
+    Signal,
+    /// The engine ended by itself.
+    Engine(Result<(), EngineError>),
+}
+
+async fn joined<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, tokio::task::JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the input has ended and every thread and reject of it is in the files.
+async fn all_written(taken_in: &mut watch::Receiver<IntakeProgress>, written: &mut watch::Receiver<Written>) {
+    let Ok(input) = taken_in.wait_for(|input| input.finished).await.map(|input| *input) else {
+        return std::future::pending().await;
+    };
+    let done = |written: &Written| {
+        written.totals.threads() >= input.threads && written.totals.all_rejects() >= input.rejects
+    };
+    if written.wait_for(done).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn show_progress(
+    settings: &Settings,
+    screen: &Screen,
+    taken_in: &watch::Receiver<IntakeProgress>,
+    status: watch::Receiver<Status>,
+    written: &watch::Receiver<Written>,
+) -> Progress {
+    let (taken_in, written) = (taken_in.clone(), written.clone());
+    Progress::start(settings.observe.progress, screen, move || {
+        let input = *taken_in.borrow();
+        let stage = |stage: &crate::engine::StageStatus| StageProgress {
+            name: stage.name,
+            done: stage.done,
+            in_flight: stage.in_flight as u64,
+            waiting: stage.waiting as u64,
+        };
+        ProgressSnapshot {
+            total: input.finished.then_some(input.threads),
+            finished: written.borrow().totals.threads(),
+            stages: status.borrow().stages.iter().map(stage).collect(),
+        }
+    })
+}
