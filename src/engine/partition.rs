@@ -59,6 +59,8 @@ pub(super) struct PartitionState {
     pub(super) note: String,
     /// While the partition is to be given up: no new step starts.
     pub(super) revoking: bool,
+    /// Whether the next record waits because the text of the progress could become too long.
+    pub(super) crowded: bool,
     waiting: VecDeque<Arc<Record>>,
     open: BTreeMap<i64, Open>,
     /// How many of `open` are held.
@@ -71,7 +73,7 @@ impl PartitionState {
     pub(super) fn new(epoch: Epoch, completed: Completed, note: String) -> Self {
         let next = completed.prefix();
         let (waiting, open) = (VecDeque::new(), BTreeMap::new());
-        Self { epoch, completed, note, revoking: false, waiting, open, held: 0, next }
+        Self { epoch, completed, note, revoking: false, crowded: false, waiting, open, held: 0, next }
     }
 
     /// Takes what was fetched; false when it is done already or was seen before.
@@ -90,13 +92,22 @@ impl PartitionState {
 
     /// The next record that may start, if any may.
     pub(super) fn take(&mut self) -> Option<Arc<Record>> {
-        let offset = self.waiting.front()?.offset;
-        if self.revoking
-            || !progress_text::has_room(&self.completed, self.open.len(), offset, self.reserved_for_note())
-        {
+        if self.revoking {
             return None;
         }
-        self.waiting.pop_front()
+        self.crowded = !self.next_has_room();
+        if self.crowded { None } else { self.waiting.pop_front() }
+    }
+
+    fn next_has_room(&self) -> bool {
+        let note = self.reserved_for_note();
+        self.waiting
+            .front()
+            .is_none_or(|next| progress_text::has_room(&self.completed, self.open.len(), next.offset, note))
+    }
+
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting.len()
     }
 
     /// A record that was taken is now in `phase`.
@@ -130,7 +141,9 @@ impl PartitionState {
     /// The step of `offset` is committed. Returns the bytes that are free now.
     pub(super) fn commit(&mut self, offset: i64) -> usize {
         self.completed.insert(offset);
-        self.open.remove(&offset).map_or(0, |open| open.bytes)
+        let bytes = self.open.remove(&offset).map_or(0, |open| open.bytes);
+        self.crowded = self.crowded && !self.next_has_room();
+        bytes
     }
 
     /// Whether nothing runs and nothing waits for a commit.
