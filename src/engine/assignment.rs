@@ -52,6 +52,7 @@ impl Owner {
             let state = PartitionState::new(Epoch(self.epochs), decoded.completed, decoded.note);
             self.stages[at].partitions.insert(partition, state);
         }
+        self.publish();
         self.stages[at].follow(&partitions)
     }
 

@@ -166,6 +166,17 @@ pub struct StageStatus {
     pub waiting: usize,
     /// Records left undone because their recipe is not this process's.
     pub held: usize,
+    /// The partitions of this process, ascending.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// How far a stage is in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub partition: Partition,
+    /// Offsets that are done, over all time; a gap in which the log has nothing counts as done once it was passed.
+    pub done: i64,
 }
 
 /// What others may do with a running engine.

@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    EngineError, StageSpec, StageStatus, Work,
+    EngineError, PartitionStatus, StageSpec, StageStatus, Work,
     partition::{Epoch, PartitionState, Remains},
     pump::Order,
 };
@@ -162,15 +162,21 @@ impl StageState {
     }
 
     pub(super) fn status(&self) -> StageStatus {
-        let done = |state: &PartitionState| {
-            u64::try_from(state.completed.prefix() + state.completed.beyond()).unwrap_or(0)
-        };
+        let partitions: Vec<_> = self
+            .partitions
+            .iter()
+            .map(|(&partition, state)| {
+                let done = state.completed.prefix() + state.completed.beyond();
+                PartitionStatus { partition, done }
+            })
+            .collect();
         StageStatus {
             name: self.spec.name,
-            done: self.partitions.values().map(done).sum(),
+            done: partitions.iter().map(|status| u64::try_from(status.done).unwrap_or(0)).sum(),
             in_flight: self.in_flight,
             waiting: self.waiting,
             held: self.held(),
+            partitions,
         }
     }
 

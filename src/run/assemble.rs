@@ -78,7 +78,7 @@ pub(super) fn assemble(
     };
     let sync = matches!(settings.log.options.durability, crate::broker::embedded::Durability::EachCommit);
     let options = ExportOptions { folder: settings.out.clone(), sync, formats: settings.formats.clone() };
-    let (sink, written) = ExportSink::new(options);
+    let (sink, written) = ExportSink::new(options, metrics);
     let stages = dataflow::stages(&context, &settings.limits);
     let (engine, handle) =
         Engine::new(log, stages, Some(Box::new(sink)), settings.engine.clone(), metrics.clone());

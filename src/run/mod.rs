@@ -5,6 +5,7 @@
 //! ```
 
 mod assemble;
+mod lag;
 mod models;
 mod signals;
 mod summarise;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Ended, RunError, RunOptions, assemble, models::Models, signals::Signals, summarise};
+use super::{Ended, RunError, RunOptions, assemble, lag, models::Models, signals::Signals, summarise};
 use crate::{
     config::Settings,
     engine::{EngineError, Status, Stop},
@@ -37,19 +37,21 @@ pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Re
         return Err(RunError::Nothing);
     }
     let (mut intake, taken_in) = Intake::new(
-        log,
+        log.clone(),
         parts.handle.clone(),
         parts.reference,
         settings.intake.clone(),
         index,
         parts.written.clone(),
-        metrics,
+        metrics.clone(),
     );
     // Before the engine: threads of another definition would only be left waiting.
     intake.check_recipe(&parts.definition)?;
     let (stop, stopped) = watch::channel(Stop::Run);
     let engine = tokio::spawn(parts.engine.run(stopped));
-    let display = show_progress(&settings, screen, &taken_in, parts.handle.status(), &parts.written);
+    let status = parts.handle.status();
+    let lag = tokio::spawn(lag::keep(log.clone(), status.clone(), metrics.clone()));
+    let display = show_progress(&settings, screen, &taken_in, status.clone(), &parts.written);
     let files = options.files.clone();
     let definition = parts.definition;
     let intake = tokio::spawn(async move {
@@ -59,6 +61,8 @@ pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Re
     let mut run = Run { engine, intake: Some(intake), stop, taken_in, written: parts.written };
     let ended = run.supervise(signals).await;
     display.finish().await;
+    lag.abort();
+    lag::measure(&log, &status, &metrics).await;
     drop(introductions);
     models.stop.stop();
     if let Some(admin) = admin {
