@@ -1,8 +1,8 @@
 //! What may know what.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 use super::{
     dependencies,
@@ -81,6 +81,7 @@ const WALLS: [Wall; 6] = [
             "http_body_util",
             "hyper",
             "hyper_util",
+            "prometheus",
             "serde",
             "serde_json",
             "thiserror",
@@ -98,25 +99,27 @@ const PRIVATE: [(&str, &str); 4] =
 
 /// Everything that a folder names and may not.
 pub(crate) fn breaches() -> Vec<String> {
-    let dependencies = dependencies::names();
+    let dependencies: Vec<String> = dependencies::names().into_iter().collect();
+    let pattern =
+        Regex::new(&format!(r"(?:^|[^\w:.])({0})::|\buse ({0})\b", dependencies.join("|"))).unwrap();
     let mut breaches = Vec::new();
     for source in rust(&["src"]) {
+        let named = named(&source, &pattern);
         for wall in WALLS.iter().filter(|wall| source.is_in(wall.folder)) {
-            breaches.extend(breaches_of(wall, &source, &dependencies));
+            breaches.extend(breaches_of(wall, &source, &named));
         }
         for (private, home) in PRIVATE.iter().filter(|(_, home)| !source.is_in(home)) {
-            for line in lines_naming(&source, private) {
-                // A URL is checked with the parser that will read it later.
-                if !(*private == "reqwest" && source.is_in("src/config")) {
-                    breaches.push(format!("{}: only {home} may use {private}", source.place(line)));
-                }
+            // A URL is checked with the parser that will read it later.
+            let is_check = *private == "reqwest" && source.is_in("src/config");
+            for (line, _) in named.iter().filter(|(_, name)| name == private && !is_check) {
+                breaches.push(format!("{}: only {home} may use {private}", source.place(*line)));
             }
         }
     }
     breaches
 }
 
-fn breaches_of(wall: &Wall, source: &Source, dependencies: &BTreeSet<String>) -> Vec<String> {
+fn breaches_of(wall: &Wall, source: &Source, named: &[(usize, String)]) -> Vec<String> {
     let Wall { folder, ours, crates, outside, why } = wall;
     let complain = |line, what: &str| format!("{}: {folder} may not use {what}: {why}", source.place(line));
     let mut breaches = Vec::new();
@@ -130,17 +133,33 @@ fn breaches_of(wall: &Wall, source: &Source, dependencies: &BTreeSet<String>) ->
             breaches.push(complain(line, &format!("std::{part}")));
         }
     }
-    for name in dependencies.iter().filter(|name| !crates.contains(&name.as_str())) {
-        breaches.extend(lines_naming(source, name).into_iter().map(|line| complain(line, name)));
+    for (line, name) in named.iter().filter(|(_, name)| !crates.contains(&name.as_str())) {
+        breaches.push(complain(*line, name));
     }
     breaches
 }
 
-/// The lines on which a path begins with the crate `name`.
-fn lines_naming(source: &Source, name: &str) -> Vec<usize> {
-    let pattern = Regex::new(&format!(r"(^|[^\w:.]){name}::|\buse {name}\b")).unwrap();
-    let lines = source.code.lines().enumerate().filter(|(_, line)| pattern.is_match(line));
-    lines.map(|(index, _)| index + 1).collect()
+/// The dependencies with which a path begins, each with its line.
+fn named(source: &Source, pattern: &Regex) -> Vec<(usize, String)> {
+    let code = without_members(&source.code);
+    let mut named = Vec::new();
+    for (index, line) in code.lines().enumerate() {
+        for found in pattern.captures_iter(line) {
+            let name = found.get(1).or(found.get(2)).map_or("", |name| name.as_str());
+            named.push((index + 1, name.to_owned()));
+        }
+    }
+    named
+}
+
+/// Of each `use`, the first part only: a module of another crate may be called like a dependency.
+fn without_members(code: &str) -> String {
+    static STATEMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\buse (\w+)::[^;]*;").unwrap());
+    let shortened = |found: &Captures<'_>| {
+        let lines = found[0].matches('\n').count();
+        format!("use {};{}", &found[1], "\n".repeat(lines))
+    };
+    STATEMENT.replace_all(code, shortened).into_owned()
 }
 
 /// What follows `start::` everywhere in `code`, the first part only, with its line; groups are opened.
@@ -218,8 +237,10 @@ fn named_elsewhere(names: &BTreeSet<String>, may: &[&str], advice: &str) -> Vec<
     let mut complaints = Vec::new();
     for source in rust(&["src"]).iter().filter(|source| !may.iter().any(|path| source.is_in(path))) {
         for (index, line) in source.code.lines().enumerate() {
-            if let Some(found) = pattern.find(line) {
-                complaints.push(format!("{}: {}: {advice}", source.place(index + 1), found.as_str()));
+            // A file may have a constant of its own of that name.
+            let foreign = |name: &&str| !source.code.contains(&format!("const {name}:"));
+            if let Some(found) = pattern.find(line).map(|found| found.as_str()).filter(foreign) {
+                complaints.push(format!("{}: {}: {advice}", source.place(index + 1), found));
             }
         }
     }
