@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use config::{Map, Value, ValueKind};
 
+use super::value::{float, in_range, one_text, origin_of, quote, to_json, whole, wrong_type};
+
 /// One mistake in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -46,7 +48,6 @@ pub struct Reader {
     known: BTreeMap<String, Vec<&'static str>>,
 }
 
-const COMMAND_LINE: &str = "the command line";
 const DEFAULT: &str = "default";
 
 impl Reader {
@@ -376,128 +377,5 @@ fn find<'a>(root: &'a Value, key: &str) -> Option<&'a Value> {
     })
 }
 
-fn origin_of(value: &Value) -> String {
-    value.origin().map_or_else(|| COMMAND_LINE.to_owned(), str::to_owned)
-}
-
-fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn one_text(value: &Value) -> Result<String, String> {
-    match &value.kind {
-        ValueKind::String(text) => Ok(text.clone()),
-        other => Err(wrong_type("a list of texts", other)),
-    }
-}
-
-fn wrong_type(wanted: &str, found: &ValueKind) -> String {
-    let found = match found {
-        ValueKind::Nil => "nothing".to_owned(),
-        ValueKind::Boolean(value) => format!("the truth value {value}"),
-        ValueKind::Float(value) => format!("the number {value}"),
-        ValueKind::String(text) => format!("the text {}", quote(text)),
-        ValueKind::Table(_) => "a table".to_owned(),
-        ValueKind::Array(_) => "a list".to_owned(),
-        number => format!("the number {number}"),
-    };
-    format!("must be {wanted}, not {found}")
-}
-
-fn whole(kind: &ValueKind) -> Result<u64, String> {
-    let number = match kind {
-        ValueKind::I64(number) => u64::try_from(*number).ok(),
-        ValueKind::U64(number) => Some(*number),
-        ValueKind::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    number.ok_or_else(|| wrong_type("a whole number, zero or more", kind))
-}
-
-fn float(kind: &ValueKind) -> Result<f64, String> {
-    let number = match kind {
-        ValueKind::Float(number) => Some(*number),
-        ValueKind::I64(number) => Some(*number as f64),
-        ValueKind::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    number.ok_or_else(|| wrong_type("a number", kind))
-}
-
-fn in_range(number: f64, range: &std::ops::RangeInclusive<f64>) -> Result<f64, String> {
-    if range.contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("{number} is out of range; from {} to {}", range.start(), range.end()))
-    }
-}
-
-fn to_json(value: &Value) -> serde_json::Value {
-    match &value.kind {
-        ValueKind::Boolean(flag) => (*flag).into(),
-        ValueKind::I64(number) => (*number).into(),
-        ValueKind::U64(number) => (*number).into(),
-        ValueKind::Float(number) => (*number).into(),
-        ValueKind::String(text) => text.as_str().into(),
-        ValueKind::Array(values) => values.iter().map(to_json).collect(),
-        ValueKind::Table(table) => table
-            .iter()
-            .map(|(key, value)| (key.clone(), to_json(value)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-        _ => serde_json::Value::Null,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use config::{Config, File, FileFormat};
-
-    use super::*;
-
-    fn reader(toml: &str) -> Reader {
-        let config = Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build();
-        Reader::new(config.expect("valid TOML").cache)
-    }
-
-    fn mistakes(toml: &str, read: impl FnOnce(&mut Reader)) -> Vec<String> {
-        let mut reader = reader(toml);
-        read(&mut reader);
-        let mistakes = reader.finish().expect_err("mistakes");
-        mistakes.iter().map(|mistake| format!("{}: {}", mistake.key, mistake.message)).collect()
-    }
-
-    #[test]
-    fn every_mistake_is_reported_at_once() {
-        let toml = "[engine]\nmax_bytes = \"much\"\nmax_byte = 3\ngrace_s = -1\n[engin]\nx = 1\n";
-        let found = mistakes(toml, |reader| {
-            let mut section = reader.section("engine");
-            section.number("max_bytes", 1, 0..=10);
-            section.seconds("grace_s", Duration::from_secs(1), Duration::from_secs(9));
-        });
-        assert_eq!(
-            found,
-            [
-                "engine.max_bytes: must be a whole number, zero or more, not the text \"much\"",
-                "engine.grace_s: -1 is out of range; from 0 to 9",
-                "engin: unknown key; did you mean \"engine\"?",
-                "engine.max_byte: unknown key; did you mean \"max_bytes\"?",
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_in_force_says_where_it_comes_from_and_masks_secrets() {
-        let mut reader = reader("[models]\nurls = [\"a\", \"b\"]\nkey = \"hidden\"\n");
-        let mut section = reader.section("models");
-        assert_eq!(section.texts("urls"), ["a", "b"]);
-        assert_eq!(section.secret_text("key").as_deref(), Some("hidden"));
-        assert!(section.flag("keep", true));
-        let in_force = reader.finish().expect("no mistakes");
-        let shown: Vec<String> =
-            in_force.iter().map(|e| format!("{} = {} # {}", e.key, e.value, e.origin)).collect();
-        assert_eq!(shown[0], "models.urls = [\"a\", \"b\"] # the command line");
-        assert_eq!(shown[1], "models.key = \"***\" # the command line");
-        assert_eq!(shown[2], "models.keep = true # default");
-    }
-}
+mod tests;

@@ -59,14 +59,15 @@ pub(super) fn templates(section: &mut Section<'_>) -> Option<Templates> {
     }
 }
 
-/// Every file of the folder, by its name.
+/// Every file of the folder, by its name without the extension: a copy of `templates/` can be edited as it is.
 fn read_folder(folder: &Path) -> std::io::Result<BTreeMap<String, String>> {
     let mut texts = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            texts.insert(name, std::fs::read_to_string(entry.path())?);
+            let path = entry.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            texts.insert(name, std::fs::read_to_string(path)?);
         }
     }
     Ok(texts)

@@ -83,7 +83,6 @@ impl Settings {
         let settings = Self {
             out,
             recipe,
-            templates: templates?,
             generator,
             reward,
             reward_kind,
@@ -94,6 +93,8 @@ impl Settings {
             formats,
             observe: ObserveOptions::read(&mut reader.section("observe")),
             runtime: runtime(&mut reader.section("runtime")),
+            // Last: sections that nobody read would be reported as unknown, too.
+            templates: templates?,
         };
         settings.check(reader);
         Some(settings)

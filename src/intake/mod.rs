@@ -161,10 +161,12 @@ impl<L: Log> Intake<L> {
     pub fn check_recipe(&self, definition: &serde_json::Value) -> Result<(), IntakeError> {
         let name = &self.recipe.name;
         match self.index.recipe(name) {
-            Some((hash, before)) if *hash != self.recipe.hash => Err(IntakeError::RecipeChanged {
-                name: name.clone(),
-                difference: difference(before, definition),
-            }),
+            Some((hash, before)) if *hash != self.recipe.hash || before != definition => {
+                Err(IntakeError::RecipeChanged {
+                    name: name.clone(),
+                    difference: difference(before, definition),
+                })
+            }
             _ => Ok(()),
         }
     }

@@ -43,7 +43,7 @@ impl StageMetrics {
         self.in_flight.set(steps as i64);
     }
 
-    /// This many records are fetched and wait for a place, and this many are left to other processes.
+    /// This many records wait for a place, and this many are left undone by this process.
     pub fn waiting(&self, buffered: usize, held: usize) {
         self.buffered.set(buffered as i64);
         self.held.set(held as i64);
@@ -93,8 +93,8 @@ impl EngineMetrics {
         self.seconds.observe(took.as_secs_f64());
     }
 
-    /// Records of this many bytes are fetched and not committed.
-    pub fn bytes_in_flight(&self, bytes: usize) {
+    /// This many bytes of records and results wait for their commit.
+    pub fn bytes(&self, bytes: usize) {
         self.bytes.set(bytes as i64);
     }
 
