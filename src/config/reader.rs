@@ -64,7 +64,9 @@ impl Reader {
 
     /// Adds a mistake that only shows when several keys are seen together.
     pub fn contradiction(&mut self, key: &str, message: impl Into<String>) {
-        let origin = find(&self.root, key).map(origin_of);
+        // A key that is missing is missing in what its section has.
+        let section = key.rsplit_once('.').map_or("", |(section, _)| section);
+        let origin = find(&self.root, key).or_else(|| find(&self.root, section)).map(origin_of);
         self.mistakes.push(Mistake { origin, key: key.to_owned(), message: message.into() });
     }
 
@@ -162,6 +164,11 @@ impl Section<'_> {
 
     /// A list of texts; one text alone is a list of one.
     pub fn texts(&mut self, name: &'static str) -> Vec<String> {
+        self.texts_shown(name, str::to_owned)
+    }
+
+    /// As [`Self::texts`]; what is in force shows each text as `shown` gives it.
+    pub fn texts_shown(&mut self, name: &'static str, shown: impl Fn(&str) -> String) -> Vec<String> {
         let Some(value) = self.take(name) else {
             self.note_default(name, "[]");
             return vec![];
@@ -176,7 +183,7 @@ impl Section<'_> {
             other => Err(wrong_type("a list of texts", other)),
         };
         let show = |texts: &Vec<String>| {
-            format!("[{}]", texts.iter().map(|t| quote(t)).collect::<Vec<_>>().join(", "))
+            format!("[{}]", texts.iter().map(|text| quote(&shown(text))).collect::<Vec<_>>().join(", "))
         };
         self.accept(name, &value, read, show).unwrap_or_default()
     }

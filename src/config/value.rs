@@ -6,8 +6,13 @@ use config::{Value, ValueKind};
 
 const COMMAND_LINE: &str = "the command line";
 
+/// Where a value comes from. A table is made when sources are merged, so it comes from where its values do.
 pub(super) fn origin_of(value: &Value) -> String {
-    value.origin().map_or_else(|| COMMAND_LINE.to_owned(), str::to_owned)
+    let of_table = match &value.kind {
+        ValueKind::Table(table) => table.values().map(origin_of).min(),
+        _ => None,
+    };
+    of_table.or_else(|| value.origin().map(str::to_owned)).unwrap_or_else(|| COMMAND_LINE.to_owned())
 }
 
 pub(super) fn quote(text: &str) -> String {
