@@ -4,7 +4,7 @@ use std::{io::Write as _, process::ExitCode};
 
 use avr::{
     broker::{LogError, LogErrorKind},
-    cli::{Cli, Command, RunArgs, SettingsArgs},
+    cli::{self, Cli, Command, RunArgs, SettingsArgs},
     config::{self, InForce, Settings},
     intake::IntakeError,
     observe::{LogOptions, Screen, logging},
@@ -43,7 +43,11 @@ fn run(args: &RunArgs) -> u8 {
     if let Err(error) = logging::init(&settings.observe.log, &screen) {
         return fail(WRONG_CONFIGURATION, &error);
     }
-    let options = RunOptions { files: args.files.clone(), simulate: args.simulate, resume: command_line() };
+    let options = RunOptions {
+        files: args.files.clone(),
+        simulate: args.simulate,
+        resume: cli::command_line(std::env::args_os()),
+    };
     let threads = settings.runtime.worker_threads;
     let ended = match runtime(threads) {
         Ok(runtime) => runtime.block_on(run::run(settings, options, &screen)),
@@ -103,11 +107,6 @@ fn load(args: &SettingsArgs) -> Result<(Settings, Vec<InForce>), u8> {
 
 fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()
-}
-
-/// The command that carries on, as the user typed it.
-fn command_line() -> String {
-    std::env::args().collect::<Vec<_>>().join(" ")
 }
 
 /// Says what went wrong, and gives the exit code back.
