@@ -16,7 +16,7 @@ fn check_drains(signal: &str) {
 
     let (bench, cluster) = (Bench::with_prompts(PROMPTS), Cluster::slow());
     for answers in [20, 200] {
-        let mut process = bench.start(&cluster, &["prompts.jsonl"]);
+        let process = bench.start(&cluster, &["prompts.jsonl"]);
         wait_for_answers(&cluster, answers);
         process.signal(signal);
         let summary = process.finish().expect_code(130).summary();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use avr::simulate::Counts;
+use serde_json::Value;
 
 use crate::support::{Bench, Cluster, Output, Process, Step, steps_committed, until};
 
@@ -74,11 +75,18 @@ fn a_killed_run_ends_as_an_undisturbed_one_and_asks_again_only_what_was_not_comm
 
     assert_eq!(bench.output().threads().len(), PROMPTS);
     assert_eq!(bench.output().contents(), undisturbed.output().contents());
-    assert_eq!(resumed["state"], expected["state"], "a resumed run's totals are of the state");
+    assert_eq!(totals(resumed), totals(expected), "a resumed run's totals are of the state");
     let counts = cluster.counts();
     check_no_committed_call_was_repeated(&kills, &counts);
     check_repeats_have_a_kill_each(&kills, &counts);
     assert!(kills.iter().any(|kill| is_in_the_middle(kill)), "some kill came in the middle of the work");
+}
+
+/// The totals of a state. A sum depends a little on the order of its terms, which is the order of the file.
+fn totals(mut summary: Value) -> Value {
+    let sum = summary["state"]["gains"]["sum"].as_f64().expect("a number");
+    summary["state"]["gains"]["sum"] = format!("{sum:.9}").into();
+    summary["state"].take()
 }
 
 fn check_no_committed_call_was_repeated(kills: &[Kill], counts: &Counts) {

@@ -4,13 +4,13 @@
 //! Every test starts what it needs on free ports, in a folder of its own, and ends it. Tests wait for what they can
 //! see (lines of a log, counts of the cluster, lines of a file), never for time to pass.
 
-//config
-//faults
+mod config;
+mod faults;
 mod follow;
 mod input;
 mod interruption;
 mod kill;
-//observe
-//recipe
+mod observe;
+mod recipe;
 mod state;
 mod support;

@@ -24,6 +24,9 @@ fn files_without_their_state_are_not_overwritten() {
     bench.run(&cluster, &["prompts.jsonl"]).expect_code(0);
     let before = bench.output().contents();
     fs::remove_dir_all(bench.output().state()).expect("removed");
-    bench.run(&cluster, &["prompts.jsonl"]).expect_code(1).expect_error(&["was not written by this run's state"]);
+    bench
+        .run(&cluster, &["prompts.jsonl"])
+        .expect_code(1)
+        .expect_error(&["was not written by this run's state"]);
     assert_eq!(bench.output().contents(), before);
 }

@@ -16,7 +16,7 @@ pub(crate) use bench::{Bench, prompts};
 pub(crate) use cluster::Cluster;
 pub(crate) use http::get;
 pub(crate) use log_state::{Step, steps_committed};
-pub(crate) use output::{Output, lines_of};
+pub(crate) use output::Output;
 pub(crate) use process::{Finished, Process};
 
 /// When a test gives up waiting. Only a defect takes this long.

@@ -18,10 +18,6 @@ impl Output {
         Self { folder }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// The folder of the embedded log.
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.join(".state")
@@ -106,7 +102,7 @@ fn collect(root: &Path, folder: &Path, contents: &mut BTreeMap<String, Vec<Strin
 
 /// The lines of a file, the last of which must be whole.
 #[track_caller]
-pub(crate) fn lines_of(path: &Path) -> Vec<String> {
+fn lines_of(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(text.is_empty() || text.ends_with('\n'), "{}: the last line is torn", path.display());
     text.lines().map(str::to_owned).collect()
