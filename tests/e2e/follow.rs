@@ -5,10 +5,11 @@ use std::{
     io::Write,
 };
 
-use crate::support::{Bench, Cluster, prompts, until};
+use crate::support::{Bench, Cluster, Process, prompts};
 
-fn wait_for_outcomes(bench: &Bench, count: usize) {
-    until("the threads have ended", || (bench.output().threads_so_far().len() >= count).then_some(()));
+fn wait_for_outcomes(process: &mut Process, bench: &Bench, count: usize) {
+    process
+        .until("the threads have ended", || (bench.output().threads_so_far().len() >= count).then_some(()));
 }
 
 fn append(file: &mut File, text: &str) {
@@ -19,16 +20,16 @@ fn append(file: &mut File, text: &str) {
 fn what_is_appended_is_taken_and_a_half_written_line_is_waited_for() {
     let (bench, cluster) = (Bench::with_prompts(4), Cluster::start(&[]));
     let mut file = OpenOptions::new().append(true).open(bench.path("prompts.jsonl")).expect("opened");
-    let process = bench.start(&cluster, &["--follow", "prompts.jsonl"]);
-    wait_for_outcomes(&bench, 4);
+    let mut process = bench.start(&cluster, &["--follow", "prompts.jsonl"]);
+    wait_for_outcomes(&mut process, &bench, 4);
 
     let (more, last) = (prompts(4..6), prompts(6..7));
     let (begun, rest) = last.split_at(last.len() / 2);
     append(&mut file, &more);
     append(&mut file, begun);
-    wait_for_outcomes(&bench, 6);
+    wait_for_outcomes(&mut process, &bench, 6);
     append(&mut file, rest);
-    wait_for_outcomes(&bench, 7);
+    wait_for_outcomes(&mut process, &bench, 7);
 
     process.terminate();
     let summary = process.finish().expect_code(130).summary();
@@ -44,8 +45,8 @@ fn a_line_left_half_written_is_taken_by_the_run_after_it_was_finished() {
     let (bench, cluster) = (Bench::new(), Cluster::start(&[]));
     let all = prompts(0..2);
     bench.write("prompts.jsonl", &all[..all.len() - 5]);
-    let process = bench.start(&cluster, &["--follow", "prompts.jsonl"]);
-    wait_for_outcomes(&bench, 1);
+    let mut process = bench.start(&cluster, &["--follow", "prompts.jsonl"]);
+    wait_for_outcomes(&mut process, &bench, 1);
     process.terminate();
     process.finish().expect_code(130);
     bench.write("prompts.jsonl", &all);

@@ -1,11 +1,11 @@
 //! SIGTERM and Ctrl-C: the first drains, the second does not.
 
-use crate::support::{Bench, Cluster, until};
+use crate::support::{Bench, Cluster, Process};
 
 const PROMPTS: usize = 60;
 
-fn wait_for_answers(cluster: &Cluster, answers: u64) {
-    until("the cluster has answered", || (cluster.answered() >= answers).then_some(()));
+fn wait_for_answers(process: &mut Process, cluster: &Cluster, answers: u64) {
+    process.until("the cluster has answered", || (cluster.answered() >= answers).then_some(()));
 }
 
 /// Interrupts a run twice in its middle by a signal, and lets it end: no call is made twice at all.
@@ -16,8 +16,8 @@ fn check_drains(signal: &str) {
 
     let (bench, cluster) = (Bench::with_prompts(PROMPTS), Cluster::slow());
     for answers in [20, 200] {
-        let process = bench.start(&cluster, &["prompts.jsonl"]);
-        wait_for_answers(&cluster, answers);
+        let mut process = bench.start(&cluster, &["prompts.jsonl"]);
+        wait_for_answers(&mut process, &cluster, answers);
         process.signal(signal);
         let summary = process.finish().expect_code(130).summary();
         let resume =
@@ -47,7 +47,7 @@ fn ctrl_c_drains_and_the_same_command_carries_on_without_asking_anything_twice()
 fn a_second_signal_ends_at_once() {
     let (bench, cluster) = (Bench::with_prompts(3), Cluster::start(&["--hang-rate", "1"]));
     let mut process = bench.start(&cluster, &["--set", "engine.drain_grace_s=3600", "prompts.jsonl"]);
-    until("requests hang", || (cluster.counts().requests >= 3).then_some(()));
+    process.until("requests hang", || (cluster.counts().requests >= 3).then_some(()));
     process.terminate();
     process.wait_for_line("a second signal ends at once");
     process.terminate();
@@ -63,7 +63,7 @@ fn a_second_signal_ends_at_once() {
 fn the_grace_ends_a_drain_that_would_not_end() {
     let (bench, cluster) = (Bench::with_prompts(3), Cluster::start(&["--hang-rate", "1"]));
     let mut process = bench.start(&cluster, &["--set", "engine.drain_grace_s=0.1", "prompts.jsonl"]);
-    until("requests hang", || (cluster.counts().requests >= 3).then_some(()));
+    process.until("requests hang", || (cluster.counts().requests >= 3).then_some(()));
     process.terminate();
     process.wait_for_line("the grace is over");
     let summary = process.finish().expect_code(130).summary();

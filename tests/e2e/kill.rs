@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use avr::simulate::Counts;
 use serde_json::Value;
 
-use crate::support::{Bench, Cluster, Output, Process, Step, steps_committed, until};
+use crate::support::{Bench, Cluster, Output, Process, Step, steps_committed};
 
 const PROMPTS: usize = 80;
 
@@ -32,14 +32,14 @@ struct Kill {
     committed: BTreeSet<Step>,
 }
 
-/// Waits until the moment has come, or there is nothing left to kill.
+/// Waits until the moment has come.
 fn wait_for(moment: &Moment, process: &mut Process, cluster: &Cluster, output: &Output) {
-    until("the moment to kill has come", || {
+    process.until("the moment to kill has come", || {
         let has_come = match moment {
             Moment::Answers(answers) => cluster.answered() >= *answers,
             Moment::Outcomes(outcomes) => output.threads_so_far().len() >= *outcomes,
         };
-        (has_come || !process.is_running()).then_some(())
+        has_come.then_some(())
     });
 }
 

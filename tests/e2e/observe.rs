@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::support::{Bench, Cluster, Output, Process, get, until};
+use crate::support::{Bench, Cluster, Output, Process, get};
 
 /// Where a run serves its metrics, read from its log.
 fn address_of(process: &mut Process) -> String {
@@ -38,7 +38,7 @@ fn every_promised_family_has_its_values() {
         let lag = samples(metrics, "kafka_consumergroup_lag");
         lag.len() < 8 || lag.iter().any(|(_, value)| *value > 0.0)
     };
-    let metrics = until("nothing is behind and all has been written", || {
+    let metrics = process.until("nothing is behind and all has been written", || {
         let (_, metrics) = get(&address, "/metrics")?;
         (!behind(&metrics) && sum(&metrics, "avr_outcomes_total", "") == 10.0).then_some(metrics)
     });
@@ -93,8 +93,8 @@ fn a_run_is_alive_at_once_and_ready_when_the_models_are() {
     let (status, reasons) = get(&address, "/readyz").expect("an answer");
     assert_eq!(status, 503, "{reasons}");
     assert!(reasons.contains("generator: ") && reasons.contains("reward: "), "{reasons}");
-    until("the run is ready", || (get(&address, "/readyz")?.0 == 200).then_some(()));
-    until("both threads have ended", || (bench.output().threads_so_far().len() == 2).then_some(()));
+    process.until("the run is ready", || (get(&address, "/readyz")?.0 == 200).then_some(()));
+    process.until("both threads have ended", || (bench.output().threads_so_far().len() == 2).then_some(()));
     process.terminate();
     process.finish().expect_code(130);
 }

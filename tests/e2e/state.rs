@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use crate::support::{Bench, Cluster, until};
+use crate::support::{Bench, Cluster};
 
 #[test]
 fn a_second_process_on_the_same_folder_is_refused_and_the_first_is_unharmed() {
     let (bench, cluster) = (Bench::with_prompts(40), Cluster::slow());
-    let first = bench.start(&cluster, &["prompts.jsonl"]);
-    until("the first is at work", || (cluster.answered() >= 20).then_some(()));
+    let mut first = bench.start(&cluster, &["prompts.jsonl"]);
+    first.until("the first is at work", || (cluster.answered() >= 20).then_some(()));
     let second = bench.run(&cluster, &["prompts.jsonl"]).expect_code(4);
     second.expect_error(&["another avr process has it open", "--out"]);
     assert_eq!(second.stdout, "");

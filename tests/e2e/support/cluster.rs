@@ -4,7 +4,7 @@ use avr::simulate::Counts;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Process, bench::avr_in, get, until};
+use super::{Process, bench::avr_in, get};
 
 /// A simulated cluster; it ends when it is dropped.
 pub(crate) struct Cluster {
@@ -20,9 +20,9 @@ impl Cluster {
         let folder = tempfile::tempdir().expect("a folder");
         let ready_file = folder.path().join("ready.json");
         let mut command = avr_in(folder.path(), &["simulate", "--mean-tokens", "60", "--ready-file"]);
-        let process = Process::start(command.arg(&ready_file).args(options));
-        let ready: Value =
-            until("the cluster is ready", || serde_json::from_slice(&std::fs::read(&ready_file).ok()?).ok());
+        let mut process = Process::start(command.arg(&ready_file).args(options));
+        let ready: Value = process
+            .until("the cluster is ready", || serde_json::from_slice(&std::fs::read(&ready_file).ok()?).ok());
         let url = |role: &str| ready[role][0].as_str().expect("a URL").to_owned();
         let (generator, reward) = (url("generators"), url("rewards"));
         Self { _process: process, _folder: folder, generator, reward }

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::PATIENCE;
+use super::{PATIENCE, look_until};
 
 /// A running process; killed when it is dropped.
 pub(crate) struct Process {
@@ -57,6 +57,27 @@ impl Process {
                 return line;
             }
         }
+    }
+
+    /// Looks until something is there that this process is to bring about.
+    #[track_caller]
+    pub(crate) fn until<T>(&mut self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let mut is_running = true;
+        let seen = look_until(|| {
+            // What it did before its end counts, so it is looked for once more afterwards.
+            let was_running = std::mem::replace(&mut is_running, self.is_running());
+            look().map(Some).or((!was_running).then_some(None))
+        });
+        seen.flatten().unwrap_or_else(|| {
+            let end = if is_running { "too long" } else { "to its end" };
+            panic!("waited {end} until {what}; the process said:\n{}", self.said())
+        })
+    }
+
+    /// Standard error so far.
+    fn said(&mut self) -> &str {
+        self.lines.try_iter().for_each(|line| self.seen.extend([&line, "\n"]));
+        &self.seen
     }
 
     pub(crate) fn stdin(&mut self) -> ChildStdin {
