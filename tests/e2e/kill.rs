@@ -79,7 +79,7 @@ fn a_killed_run_ends_as_an_undisturbed_one_and_asks_again_only_what_was_not_comm
     let counts = cluster.counts();
     check_no_committed_call_was_repeated(&kills, &counts);
     check_repeats_have_a_kill_each(&kills, &counts);
-    assert!(kills.iter().any(|kill| is_in_the_middle(kill)), "some kill came in the middle of the work");
+    assert!(kills.iter().any(is_in_the_middle), "some kill came in the middle of the work");
 }
 
 /// The totals of a state. A sum depends a little on the order of its terms, which is the order of the file.
