@@ -259,6 +259,7 @@ impl<L: Log> Intake<L> {
                 if let Err(message) =
                     batch.add_thread(&thread, content.to_string(), self.log.max_record_bytes())
                 {
+                    self.index.forget_thread(&thread.id);
                     return self.refuse(source, origin, "too_large", message, batch);
                 }
             }
