@@ -254,7 +254,15 @@ impl<L: Log> Intake<L> {
         let name = prompt.id.clone().unwrap_or_else(|| content.to_string());
         let id = ThreadId::new(&self.recipe.name, &name);
         match self.index.see_thread(&id, &content) {
-            Seen::New => batch.add_thread(self.thread(id, origin, prompt), content.to_string()),
+            Seen::New => {
+                let thread = self.thread(id, origin.clone(), prompt);
+                if let Err(message) =
+                    batch.add_thread(&thread, content.to_string(), self.log.max_record_bytes())
+                {
+                    self.index.forget_thread(&thread.id);
+                    return self.refuse(source, origin, "too_large", message, batch);
+                }
+            }
             Seen::Known => batch.known += u64::from(batch.is_new),
             Seen::Conflict => {
                 let message =
@@ -374,12 +382,19 @@ struct Batch {
 }
 
 impl Batch {
-    fn add_thread(&mut self, thread: Thread, content: String) {
+    /// Adds a new thread; says why not if the log could not take it.
+    fn add_thread(&mut self, thread: &Thread, content: String, limit: usize) -> Result<(), String> {
         let key = Bytes::from(thread.id.as_str().to_owned());
+        let prompt = output(PROMPTS.name, key.clone(), thread);
+        if prompt.size() > limit {
+            let size = prompt.size();
+            return Err(format!("a thread of {size} bytes; the log takes {limit} (log.max_record_bytes)"));
+        }
         let entry = IndexEntry::Thread { content, origin: thread.origin.clone() };
-        self.outputs.push(output(PROMPTS.name, key.clone(), &thread));
+        self.outputs.push(prompt);
         self.outputs.push(output(INDEX.name, key, &entry));
         self.new += 1;
+        Ok(())
     }
 
     fn add_reject(&mut self, id: String, reject: &Reject) {

@@ -1,6 +1,6 @@
 //! The topics, each with its payload's type, so that reading the wrong one does not compile.
 //!
-//! What else there is to know of them stands in `topics/`, one file each; see [`catalogue`].
+//! What else there is to know of them stands in `topics/`, one file each; see [`catalogue()`].
 
 mod catalogue;
 

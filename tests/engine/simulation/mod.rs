@@ -24,7 +24,7 @@ use self::{
 use crate::memory_log::{Faults, Options};
 
 /// Seeds of each scenario.
-const SEEDS: u64 = 1500;
+const SEEDS: u64 = 1000;
 /// A run that takes longer, in virtual time, is stuck.
 const STUCK: Duration = Duration::from_secs(3600);
 /// A life that has nothing left to do never comes to the step at which it would be killed.
