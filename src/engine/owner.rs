@@ -108,6 +108,7 @@ impl<L: Log> Engine<L> {
             sink_ready: false,
             sink_begins: None,
             deferred: None,
+            failure: None,
             draining: None,
             status: self.status,
         };
@@ -147,6 +148,8 @@ pub(super) struct Owner {
     pub(super) sink_begins: Option<usize>,
     /// Partitions assigned while a commit was under way: which stage's, and which.
     pub(super) deferred: Option<(usize, Vec<Partition>)>,
+    /// Why the engine ends before it was told to.
+    failure: Option<EngineError>,
     /// Since the stop: until when steps may go on.
     draining: Option<Instant>,
     status: watch::Sender<Status>,
@@ -166,7 +169,7 @@ impl Owner {
             let now = Instant::now();
             self.advance(now)?;
             if self.is_drained() || self.gives_up(now) {
-                return Ok(());
+                return self.failure.take().map_or(Ok(()), Err);
             }
             let wake = self.wake_at(now);
             let may_submit = self.draining.is_none() && self.submissions.len() < SUBMISSIONS;
@@ -283,7 +286,11 @@ impl Owner {
                 self.hold(at, epoch, &record);
             }
             StepResult::Interrupted => self.hold(at, epoch, &record),
-            StepResult::Stop(reason) => return Err(EngineError::Stage { stage: stage.spec.name, reason }),
+            StepResult::Stop(reason) => {
+                let stage = stage.spec.name;
+                self.hold(at, epoch, &record);
+                self.fail(EngineError::Stage { stage, reason });
+            }
         }
         Ok(())
     }
@@ -330,6 +337,18 @@ impl Owner {
     fn on_service(service: Result<Result<(), LogError>, JoinError>) -> Result<(), EngineError> {
         service.map_err(|_| EngineError::Part("consumer or committer"))??;
         Ok(())
+    }
+
+    /// No step of a stage can succeed any more. What others have begun is finished and committed all the same: it
+    /// is paid for.
+    fn fail(&mut self, error: EngineError) {
+        if self.failure.is_none() {
+            tracing::error!(%error, "stopping: what runs is finished and committed");
+            self.failure = Some(error);
+        }
+        if self.draining.is_none() {
+            self.drain();
+        }
     }
 
     fn drain(&mut self) {

@@ -18,10 +18,13 @@ pub struct CardFacts {
     pub is_simulated: bool,
 }
 
+/// The first heading of every card, by which one is known.
+pub const CARD_HEADING: &str = "# Alignment via refinement: training data";
+
 /// The card of a folder that holds what `totals` count.
 pub fn card(totals: &Totals, facts: &CardFacts) -> String {
     let mut text = front_matter(totals);
-    text.push_str("\n# Alignment via refinement: training data\n\n");
+    text.push_str(&format!("\n{CARD_HEADING}\n\n"));
     if facts.is_simulated {
         text.push_str(
             "**Simulated models wrote these texts: good for trying things out, not for training.**\n\n",

@@ -34,7 +34,7 @@ mod note;
 mod table;
 mod totals;
 
-pub use card::{CardFacts, card};
+pub use card::{CARD_HEADING, CardFacts, card};
 pub use entry::{BadHarvest, Entry, Fault, RawHarvest, RawRecord, RawText, RawTurn};
 pub use error::ExportError;
 pub use files::{ExportOptions, Files, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH};

@@ -34,6 +34,9 @@ use crate::{
 /// How often files are looked at again with `--follow`.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a dead letter adds to the thread it carries, at most: a thread that is taken in can always become one.
+const ROOM_FOR_HEADERS: usize = 16 << 10;
+
 /// How prompts are taken in.
 #[derive(Clone, Debug)]
 pub struct IntakeOptions {
@@ -256,9 +259,11 @@ impl<L: Log> Intake<L> {
         match self.index.see_thread(&id, &content) {
             Seen::New => {
                 let thread = self.thread(id, origin.clone(), prompt);
-                if let Err(message) =
-                    batch.add_thread(&thread, content.to_string(), self.log.max_record_bytes())
-                {
+                if let Err(message) = batch.add_thread(
+                    &thread,
+                    content.to_string(),
+                    self.log.max_record_bytes() - ROOM_FOR_HEADERS,
+                ) {
                     self.index.forget_thread(&thread.id);
                     return self.refuse(source, origin, "too_large", message, batch);
                 }
@@ -282,6 +287,7 @@ impl<L: Log> Intake<L> {
             prompt: prompt.messages,
             given_answer: prompt.answer,
             answer: None,
+            reward_model: None,
             rounds: vec![],
             extra: serde_json::Map::new(),
         }
@@ -388,7 +394,9 @@ impl Batch {
         let prompt = output(PROMPTS.name, key.clone(), thread);
         if prompt.size() > limit {
             let size = prompt.size();
-            return Err(format!("a thread of {size} bytes; the log takes {limit} (log.max_record_bytes)"));
+            return Err(format!(
+                "a thread of {size} bytes; with room for the headers of a dead letter the log takes {limit} (log.max_record_bytes)"
+            ));
         }
         let entry = IndexEntry::Thread { content, origin: thread.origin.clone() };
         self.outputs.push(prompt);

@@ -71,6 +71,7 @@ struct Provenance<'a> {
     thread: &'a ThreadId,
     recipe: &'a RecipeRef,
     templates: &'a BTreeMap<&'static str, String>,
+    reward_model: Option<&'a str>,
     cut_off: bool,
     calls: &'a [Source<'a>],
 }
@@ -81,6 +82,7 @@ pub(crate) fn provenance(thread: &Thread, templates: &Templates, calls: &[Source
         thread: &thread.id,
         recipe: &thread.recipe,
         templates: templates.hashes(),
+        reward_model: thread.reward_model.as_deref(),
         cut_off: calls.iter().any(Source::is_cut_off),
         calls,
     };

@@ -69,6 +69,9 @@ pub struct Thread {
     pub given_answer: Option<String>,
     /// `y0`: the answer to refine; absent until the draft stage.
     pub answer: Option<Answer>,
+    /// The model that gave the rewards; absent before scoring.
+    #[serde(default)]
+    pub reward_model: Option<String>,
     /// Rounds of refinement, the latest last.
     pub rounds: Vec<Round>,
     /// Fields of a later minor version, passed on untouched.

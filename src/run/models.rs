@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::RunError;
 use crate::{
     config::Settings,
-    model::{ChatModel, EndpointStatus, ModelOptions, RewardModel, Stop},
+    model::{ChatModel, EndpointState, EndpointStatus, ModelOptions, RewardKind, RewardModel, Stop},
     observe::{Condition, Metrics, Readiness},
     simulate::{Cluster, Latency, Options},
 };
@@ -41,7 +41,8 @@ impl Models {
         let stop = Stop::new();
         let chat = ChatModel::new(generator, stop.clone(), metrics);
         let chat = chat.map_err(|cause| RunError::Model { role: "generator", cause })?;
-        let reward = RewardModel::new(reward, settings.reward_kind, stop.clone(), metrics);
+        let kind = if simulate { RewardKind::Pooling } else { settings.reward_kind };
+        let reward = RewardModel::new(reward, kind, stop.clone(), metrics);
         let reward = reward.map_err(|cause| RunError::Model { role: "reward", cause })?;
         Ok(Self { chat: Arc::new(chat), reward: Arc::new(reward), cluster, stop })
     }
@@ -73,11 +74,16 @@ async fn simulated(generator: &mut ModelOptions, reward: &mut ModelOptions) -> R
     (options.timing.latency, options.timing.step_ms) = (Latency::Batching, SIMULATED_STEP_MS);
     let (chat_name, reward_name) = (options.generator_model.clone(), options.reward_model.clone());
     let cluster = Cluster::start(options).await?;
-    generator.urls = cluster.generator_urls().to_vec();
-    generator.model = chat_name;
-    reward.urls = cluster.reward_urls().to_vec();
-    reward.model = reward_name;
+    *generator = on_cluster(generator, cluster.generator_urls(), chat_name);
+    *reward = on_cluster(reward, cluster.reward_urls(), reward_name);
     Ok(cluster)
+}
+
+/// The limits as they are configured; paths, keys and extra fields are for the servers they were meant for.
+fn on_cluster(configured: &ModelOptions, urls: &[String], model: String) -> ModelOptions {
+    let ModelOptions { role, max_in_flight, timeout, connect_timeout, .. } = configured.clone();
+    let plain = ModelOptions::new(&role, &[], &model);
+    ModelOptions { urls: urls.to_vec(), max_in_flight, timeout, connect_timeout, ..plain }
 }
 
 fn need(role: &'static str, options: &ModelOptions) -> Result<(), RunError> {
@@ -93,7 +99,19 @@ fn report(
 ) -> bool {
     let ready = statuses.iter().filter(|status| status.is_ready()).count();
     for status in statuses.iter().filter(|status| !status.is_ready() && !told.contains(status)) {
-        tracing::warn!(role, endpoint = %status.endpoint, state = ?status.state, "a model server is not ready; its calls wait");
+        match &status.state {
+            EndpointState::Refused(why) => {
+                tracing::warn!(role, endpoint = %status.endpoint, why, "a model server refuses; the first call to it will end the run");
+            }
+            state => {
+                tracing::warn!(role, endpoint = %status.endpoint, ?state, "a model server is not ready; its calls wait")
+            }
+        }
+    }
+    for status in &statuses {
+        if let EndpointState::OtherModels(names) = &status.state {
+            tracing::warn!(role, endpoint = %status.endpoint, ?names, "the server lists other models than the one that is configured");
+        }
     }
     if ready > 0 {
         tracing::info!(role, ready, of = statuses.len(), "model servers answer");

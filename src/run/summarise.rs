@@ -1,11 +1,11 @@
 //! What a run came to: the summary for people, and the card of the data set.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{RunOptions, models::Models};
 use crate::{
     config::Settings,
-    export::{CardFacts, OUTCOMES_PATH, REJECTS_PATH, Totals, card},
+    export::{CARD_HEADING, CardFacts, OUTCOMES_PATH, REJECTS_PATH, Totals, card},
     intake::IntakeProgress,
     model::ModelTotals,
     observe::{Ending, GainTotals, InputTotals, ModelSummary, Places, ProcessTotals, StateTotals, Summary},
@@ -89,7 +89,20 @@ pub(super) fn write_card(settings: &Settings, models: &Models, totals: &Totals, 
         is_simulated,
     };
     let path = settings.out.join("README.md");
-    if let Err(error) = std::fs::write(&path, card(totals, &facts)) {
+    if let Err(error) = replace_card(&path, &card(totals, &facts)) {
         tracing::warn!(path = %path.display(), %error, "the data set card was not written");
     }
+}
+
+/// Writes the card where there is none, or an earlier one: a file that somebody else wrote is left alone.
+fn replace_card(path: &Path, card: &str) -> std::io::Result<()> {
+    match std::fs::read_to_string(path) {
+        Ok(before) if !before.contains(CARD_HEADING) => {
+            return Err(std::io::Error::other("a README.md that is not ours is there"));
+        }
+        _ => {}
+    }
+    let draft = path.with_extension("md.new");
+    std::fs::write(&draft, card)?;
+    std::fs::rename(draft, path)
 }

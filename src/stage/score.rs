@@ -31,6 +31,7 @@ impl ThreadStage for ScoreStage {
             }
         });
         let (of_answer, of_improvements) = try_join(answer, try_join_all(improved)).await?;
+        thread.reward_model = Some(self.0.reward.model().to_owned());
         if let Some(answer) = &mut thread.answer {
             answer.reward = of_answer;
         }

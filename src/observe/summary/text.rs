@@ -166,7 +166,7 @@ fn model(page: &mut Page, totals: &ModelSummary) {
         page.number(totals.tries_used, "tries used up by unusable answers and refusals");
     }
     if totals.cut_off > 0 {
-        page.number(totals.cut_off, "answers cut off at a length limit (marked in their records)");
+        page.number(totals.cut_off, "answers cut off at a length limit (marked in records made of them)");
     }
 }
 
@@ -311,7 +311,7 @@ This process
         5,641  calls, 1 repeat
     3,201,332  tokens in, 1,577,800 out
            31  tries used up by unusable answers and refusals
-            6  answers cut off at a length limit (marked in their records)
+            6  answers cut off at a length limit (marked in records made of them)
   reward RLHFlow/ArmoRM[2J
         4,025  calls, 0 repeats
 
