@@ -120,8 +120,7 @@ impl Owner {
     }
 
     /// Gives up revoked partitions in which nothing is left to do, or whose grace is over.
-    pub(super) fn release_quiet(&mut self) -> Result<(), EngineError> {
-        let now = Instant::now();
+    pub(super) fn release_quiet(&mut self, now: Instant) -> Result<(), EngineError> {
         for at in 0..self.stages.len() {
             let stage = &self.stages[at];
             let quiet = |partition| stage.partitions.get(partition).is_none_or(PartitionState::is_quiet);

@@ -19,18 +19,16 @@ type Known = Vec<(GroupName, Partition, Option<Progress>)>;
 
 impl Owner {
     /// Whether anything waits for a commit.
-    pub(super) fn has_work(&self) -> bool {
-        let now = Instant::now();
+    pub(super) fn has_work(&self, now: Instant) -> bool {
         let may_commit = |finished: &Finished| !self.stages[finished.stage].is_refused(now);
         !self.submissions.is_empty() || self.finished.iter().any(may_commit) || self.sink_has_work(now)
     }
 
     /// Begins a commit when none is under way and either its time has come or enough is there.
-    pub(super) fn commit_if_due(&mut self) -> Result<(), EngineError> {
-        if self.committing || !self.has_work() {
+    pub(super) fn commit_if_due(&mut self, now: Instant) -> Result<(), EngineError> {
+        if self.committing || !self.has_work(now) {
             return Ok(());
         }
-        let now = Instant::now();
         if now < self.next_commit && self.finished_bytes < self.options.max_commit_bytes {
             return Ok(());
         }

@@ -162,11 +162,13 @@ impl Owner {
             self.drain();
         }
         loop {
-            self.advance()?;
-            if self.is_drained() || self.gives_up(Instant::now()) {
+            // One time for all: what is not due yet when it is looked at is still to come when the waking is set.
+            let now = Instant::now();
+            self.advance(now)?;
+            if self.is_drained() || self.gives_up(now) {
                 return Ok(());
             }
-            let wake = self.wake_at();
+            let wake = self.wake_at(now);
             let may_submit = self.draining.is_none() && self.submissions.len() < SUBMISSIONS;
             tokio::select! {
                 biased;
@@ -195,11 +197,11 @@ impl Owner {
     }
 
     /// Everything that can happen now: commits, starts, and regulation of what is fetched.
-    fn advance(&mut self) -> Result<(), EngineError> {
-        self.expire(Instant::now());
+    fn advance(&mut self, now: Instant) -> Result<(), EngineError> {
+        self.expire(now);
         self.dispatch();
-        self.commit_if_due()?;
-        self.release_quiet()?;
+        self.commit_if_due(now)?;
+        self.release_quiet(now)?;
         self.audit();
         let full = self.bytes + self.finished_bytes >= self.options.max_bytes;
         self.stages.iter_mut().try_for_each(|stage| stage.regulate(full))
@@ -364,9 +366,8 @@ impl Owner {
         gives_up
     }
 
-    fn wake_at(&self) -> Instant {
-        let now = Instant::now();
-        let commit = (!self.committing && self.has_work()).then_some(self.next_commit);
+    fn wake_at(&self, now: Instant) -> Instant {
+        let commit = (!self.committing && self.has_work(now)).then_some(self.next_commit);
         let revokes = self.stages.iter().flat_map(|stage| stage.revoking.values().copied());
         let refused = self.stages.iter().filter_map(|stage| stage.refused_until);
         let drain = self.draining.into_iter().flat_map(|until| [until, until + LEAVE]);
