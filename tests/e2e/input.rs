@@ -49,7 +49,7 @@ fn a_run_without_files_carries_on_and_says_so_where_there_is_nothing() {
 fn a_prompt_that_the_log_could_not_take_is_rejected_and_the_run_goes_on() {
     let (bench, cluster) = (Bench::with_prompts(3), Cluster::start(&[]));
     let limit = 65_536;
-    bench.write("long.jsonl", &json!({"prompt": "x".repeat(limit - 20)}).to_string());
+    bench.write("long.jsonl", json!({"prompt": "x".repeat(limit - 20)}).to_string());
     let (log, line) = (format!("log.max_record_bytes={limit}"), format!("intake.max_line_bytes={limit}"));
     let options = ["--set", &log, "--set", &line, "long.jsonl", "prompts.jsonl"];
     bench.run(&cluster, &options).expect_code(0);
