@@ -71,7 +71,8 @@ impl Models {
 
 async fn simulated(generator: &mut ModelOptions, reward: &mut ModelOptions) -> Result<Cluster, RunError> {
     let mut options = Options::default();
-    (options.timing.latency, options.timing.step_ms) = (Latency::Batching, SIMULATED_STEP_MS);
+    options.timing.latency = Latency::Batching;
+    (options.timing.step_ms, options.timing.step_ms_per_sequence) = (SIMULATED_STEP_MS, 0.0);
     let (chat_name, reward_name) = (options.generator_model.clone(), options.reward_model.clone());
     let cluster = Cluster::start(options).await?;
     *generator = on_cluster(generator, cluster.generator_urls(), chat_name);
