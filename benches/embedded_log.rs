@@ -90,7 +90,12 @@ async fn read(log: &EmbeddedLog, count: usize) -> Result<(), Failure> {
         if read - committed >= DONE_AT_ONCE {
             let progress = |(partition, offset)| (partition, Progress { offset, text: String::new() });
             let partitions = std::mem::take(&mut done).into_iter().map(progress).collect();
-            committer.commit(vec![], vec![GroupProgress { group: GROUP, membership: consumer.membership(), partitions }]).await?;
+            committer
+                .commit(
+                    vec![],
+                    vec![GroupProgress { group: GROUP, membership: consumer.membership(), partitions }],
+                )
+                .await?;
             committed = read;
         }
     }

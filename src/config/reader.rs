@@ -61,6 +61,17 @@ impl Reader {
         Section { reader: self, path: path.to_owned() }
     }
 
+    /// The names of the tables directly below `path`, in order.
+    pub fn tables(&self, path: &str) -> Vec<String> {
+        let Some(ValueKind::Table(table)) = find(&self.root, path).map(|value| &value.kind) else {
+            return vec![];
+        };
+        let tables = table.iter().filter(|(_, value)| matches!(value.kind, ValueKind::Table(_)));
+        let mut names: Vec<String> = tables.map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Adds a mistake that only shows when several keys are seen together.
     pub fn contradiction(&mut self, key: &str, message: impl Into<String>) {
         let origin = find(&self.root, key).map(origin_of);
@@ -111,13 +122,10 @@ impl Reader {
             }
         }
         names.sort_unstable();
-        let near = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), known)).min();
-        match near {
-            Some((distance, known)) if distance <= 1 + known.len() / 4 => {
-                format!("unknown key; did you mean \"{known}\"?")
-            }
-            _ if names.is_empty() => "unknown key".to_owned(),
-            _ => format!("unknown key; known here: {}", names.join(", ")),
+        match nearest(name, &names) {
+            Some(known) => format!("unknown key; did you mean \"{known}\"?"),
+            None if names.is_empty() => "unknown key".to_owned(),
+            None => format!("unknown key; known here: {}", names.join(", ")),
         }
     }
 }
@@ -365,6 +373,12 @@ impl Section<'_> {
     }
 }
 
+/// The one of `names` that `name` may be meant for.
+pub(super) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+    let near = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), *known)).min();
+    near.filter(|(distance, known)| *distance <= 1 + known.len() / 4).map(|(_, known)| known)
+}
+
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
@@ -450,54 +464,5 @@ fn to_json(value: &Value) -> serde_json::Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use config::{Config, File, FileFormat};
-
-    use super::*;
-
-    fn reader(toml: &str) -> Reader {
-        let config = Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build();
-        Reader::new(config.expect("valid TOML").cache)
-    }
-
-    fn mistakes(toml: &str, read: impl FnOnce(&mut Reader)) -> Vec<String> {
-        let mut reader = reader(toml);
-        read(&mut reader);
-        let mistakes = reader.finish().expect_err("mistakes");
-        mistakes.iter().map(|mistake| format!("{}: {}", mistake.key, mistake.message)).collect()
-    }
-
-    #[test]
-    fn every_mistake_is_reported_at_once() {
-        let toml = "[engine]\nmax_bytes = \"much\"\nmax_byte = 3\ngrace_s = -1\n[engin]\nx = 1\n";
-        let found = mistakes(toml, |reader| {
-            let mut section = reader.section("engine");
-            section.number("max_bytes", 1, 0..=10);
-            section.seconds("grace_s", Duration::from_secs(1), Duration::from_secs(9));
-        });
-        assert_eq!(
-            found,
-            [
-                "engine.max_bytes: must be a whole number, zero or more, not the text \"much\"",
-                "engine.grace_s: -1 is out of range; from 0 to 9",
-                "engin: unknown key; did you mean \"engine\"?",
-                "engine.max_byte: unknown key; did you mean \"max_bytes\"?",
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_in_force_says_where_it_comes_from_and_masks_secrets() {
-        let mut reader = reader("[models]\nurls = [\"a\", \"b\"]\nkey = \"hidden\"\n");
-        let mut section = reader.section("models");
-        assert_eq!(section.texts("urls"), ["a", "b"]);
-        assert_eq!(section.secret_text("key").as_deref(), Some("hidden"));
-        assert!(section.flag("keep", true));
-        let in_force = reader.finish().expect("no mistakes");
-        let shown: Vec<String> =
-            in_force.iter().map(|e| format!("{} = {} # {}", e.key, e.value, e.origin)).collect();
-        assert_eq!(shown[0], "models.urls = [\"a\", \"b\"] # the command line");
-        assert_eq!(shown[1], "models.key = \"***\" # the command line");
-        assert_eq!(shown[2], "models.keep = true # default");
-    }
-}
+#[path = "reader_tests.rs"]
+mod tests;

@@ -67,8 +67,7 @@ impl Settings {
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let mut root = reader.section("");
         let out = PathBuf::from(root.text("out", "out"));
-        let recipe_name = root.choice("recipe", &[("stage1", "stage1")], "stage1");
-        let recipe = recipe::read(reader, recipe_name);
+        let recipe = recipe::read(reader);
         let templates = recipe::templates(&mut reader.section("templates"));
         let generator = models::read(&mut reader.section("models.generator"), "generator");
         let mut section = reader.section("models.reward");
@@ -76,8 +75,8 @@ impl Settings {
         let reward_kind = models::reward_kind(&mut section);
         let mut intake = engine::intake(&mut reader.section("intake"));
         intake.answer = match recipe.answer {
-            AnswerSource::Draft => AnswerUse::Ignored,
-            AnswerSource::Given => AnswerUse::Used,
+            AnswerSource::Given if recipe.needs_answer() => AnswerUse::Used,
+            AnswerSource::Draft | AnswerSource::Given => AnswerUse::Ignored,
         };
         let formats = formats(&mut reader.section("export"));
         let settings = Self {

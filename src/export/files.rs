@@ -90,9 +90,10 @@ impl Files {
     /// Files that the note does not account for, or that are not as it says; nothing is changed then. A note of
     /// another version or of other formats. Another process with the same folder. The file system.
     pub fn open(options: ExportOptions, note: Option<&str>) -> Result<Self, ExportError> {
-        let note = note.map(Note::decode).transpose()?;
         let formats = place(&options.formats);
         let paths = all_paths(&formats);
+        let mut note = note.map(Note::decode).transpose()?;
+        note.iter_mut().for_each(|note| add_newer_files(note, &formats));
         check_folder(&options.folder, &formats, &paths, note.as_ref())?;
         let state = if note.is_some() { State::Settled } else { State::Fresh };
         let note = note.unwrap_or_else(|| Note::new(paths.iter().map(|path| (*path, 0)), Totals::default()));
@@ -247,6 +248,16 @@ fn check_folder(
     }
     let committed = |path: &str| note.map(|note| note.files[path]);
     paths.iter().try_for_each(|path| Table::check(&folder.join(path), committed(path)))
+}
+
+/// A note of an earlier version does not know the files that came since: they are empty.
+fn add_newer_files(note: &mut Note, formats: &[Placed]) {
+    let known = formats.iter().map(|placed| placed.format.files());
+    let known = known.filter(|files| files.iter().any(|path| note.files.contains_key(*path)));
+    let newer: Vec<&str> = known.flatten().copied().collect();
+    for path in newer {
+        note.files.entry(path.to_owned()).or_insert(0);
+    }
 }
 
 fn check_formats(paths: &[&str], note: &Note) -> Result<(), ExportError> {

@@ -8,9 +8,9 @@ use super::Entry;
 use crate::record::{Kind, Outcome, Reject, Verdict};
 
 /// The most reasons that are counted by name; the note must stay short whatever comes.
-const MAX_REASONS: usize = 24;
+const MAX_REASONS: usize = 16;
 /// The longest reason that is counted by name, in bytes.
-const MAX_REASON: usize = 32;
+const MAX_REASON: usize = 24;
 /// The name under which all other reasons are counted.
 const OTHER_REASON: &str = "other";
 
@@ -145,6 +145,6 @@ mod tests {
             totals.add(&reject(&format!("reason_{number}")));
         }
         assert_eq!(totals.rejects.len(), MAX_REASONS + 1);
-        assert_eq!(totals.rejects[OTHER_REASON], 76);
+        assert_eq!(totals.rejects[OTHER_REASON], 84);
     }
 }

@@ -264,6 +264,7 @@ impl<L: Log> Intake<L> {
             given_answer: prompt.answer,
             answer: None,
             rounds: vec![],
+            long_answers: vec![],
             extra: serde_json::Map::new(),
         }
     }

@@ -42,13 +42,15 @@ pub enum Verdict {
     RejectedEqualsAnswer,
     /// No round that failed with an improvement follows the last gain, so the long record would have no ending.
     NoEnding,
+    /// No long answer came with a final answer in it.
+    NoFinalAnswer,
     /// A stage could not handle the thread; it is among the dead letters.
     DeadLetter,
 }
 
 impl Verdict {
     /// Every verdict, in the order in which they are reported.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Selected,
         Self::NoAnswer,
         Self::NoCritique,
@@ -65,6 +67,7 @@ impl Verdict {
         Self::NoImprovementContrast,
         Self::RejectedEqualsAnswer,
         Self::NoEnding,
+        Self::NoFinalAnswer,
         Self::DeadLetter,
     ];
 
@@ -87,6 +90,7 @@ impl Verdict {
             Self::NoImprovementContrast => "no_improvement_contrast",
             Self::RejectedEqualsAnswer => "rejected_equals_answer",
             Self::NoEnding => "no_ending",
+            Self::NoFinalAnswer => "no_final_answer",
             Self::DeadLetter => "dead_letter",
         }
     }
@@ -107,6 +111,9 @@ pub struct Outcome {
     pub records: Vec<Kind>,
     /// For every kind that its recipe asks for and it did not give: why.
     pub withheld: BTreeMap<Kind, Verdict>,
+    /// Rounds of refinement that it went through.
+    #[serde(default)]
+    pub rounds: u32,
     /// `r(y0)`.
     pub answer_reward: Option<f64>,
     /// The highest reward of an improvement.

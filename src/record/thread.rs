@@ -71,6 +71,9 @@ pub struct Thread {
     pub answer: Option<Answer>,
     /// Rounds of refinement, the latest last.
     pub rounds: Vec<Round>,
+    /// Long answers to the prompt, in the order they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub long_answers: Vec<LongSample>,
     /// Fields of a later minor version, passed on untouched.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -115,6 +118,17 @@ pub struct Improvement {
     /// `r(y_ij)`; absent before scoring, and where the reward model gave none.
     pub reward: Option<f64>,
     /// The call that gave it.
+    pub call: Call,
+}
+
+/// A long answer, which may hold a final answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LongSample {
+    /// The whole text; absent when no try gave one with a final answer.
+    pub text: Option<String>,
+    /// The reward of the final answer; absent before scoring, and where the reward model gave none.
+    pub reward: Option<f64>,
+    /// The call that gave it, or the last that was tried.
     pub call: Call,
 }
 

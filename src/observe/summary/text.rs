@@ -106,15 +106,18 @@ fn phrase(verdict: Verdict) -> &'static str {
         Verdict::NoImprovementContrast => "the improvements of the best critique are equally good",
         Verdict::RejectedEqualsAnswer => "the lesser improvement is just as good as the answer",
         Verdict::NoEnding => "no failed round follows the last gain",
+        Verdict::NoFinalAnswer => "no long answer came with a final answer",
         Verdict::DeadLetter => "a stage could not handle it",
     }
 }
 
 fn records(page: &mut Page, state: &StateTotals) {
     page.heading("Records (of all runs on this state)");
-    for kind in Kind::ALL {
-        let number = state.records.get(&kind).copied().unwrap_or(0);
-        page.number(number, &format!("{} ({})", describe(kind), kind.as_str()));
+    for (kind, number) in &state.records {
+        page.number(*number, &format!("{} ({})", describe(*kind), kind.as_str()));
+    }
+    if state.records.is_empty() {
+        page.number(0, "records");
     }
     page.line(&format!("  {}", gains(&state.gains)));
 }
@@ -125,6 +128,8 @@ fn describe(kind: Kind) -> &'static str {
         Kind::ResponsePair => "pairs: improvement over answer",
         Kind::CritiquePair => "pairs: better over worse critique",
         Kind::ImprovementPair => "pairs: better over worse improvement",
+        Kind::LongSft => "fine-tuning on long answers that refine themselves",
+        Kind::LongPair => "pairs: better over worse long answer",
     }
 }
 
@@ -299,7 +304,6 @@ Records (of all runs on this state)
           402  fine-tuning conversations (sft)
           410  pairs: improvement over answer (response_pair)
           288  pairs: better over worse critique (critique_pair)
-            0  pairs: better over worse improvement (improvement_pair)
   The best improvement gained in 502 of 1,880 threads (26.7 %), by 0.430 on average, 2.100 at most.
 
 This process
@@ -353,10 +357,7 @@ Threads (of all runs on this state)
             0  dead letters (0.0 %): a stage could not handle them
 
 Records (of all runs on this state)
-            0  fine-tuning conversations (sft)
-            0  pairs: improvement over answer (response_pair)
-            0  pairs: better over worse critique (critique_pair)
-            0  pairs: better over worse improvement (improvement_pair)
+            0  records
   No improvement gained over its answer (0 threads compared).
 
 This process
