@@ -8,7 +8,7 @@ use crate::{
     engine::{DeadLetter, Failure},
     method::{AnswerSource, CallSite, ask},
     record::{Answer, Thread},
-    topic::{DRAFTED, PROMPTS, Topic},
+    topic::{PROMPTS, Topic},
 };
 
 /// `x ─▶ y0`.
@@ -17,7 +17,6 @@ pub struct DraftStage(pub Context);
 impl ThreadStage for DraftStage {
     const NAME: &'static str = "draft";
     const INPUT: Topic<Thread> = PROMPTS;
-    const OUTPUT: Topic<Thread> = DRAFTED;
     type Out = Thread;
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
