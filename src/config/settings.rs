@@ -26,6 +26,8 @@ pub struct Settings {
     pub templates: Templates,
     /// The model that drafts, criticises and improves.
     pub generator: ModelOptions,
+    /// The model that gives long answers; without a server the generator does.
+    pub long: ModelOptions,
     /// The reward model.
     pub reward: ModelOptions,
     /// Which face of the reward server to talk to.
@@ -70,6 +72,7 @@ impl Settings {
         let recipe = recipe::read(reader);
         let templates = recipe::templates(&mut reader.section("templates"));
         let generator = models::read(&mut reader.section("models.generator"), "generator");
+        let long = models::read(&mut reader.section("models.long"), "long");
         let mut section = reader.section("models.reward");
         let reward = models::read(&mut section, "reward");
         let reward_kind = models::reward_kind(&mut section);
@@ -84,6 +87,7 @@ impl Settings {
             recipe,
             templates: templates?,
             generator,
+            long,
             reward,
             reward_kind,
             engine: engine::options(&mut reader.section("engine")),
@@ -113,7 +117,8 @@ impl Settings {
                 format!("must be at most log.max_record_bytes ({largest}), or a prompt could not be stored"),
             );
         }
-        for (role, model) in [("generator", &self.generator), ("reward", &self.reward)] {
+        for (role, model) in [("generator", &self.generator), ("long", &self.long), ("reward", &self.reward)]
+        {
             if !model.urls.is_empty() && model.model.is_empty() {
                 let key = format!("models.{role}.model");
                 reader.contradiction(

@@ -17,6 +17,7 @@ pub(crate) struct Source<'a> {
     round: usize,
     critique: Option<usize>,
     improvement: Option<usize>,
+    long_answer: Option<usize>,
     rating: Option<u8>,
     model: &'a str,
     seed: u32,
@@ -32,6 +33,7 @@ impl<'a> Source<'a> {
             round,
             critique: None,
             improvement: None,
+            long_answer: None,
             rating: None,
             model: &call.model,
             seed: call.seed,
@@ -59,6 +61,12 @@ impl<'a> Source<'a> {
         let critique = thread.rounds.get(round)?.critiques.get(place.critique)?;
         let source = Self::new("improve", round, &critique.improvements.get(place.improvement)?.call);
         Some(Self { critique: Some(place.critique), improvement: Some(place.improvement), ..source })
+    }
+
+    /// A long answer, by its index.
+    pub(crate) fn long_answer(thread: &'a Thread, index: usize) -> Option<Self> {
+        let source = Self::new("long_answer", 0, &thread.long_answers.get(index)?.call);
+        Some(Self { long_answer: Some(index), ..source })
     }
 
     fn is_cut_off(&self) -> bool {

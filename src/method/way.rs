@@ -5,6 +5,7 @@
 //!   stage2       draft ─▶ critique ─▶ improve ─▶ score ─▶ select
 //!                            ▲                     │
 //!                            └──── it gained ──────┘
+//!   long-pairs   draft ─▶ score ─▶ select
 //! ```
 
 use super::{
@@ -24,9 +25,13 @@ pub enum Next {
     Select,
 }
 
-/// What follows the answer.
-pub fn after_draft(_recipe: &Recipe) -> Next {
-    Next::Critique
+/// What follows the first answers.
+pub fn after_draft(recipe: &Recipe) -> Next {
+    match recipe.base {
+        Base::Stage1 | Base::Stage2 => Next::Critique,
+        Base::LongPairs => Next::Score,
+        Base::Evaluation => Next::Select,
+    }
 }
 
 /// What follows the improvements of a round.

@@ -79,6 +79,7 @@ pub(super) fn assemble(
         reference: reference.clone(),
         templates: Arc::new(settings.templates.clone()),
         chat: Arc::clone(&models.chat),
+        long: Arc::clone(models.long.as_ref().unwrap_or(&models.chat)),
         reward: Arc::clone(&models.reward),
     };
     let sync = matches!(settings.log.options.durability, crate::broker::embedded::Durability::EachCommit);

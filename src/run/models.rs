@@ -13,6 +13,8 @@ use crate::{
 /// The models of a run, and the cluster that simulates them, if one does.
 pub(super) struct Models {
     pub(super) chat: Arc<ChatModel>,
+    /// The model of long answers, where the recipe asks for them and it is another than the generator.
+    pub(super) long: Option<Arc<ChatModel>>,
     pub(super) reward: Arc<RewardModel>,
     pub(super) cluster: Option<Cluster>,
     pub(super) stop: Stop,
@@ -25,36 +27,71 @@ impl Models {
         simulate: bool,
         metrics: &Metrics,
     ) -> Result<Self, RunError> {
-        let (mut generator, mut reward) = (settings.generator.clone(), settings.reward.clone());
-        let cluster = if simulate { Some(simulated(&mut generator, &mut reward).await?) } else { None };
-        need("generator", &generator)?;
-        need("reward", &reward)?;
+        let mut wanted = Wanted::of(settings);
+        let cluster = if simulate { Some(wanted.simulate().await?) } else { None };
+        need("generator", &wanted.generator)?;
+        need("reward", &wanted.reward)?;
         let stop = Stop::new();
-        let chat = ChatModel::new(generator, stop.clone(), metrics);
-        let chat = chat.map_err(|cause| RunError::Model { role: "generator", cause })?;
-        let reward = RewardModel::new(reward, settings.reward_kind, stop.clone(), metrics);
+        let chat_model = |role, options| {
+            let model = ChatModel::new(options, stop.clone(), metrics);
+            model.map(Arc::new).map_err(|cause| RunError::Model { role, cause })
+        };
+        let chat = chat_model("generator", wanted.generator)?;
+        let long = wanted.long.filter(|options| !options.urls.is_empty());
+        let long = long.map(|options| chat_model("long", options)).transpose()?;
+        let reward = RewardModel::new(wanted.reward, settings.reward_kind, stop.clone(), metrics);
         let reward = reward.map_err(|cause| RunError::Model { role: "reward", cause })?;
-        Ok(Self { chat: Arc::new(chat), reward: Arc::new(reward), cluster, stop })
+        Ok(Self { chat, long, reward: Arc::new(reward), cluster, stop })
+    }
+
+    /// The models that write, with the role of each.
+    pub(super) fn writers(&self) -> impl Iterator<Item = (&'static str, &ChatModel)> {
+        let long = self.long.as_deref().map(|long| ("long", long));
+        std::iter::once(("generator", &*self.chat)).chain(long)
     }
 
     /// Asks every server once whether it is ready, and tells the readiness page and the log.
     pub(super) fn introduce(&self, readiness: &Readiness) {
-        let (generator, reward) = (readiness.condition("generator"), readiness.condition("reward"));
         let (chat, scorer) = (Arc::clone(&self.chat), Arc::clone(&self.reward));
-        tokio::spawn(async move { report("generator", &generator, chat.check().await) });
+        let writers = [Some(("generator", chat)), self.long.clone().map(|long| ("long", long))];
+        for (role, model) in writers.into_iter().flatten() {
+            let condition = readiness.condition(role);
+            tokio::spawn(async move { report(role, &condition, model.check().await) });
+        }
+        let reward = readiness.condition("reward");
         tokio::spawn(async move { report("reward", &reward, scorer.check().await) });
     }
 }
 
-async fn simulated(generator: &mut ModelOptions, reward: &mut ModelOptions) -> Result<Cluster, RunError> {
-    let options = Options::default();
-    let (chat_name, reward_name) = (options.generator_model.clone(), options.reward_model.clone());
-    let cluster = Cluster::start(options).await?;
-    generator.urls = cluster.generator_urls().to_vec();
-    generator.model = chat_name;
-    reward.urls = cluster.reward_urls().to_vec();
-    reward.model = reward_name;
-    Ok(cluster)
+/// The options of the models that a run asks.
+struct Wanted {
+    generator: ModelOptions,
+    /// None where the recipe asks for no long answers.
+    long: Option<ModelOptions>,
+    reward: ModelOptions,
+}
+
+impl Wanted {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            generator: settings.generator.clone(),
+            long: (settings.recipe.long_answers > 0).then(|| settings.long.clone()),
+            reward: settings.reward.clone(),
+        }
+    }
+
+    /// Starts a simulated cluster and names its servers in the place of those that were configured.
+    async fn simulate(&mut self) -> Result<Cluster, RunError> {
+        let options = Options::default();
+        let (chat_name, reward_name) = (options.generator_model.clone(), options.reward_model.clone());
+        let cluster = Cluster::start(options).await?;
+        if let Some(long) = &mut self.long {
+            (long.urls, long.model) = (cluster.generator_urls().to_vec(), format!("{chat_name}-long"));
+        }
+        (self.generator.urls, self.generator.model) = (cluster.generator_urls().to_vec(), chat_name);
+        (self.reward.urls, self.reward.model) = (cluster.reward_urls().to_vec(), reward_name);
+        Ok(cluster)
+    }
 }
 
 fn need(role: &'static str, options: &ModelOptions) -> Result<(), RunError> {

@@ -51,13 +51,11 @@ fn state(written: &Totals, threads: u64) -> StateTotals {
 
 fn process(facts: &Facts<'_>) -> ProcessTotals {
     let IntakeProgress { new, known, rejected, .. } = facts.taken_in;
-    let Models { chat, reward, .. } = facts.models;
+    let reward = &facts.models.reward;
+    let writers = facts.models.writers().map(|(role, chat)| model(role, chat.model(), chat.totals()));
     ProcessTotals {
         input: InputTotals { new, known, rejected },
-        models: vec![
-            model("generator", chat.model(), chat.totals()),
-            model("reward", reward.model(), reward.totals()),
-        ],
+        models: writers.chain([model("reward", reward.model(), reward.totals())]).collect(),
         ended: facts.written.totals.threads() - facts.written.ended_before,
         elapsed: facts.elapsed,
     }
@@ -84,7 +82,7 @@ fn places(settings: &Settings) -> Places {
 pub(super) fn write_card(settings: &Settings, models: &Models, totals: &Totals, is_simulated: bool) {
     let facts = CardFacts {
         recipes: vec![settings.recipe.name.clone()],
-        generators: vec![models.chat.model().to_owned()],
+        generators: models.writers().map(|(_, model)| model.model().to_owned()).collect(),
         rewards: vec![models.reward.model().to_owned()],
         is_simulated,
     };

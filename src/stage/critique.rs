@@ -47,18 +47,18 @@ impl CritiqueStage {
         turns: &[Turn<'_>],
     ) -> Result<Critique, Failure> {
         let mut failure = None;
-        let mut ask = Ask { site, rank: Rank::Critique, temperature, turns };
+        let mut ask = Ask { model: &self.0.chat, site, rank: Rank::Critique, temperature, turns };
         for attempt in 0..self.0.recipe.critique_tries {
             ask.site.attempt = attempt;
             match self.0.ask(&ask).await? {
                 Tried::Answer(answer) => match rating(&answer.text) {
                     Some(rating) => {
-                        let call = self.0.answered(&ask, &answer);
+                        let call = ask.answered(&answer);
                         let (text, rating) = (Some(answer.text), Some(rating));
                         return Ok(Critique { text, rating, call, improvements: vec![] });
                     }
                     None => {
-                        self.0.chat.count_used_try(Self::NAME);
+                        ask.model.count_used_try(Self::NAME);
                         failure = Some("no valid rating".to_owned());
                     }
                 },
@@ -66,7 +66,7 @@ impl CritiqueStage {
             }
         }
         log_given_up(site.thread, failure.as_deref());
-        Ok(Critique { text: None, rating: None, call: self.0.failed(&ask, failure), improvements: vec![] })
+        Ok(Critique { text: None, rating: None, call: ask.failed(failure), improvements: vec![] })
     }
 }
 

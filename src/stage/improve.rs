@@ -66,14 +66,14 @@ impl ImproveStage {
         temperature: f64,
         turns: &[Turn<'_>],
     ) -> Result<Improvement, Failure> {
-        let ask = Ask { site, rank: Rank::Improve, temperature, turns };
+        let ask = Ask { model: &self.0.chat, site, rank: Rank::Improve, temperature, turns };
         Ok(match self.0.ask(&ask).await? {
             Tried::Answer(answer) => {
-                let call = self.0.answered(&ask, &answer);
+                let call = ask.answered(&answer);
                 Improvement { text: Some(answer.text), reward: None, call }
             }
             Tried::Refused(refusal) => {
-                let call = self.0.failed(&ask, Some(refusal.message));
+                let call = ask.failed(Some(refusal.message));
                 Improvement { text: None, reward: None, call }
             }
         })

@@ -15,6 +15,7 @@ mod critique;
 mod draft;
 mod export;
 mod improve;
+mod long_answers;
 mod on_threads;
 mod score;
 mod select;
@@ -46,6 +47,8 @@ pub struct Context {
     pub templates: Arc<Templates>,
     /// The generator.
     pub chat: Arc<ChatModel>,
+    /// The model of long answers: one trained on long records.
+    pub long: Arc<ChatModel>,
     /// The reward model.
     pub reward: Arc<RewardModel>,
 }

@@ -3,8 +3,10 @@
 //! ```text
 //!   stage1      one_round      conversation and pairs of one round
 //!   stage2      long_record    one long record of several rounds
+//!   long-pairs  long_pair      the best of several long answers over the worst
 //! ```
 
+mod long_pair;
 mod long_record;
 mod one_round;
 
@@ -26,7 +28,8 @@ pub fn harvest(thread: &Thread, recipe: &Recipe, templates: &Templates) -> Harve
     let made = match recipe.base {
         Base::Stage1 => one_round::make(&maker),
         Base::Stage2 => long_record::make(&maker),
-        Base::LongPairs | Base::Evaluation => Made::nothing(recipe, Verdict::NoFinalAnswer),
+        Base::LongPairs => long_pair::make(&maker),
+        Base::Evaluation => Made::nothing(recipe, Verdict::NoFinalAnswer),
     };
     Harvest { outcome: outcome(thread, &made), records: made.records }
 }

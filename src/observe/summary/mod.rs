@@ -124,7 +124,7 @@ pub struct InputTotals {
 /// What one process asked of one model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ModelSummary {
-    /// What it is used for: `generator` or `reward`.
+    /// What it is used for: `generator`, `long` or `reward`.
     pub role: String,
     /// The model's name.
     pub model: String,
