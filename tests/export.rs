@@ -110,7 +110,7 @@ fn record(number: usize, kind: Kind, text: &str, reward: f64) -> TrainingRecord 
 
 fn harvest(number: usize, kinds: &[Kind], text: &str, reward: f64) -> Harvest {
     let records = kinds.iter().map(|kind| record(number, *kind, text, reward)).collect();
-    Harvest { outcome: outcome(number, Verdict::Selected, Some(reward)), records }
+    Harvest { outcome: outcome(number, Verdict::Selected, Some(reward)), records, output: None }
 }
 
 fn json(value: &impl serde::Serialize) -> String {

@@ -21,7 +21,23 @@ pub(super) fn read(reader: &mut Reader) -> Recipe {
     for name in own.iter().filter(|name| **name != wanted) {
         read_one(reader, name);
     }
-    read_one(reader, if known.contains(&wanted.as_str()) { &wanted } else { Base::Stage1.as_str() })
+    let recipe =
+        read_one(reader, if known.contains(&wanted.as_str()) { &wanted } else { Base::Stage1.as_str() });
+    plain(&mut reader.section("evaluation"), recipe)
+}
+
+/// The plain forms of an evaluation, to compare the long one with: one answer, or one refined without a reward.
+fn plain(section: &mut Section<'_>, recipe: Recipe) -> Recipe {
+    let is_plain = section.flag("plain", false);
+    let rounds = small(section, "rounds", 0);
+    if !is_plain && rounds == 0 {
+        return recipe;
+    }
+    if recipe.base != Base::Evaluation {
+        let name = if is_plain { "plain" } else { "rounds" };
+        section.mistake(name, format!("is for evaluation, and the recipe is {}", recipe.name));
+    }
+    Recipe { long_answers: 0, rounds, ..recipe }
 }
 
 fn unknown(name: &str, known: &[&str]) -> String {
@@ -175,6 +191,17 @@ mod tests {
         let toml = "[recipes.stage1]\nrecords = [\"response_pair\", \"sft\"]\n";
         let records = read_from(toml).map(|recipe| recipe.records);
         assert_eq!(records, Ok(vec![Kind::Sft, Kind::ResponsePair]));
+    }
+
+    #[test]
+    fn an_evaluation_has_plain_forms() {
+        let plain = Recipe { long_answers: 0, ..Recipe::evaluation() };
+        let evaluation = "recipe = \"evaluation\"\n[evaluation]\n";
+        assert_eq!(read_from(&format!("{evaluation}plain = true")), Ok(plain.clone()));
+        let refined = Recipe { rounds: 3, ..plain };
+        assert_eq!(read_from(&format!("{evaluation}rounds = 3")), Ok(refined));
+        let other = read_from("[evaluation]\nrounds = 3").expect_err("another recipe");
+        assert_eq!(other, "evaluation.rounds: is for evaluation, and the recipe is stage1");
     }
 
     #[test]

@@ -27,6 +27,18 @@ pub struct Totals {
     pub rejects: BTreeMap<String, u64>,
     /// Answers of models that were cut off at their length limit.
     pub cut_off: u64,
+    /// Answers to instructions of a test.
+    #[serde(default)]
+    pub outputs: Outputs,
+}
+
+/// Answers to instructions of a test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outputs {
+    /// How many.
+    pub count: u64,
+    /// Their lengths together, in Unicode code points.
+    pub chars: u64,
 }
 
 /// How often, and by how much, the best improvement of a thread was better than its answer.
@@ -80,6 +92,10 @@ impl Totals {
         match entry {
             Entry::Harvest(harvest) => {
                 self.add_outcome(&harvest.outcome);
+                if let Some(output) = &harvest.output {
+                    self.outputs.count += 1;
+                    self.outputs.chars += output.output.chars().count() as u64;
+                }
                 for record in &harvest.records {
                     *self.records.entry(record.kind).or_default() += 1;
                 }

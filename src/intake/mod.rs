@@ -262,6 +262,7 @@ impl<L: Log> Intake<L> {
             origin,
             prompt: prompt.messages,
             given_answer: prompt.answer,
+            dataset: prompt.dataset,
             answer: None,
             rounds: vec![],
             long_answers: vec![],

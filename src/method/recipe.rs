@@ -170,6 +170,11 @@ impl Recipe {
         self.base != Base::Evaluation || self.long_answers == 0
     }
 
+    /// Whether it needs a reward model.
+    pub fn is_scored(&self) -> bool {
+        self.base != Base::Evaluation
+    }
+
     /// The name, and a hash of the whole definition and of every template: what a thread is bound to.
     pub fn reference(&self, templates: &Templates) -> RecipeRef {
         let definition = serde_json::to_vec(&(self, templates.hashes()))

@@ -6,6 +6,10 @@
 //!                            ▲                     │
 //!                            └──── it gained ──────┘
 //!   long-pairs   draft ─▶ score ─▶ select
+//!   evaluation   draft ─▶ select, or without a reward
+//!                draft ─▶ critique ─▶ improve ─▶ select
+//!                            ▲          │
+//!                            └──────────┘ as many rounds as it has
 //! ```
 
 use super::{
@@ -30,13 +34,21 @@ pub fn after_draft(recipe: &Recipe) -> Next {
     match recipe.base {
         Base::Stage1 | Base::Stage2 => Next::Critique,
         Base::LongPairs => Next::Score,
+        Base::Evaluation if recipe.rounds > 0 => Next::Critique,
         Base::Evaluation => Next::Select,
     }
 }
 
-/// What follows the improvements of a round.
-pub fn after_improve(_recipe: &Recipe, _thread: &Thread) -> Next {
-    Next::Score
+/// What follows the improvements of a round: their rewards, or without a reward the next round, while each brings an
+/// improvement.
+pub fn after_improve(recipe: &Recipe, thread: &Thread) -> Next {
+    let rounds = thread.rounds.len();
+    let improved = thread.rounds.last().and_then(first_improvement).is_some();
+    match recipe.base {
+        Base::Stage1 | Base::Stage2 | Base::LongPairs => Next::Score,
+        Base::Evaluation if improved && rounds < recipe.rounds as usize => Next::Critique,
+        Base::Evaluation => Next::Select,
+    }
 }
 
 /// What follows the rewards of a round: another round where the recursion goes on.
@@ -96,6 +108,20 @@ mod tests {
             assert_eq!(after_score(&Recipe::stage1(), &thread), Next::Select);
         }
         assert_eq!(after_score(&Recipe::stage2(), &thread_of(None, &[&[1.0]])), Next::Select);
+    }
+
+    #[test]
+    fn without_a_reward_every_round_is_made() {
+        let recipe = Recipe { long_answers: 0, rounds: 2, ..Recipe::evaluation() };
+        assert_eq!(
+            (after_draft(&recipe), after_draft(&Recipe::evaluation())),
+            (Next::Critique, Next::Select)
+        );
+        let cases: [(&[&[f64]], Next); 3] =
+            [(&[&[1.0]], Next::Critique), (&[&[]], Next::Select), (&[&[1.0], &[2.0]], Next::Select)];
+        for (rounds, next) in cases {
+            assert_eq!(after_improve(&recipe, &thread_of(None, rounds)), next, "{rounds:?}");
+        }
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Origin, RecipeRef, ThreadId, TrainingRecord};
+use super::{Kind, ModelOutput, Origin, RecipeRef, ThreadId, TrainingRecord};
 
 /// Why a thread gave a record, or gave none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// At least one record came out.
+    /// At least one record came out, or the answer that an evaluation asks for.
     Selected,
     /// There is no answer to refine: the draft failed, or none came with the prompt.
     NoAnswer,
@@ -133,4 +133,7 @@ pub struct Harvest {
     pub outcome: Outcome,
     /// The records it gave.
     pub records: Vec<TrainingRecord>,
+    /// Its answer to an instruction of a test; only where the recipe is an evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<ModelOutput>,
 }

@@ -67,6 +67,9 @@ pub struct Thread {
     pub prompt: Vec<Message>,
     /// The answer that came with the prompt, if one did.
     pub given_answer: Option<String>,
+    /// The name of the test set that the prompt is from, where its source says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
     /// `y0`: the answer to refine; absent until the draft stage.
     pub answer: Option<Answer>,
     /// Rounds of refinement, the latest last.

@@ -15,7 +15,8 @@ pub(super) struct Models {
     pub(super) chat: Arc<ChatModel>,
     /// The model of long answers, where the recipe asks for them and it is another than the generator.
     pub(super) long: Option<Arc<ChatModel>>,
-    pub(super) reward: Arc<RewardModel>,
+    /// None where the recipe scores nothing.
+    pub(super) reward: Option<Arc<RewardModel>>,
     pub(super) cluster: Option<Cluster>,
     pub(super) stop: Stop,
 }
@@ -30,7 +31,6 @@ impl Models {
         let mut wanted = Wanted::of(settings);
         let cluster = if simulate { Some(wanted.simulate().await?) } else { None };
         need("generator", &wanted.generator)?;
-        need("reward", &wanted.reward)?;
         let stop = Stop::new();
         let chat_model = |role, options| {
             let model = ChatModel::new(options, stop.clone(), metrics);
@@ -39,9 +39,13 @@ impl Models {
         let chat = chat_model("generator", wanted.generator)?;
         let long = wanted.long.filter(|options| !options.urls.is_empty());
         let long = long.map(|options| chat_model("long", options)).transpose()?;
-        let reward = RewardModel::new(wanted.reward, settings.reward_kind, stop.clone(), metrics);
-        let reward = reward.map_err(|cause| RunError::Model { role: "reward", cause })?;
-        Ok(Self { chat, long, reward: Arc::new(reward), cluster, stop })
+        let reward_model = |options| {
+            need("reward", &options)?;
+            let model = RewardModel::new(options, settings.reward_kind, stop.clone(), metrics);
+            model.map(Arc::new).map_err(|cause| RunError::Model { role: "reward", cause })
+        };
+        let reward = wanted.reward.map(reward_model).transpose()?;
+        Ok(Self { chat, long, reward, cluster, stop })
     }
 
     /// The models that write, with the role of each.
@@ -52,14 +56,16 @@ impl Models {
 
     /// Asks every server once whether it is ready, and tells the readiness page and the log.
     pub(super) fn introduce(&self, readiness: &Readiness) {
-        let (chat, scorer) = (Arc::clone(&self.chat), Arc::clone(&self.reward));
-        let writers = [Some(("generator", chat)), self.long.clone().map(|long| ("long", long))];
+        let writers =
+            [Some(("generator", Arc::clone(&self.chat))), self.long.clone().map(|long| ("long", long))];
         for (role, model) in writers.into_iter().flatten() {
             let condition = readiness.condition(role);
             tokio::spawn(async move { report(role, &condition, model.check().await) });
         }
-        let reward = readiness.condition("reward");
-        tokio::spawn(async move { report("reward", &reward, scorer.check().await) });
+        if let Some(model) = self.reward.clone() {
+            let condition = readiness.condition("reward");
+            tokio::spawn(async move { report("reward", &condition, model.check().await) });
+        }
     }
 }
 
@@ -68,7 +74,8 @@ struct Wanted {
     generator: ModelOptions,
     /// None where the recipe asks for no long answers.
     long: Option<ModelOptions>,
-    reward: ModelOptions,
+    /// None where the recipe scores nothing.
+    reward: Option<ModelOptions>,
 }
 
 impl Wanted {
@@ -76,7 +83,7 @@ impl Wanted {
         Self {
             generator: settings.generator.clone(),
             long: (settings.recipe.long_answers > 0).then(|| settings.long.clone()),
-            reward: settings.reward.clone(),
+            reward: settings.recipe.is_scored().then(|| settings.reward.clone()),
         }
     }
 
@@ -89,7 +96,9 @@ impl Wanted {
             (long.urls, long.model) = (cluster.generator_urls().to_vec(), format!("{chat_name}-long"));
         }
         (self.generator.urls, self.generator.model) = (cluster.generator_urls().to_vec(), chat_name);
-        (self.reward.urls, self.reward.model) = (cluster.reward_urls().to_vec(), reward_name);
+        if let Some(reward) = &mut self.reward {
+            (reward.urls, reward.model) = (cluster.reward_urls().to_vec(), reward_name);
+        }
         Ok(cluster)
     }
 }

@@ -17,6 +17,8 @@ pub(super) enum Rank {
     Score = 3,
 }
 
+const NO_REWARD_MODEL: &str = "a thread is to be scored and this process has no reward model";
+
 /// One chat call: whom it asks, where it stands in the thread, and how it samples.
 pub(super) struct Ask<'a> {
     pub(super) model: &'a ChatModel,
@@ -59,6 +61,7 @@ impl Context {
 
     /// Asks the reward model, up to the recipe's tries; none when it gave no score.
     pub(super) async fn score(&self, site: CallSite<'_>, turns: &[Turn<'_>]) -> Result<Option<f64>, Failure> {
+        let reward = self.reward.as_deref().ok_or_else(|| Failure::Stop(NO_REWARD_MODEL.to_owned()))?;
         for attempt in 0..self.recipe.reward_tries {
             let site = CallSite { attempt, ..site };
             let request = RewardRequest {
@@ -67,7 +70,7 @@ impl Context {
                 stage: site.stage,
                 priority: Priority(Rank::Score as u8),
             };
-            match self.reward.reward(&request).await {
+            match reward.reward(&request).await {
                 Ok(answer) => return Ok(Some(answer.reward)),
                 Err(error) => {
                     let refusal = refusal(error)?;

@@ -49,6 +49,6 @@ pub struct Context {
     pub chat: Arc<ChatModel>,
     /// The model of long answers: one trained on long records.
     pub long: Arc<ChatModel>,
-    /// The reward model.
-    pub reward: Arc<RewardModel>,
+    /// The reward model; none where the recipe scores nothing.
+    pub reward: Option<Arc<RewardModel>>,
 }

@@ -4,8 +4,10 @@
 //!   stage1      one_round      conversation and pairs of one round
 //!   stage2      long_record    one long record of several rounds
 //!   long-pairs  long_pair      the best of several long answers over the worst
+//!   evaluation  evaluation     the answer to an instruction of a test
 //! ```
 
+mod evaluation;
 mod long_pair;
 mod long_record;
 mod one_round;
@@ -18,7 +20,7 @@ use super::{
     rows::Row,
     template::Templates,
 };
-use crate::record::{Harvest, Kind, Outcome, Rewards, Round, Thread, TrainingRecord, Verdict};
+use crate::record::{Harvest, Kind, ModelOutput, Outcome, Rewards, Round, Thread, TrainingRecord, Verdict};
 
 /// What a thread gives: its records, and one outcome that says for each kind withheld why.
 ///
@@ -26,12 +28,16 @@ use crate::record::{Harvest, Kind, Outcome, Rewards, Round, Thread, TrainingReco
 pub fn harvest(thread: &Thread, recipe: &Recipe, templates: &Templates) -> Harvest {
     let maker = Maker { thread, recipe, templates };
     let made = match recipe.base {
+        Base::Evaluation => evaluation::make(&maker),
         Base::Stage1 => one_round::make(&maker),
         Base::Stage2 => long_record::make(&maker),
         Base::LongPairs => long_pair::make(&maker),
-        Base::Evaluation => Made::nothing(recipe, Verdict::NoFinalAnswer),
     };
-    Harvest { outcome: outcome(thread, &made), records: made.records }
+    Harvest {
+        outcome: outcome(thread, &made),
+        records: made.records,
+        output: made.output.and_then(Result::ok),
+    }
 }
 
 /// `y0` and `r(y0)`, or what of them is missing.
@@ -61,12 +67,14 @@ fn improved(thread: &Thread, round: Option<&Round>) -> Result<(), Verdict> {
 struct Made {
     records: Vec<TrainingRecord>,
     withheld: BTreeMap<Kind, Verdict>,
+    /// The answer to an instruction of a test, or why there is none; nothing where none is asked for.
+    output: Option<Result<ModelOutput, Verdict>>,
 }
 
 impl Made {
     fn nothing(recipe: &Recipe, verdict: Verdict) -> Self {
         let withheld = recipe.records.iter().map(|kind| (*kind, verdict)).collect();
-        Self { records: Vec::new(), withheld }
+        Self { withheld, ..Self::default() }
     }
 
     fn add(&mut self, kind: Kind, record: Result<TrainingRecord, Verdict>) {
@@ -80,7 +88,8 @@ impl Made {
 
     /// The main verdict: of several reasons the first in the order of the method, which is the order of kinds.
     fn verdict(&self) -> Verdict {
-        let first = self.withheld.values().next().copied();
+        let no_output = self.output.as_ref().and_then(|output| output.as_ref().err());
+        let first = self.withheld.values().chain(no_output).next().copied();
         first.filter(|_| self.records.is_empty()).unwrap_or(Verdict::Selected)
     }
 }

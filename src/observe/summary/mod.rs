@@ -51,6 +51,8 @@ pub struct StateTotals {
     pub records: BTreeMap<Kind, u64>,
     /// How much improvements gained.
     pub gains: GainTotals,
+    /// Answers to instructions of a test.
+    pub outputs: OutputTotals,
     /// Lines of input that could not be used, by reason.
     pub rejects: BTreeMap<String, u64>,
 }
@@ -89,6 +91,22 @@ impl GainTotals {
     /// The mean of the gains above zero, in units of reward; none where there are none.
     pub fn mean(&self) -> Option<f64> {
         (self.gained > 0).then(|| self.sum / self.gained as f64)
+    }
+}
+
+/// Answers to instructions of a test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OutputTotals {
+    /// How many.
+    pub count: u64,
+    /// Their lengths together, in Unicode code points.
+    pub chars: u64,
+}
+
+impl OutputTotals {
+    /// The mean length, in Unicode code points; 0 where there are none.
+    pub fn mean_chars(&self) -> u64 {
+        self.chars.checked_div(self.count).unwrap_or(0)
     }
 }
 

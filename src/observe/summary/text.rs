@@ -112,6 +112,9 @@ fn phrase(verdict: Verdict) -> &'static str {
 }
 
 fn records(page: &mut Page, state: &StateTotals) {
+    if state.outputs.count > 0 && state.records.is_empty() {
+        return outputs(page, state);
+    }
     page.heading("Records (of all runs on this state)");
     for (kind, number) in &state.records {
         page.number(*number, &format!("{} ({})", describe(*kind), kind.as_str()));
@@ -120,6 +123,13 @@ fn records(page: &mut Page, state: &StateTotals) {
         page.number(0, "records");
     }
     page.line(&format!("  {}", gains(&state.gains)));
+}
+
+fn outputs(page: &mut Page, state: &StateTotals) {
+    page.heading("Answers to the test (of all runs on this state)");
+    page.number(state.outputs.count, "answers");
+    page.number(state.outputs.mean_chars(), "characters an answer, on average");
+    page.number(state.threads(Verdict::NoFinalAnswer), "instructions without a final answer, left out");
 }
 
 fn describe(kind: Kind) -> &'static str {
@@ -279,6 +289,7 @@ mod tests {
                 records: BTreeMap::from(records),
                 gains: GainTotals { compared: 1880, gained: 502, sum: 215.86, max: 2.1 },
                 rejects: BTreeMap::from([("empty_prompt".into(), 3), ("not_json".into(), 1)]),
+                outputs: OutputTotals::default(),
             },
             process: ProcessTotals {
                 input: InputTotals { new: 1900, known: 2, rejected: 4 },
