@@ -8,6 +8,9 @@ use crate::{
     record::Kind,
 };
 
+/// Far above what reward models give.
+const MOST_REWARD: f64 = 1e9;
+
 /// Reads every recipe that is defined, so that each is checked, and gives the one that the key `recipe` names.
 pub(super) fn read(reader: &mut Reader) -> Recipe {
     let wanted = reader.section("").text("recipe", Base::Stage1.as_str());
@@ -72,6 +75,9 @@ fn read_one(reader: &mut Reader, name: &str) -> Recipe {
         losing_texts_bytes: section.number("losing_texts_bytes", defaults.losing_texts_bytes, 0..=1 << 30),
         long_answers: small(&mut section, "long_answers", defaults.long_answers),
         long_answer_tries: small(&mut section, "long_answer_tries", defaults.long_answer_tries),
+        min_gain: section.fraction("min_gain", defaults.min_gain, 0.0..=MOST_REWARD),
+        min_margin: section.fraction("min_margin", defaults.min_margin, 0.0..=MOST_REWARD),
+        length_control: section.flag("length_control", defaults.length_control),
         records: records(&mut section, &defaults),
         ..defaults
     };

@@ -40,6 +40,7 @@ pub mod select;
 pub mod template;
 mod template_check;
 mod text_class;
+pub mod threshold;
 pub mod way;
 
 pub use ask::Turn;

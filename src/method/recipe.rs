@@ -96,6 +96,12 @@ pub struct Recipe {
     pub long_answers: u32,
     /// Answers waited for until a long one has a final answer.
     pub long_answer_tries: u32,
+    /// The least that a record's chosen side gains over the answer, in units of the reward; 0 for any, as in the paper.
+    pub min_gain: f64,
+    /// The least difference between the rewards of a pair's sides; 0 for any, as in the paper.
+    pub min_margin: f64,
+    /// Whether every pair, not only the long ones, needs a chosen side that is not longer than the rejected.
+    pub length_control: bool,
     /// The kinds of record to make.
     pub records: Vec<Kind>,
 }
@@ -136,6 +142,9 @@ impl Recipe {
             losing_texts_bytes: LOSING_TEXTS_BYTES,
             long_answers: 0,
             long_answer_tries: 2,
+            min_gain: 0.0,
+            min_margin: 0.0,
+            length_control: false,
             records: Base::Stage1.kinds().to_vec(),
         }
     }

@@ -15,6 +15,9 @@ impl Recipe {
         }
         mistakes.check("top_p", self.top_p > 0.0 && self.top_p <= 1.0, "must be above 0 and at most 1");
         mistakes.check("records", self.makes_what_it_can(), &self.records_rule());
+        for (key, least) in [("min_gain", self.min_gain), ("min_margin", self.min_margin)] {
+            mistakes.check(key, least.is_finite() && least >= 0.0, "must be a number, 0 or more");
+        }
         for (key, count) in self.tries() {
             mistakes.check(key, count > 0, "must be at least 1");
         }

@@ -44,13 +44,17 @@ pub enum Verdict {
     NoEnding,
     /// No long answer came with a final answer in it.
     NoFinalAnswer,
+    /// The gain is below the recipe's threshold.
+    SmallGain,
+    /// The sides' rewards are closer than the recipe's threshold.
+    SmallMargin,
     /// A stage could not handle the thread; it is among the dead letters.
     DeadLetter,
 }
 
 impl Verdict {
     /// Every verdict, in the order in which they are reported.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Selected,
         Self::NoAnswer,
         Self::NoCritique,
@@ -68,6 +72,8 @@ impl Verdict {
         Self::RejectedEqualsAnswer,
         Self::NoEnding,
         Self::NoFinalAnswer,
+        Self::SmallGain,
+        Self::SmallMargin,
         Self::DeadLetter,
     ];
 
@@ -91,6 +97,8 @@ impl Verdict {
             Self::RejectedEqualsAnswer => "rejected_equals_answer",
             Self::NoEnding => "no_ending",
             Self::NoFinalAnswer => "no_final_answer",
+            Self::SmallGain => "small_gain",
+            Self::SmallMargin => "small_margin",
             Self::DeadLetter => "dead_letter",
         }
     }

@@ -12,7 +12,7 @@ use crate::{
 /// The pair of a thread's long answers.
 pub(super) fn make(maker: &Maker<'_>) -> Made {
     let mut made = Made::default();
-    made.add(Kind::LongPair, record(maker));
+    made.add(maker.recipe, Kind::LongPair, record(maker));
     made
 }
 

@@ -13,7 +13,7 @@ use crate::{
 /// The long record of a thread whose recursion has stopped.
 pub(super) fn make(maker: &Maker<'_>) -> Made {
     let mut made = Made::default();
-    made.add(Kind::LongSft, record(maker));
+    made.add(maker.recipe, Kind::LongSft, record(maker));
     made
 }
 

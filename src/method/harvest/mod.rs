@@ -19,6 +19,7 @@ use super::{
     recipe::{Base, Recipe},
     rows::Row,
     template::Templates,
+    threshold,
 };
 use crate::record::{Harvest, Kind, ModelOutput, Outcome, Rewards, Round, Thread, TrainingRecord, Verdict};
 
@@ -77,8 +78,9 @@ impl Made {
         Self { withheld, ..Self::default() }
     }
 
-    fn add(&mut self, kind: Kind, record: Result<TrainingRecord, Verdict>) {
-        match record {
+    /// Takes a record that holds against the recipe's thresholds, or why there is none.
+    fn add(&mut self, recipe: &Recipe, kind: Kind, record: Result<TrainingRecord, Verdict>) {
+        match record.and_then(|record| threshold::check(recipe, &record).map(|()| record)) {
             Ok(record) => self.records.push(record),
             Err(verdict) => {
                 self.withheld.insert(kind, verdict);

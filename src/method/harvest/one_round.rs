@@ -42,7 +42,7 @@ impl Records<'_> {
         let pairs = pairs(&self.selection);
         let mut made = Made::default();
         for (kind, record) in self.all(&pairs).into_iter().filter(|(kind, _)| self.maker.asks_for(*kind)) {
-            made.add(kind, record);
+            made.add(self.maker.recipe, kind, record);
         }
         made
     }

@@ -107,6 +107,8 @@ fn phrase(verdict: Verdict) -> &'static str {
         Verdict::RejectedEqualsAnswer => "the lesser improvement is just as good as the answer",
         Verdict::NoEnding => "no failed round follows the last gain",
         Verdict::NoFinalAnswer => "no long answer came with a final answer",
+        Verdict::SmallGain => "the gain is below the recipe's threshold",
+        Verdict::SmallMargin => "the sides are closer than the recipe's threshold",
         Verdict::DeadLetter => "a stage could not handle it",
     }
 }
