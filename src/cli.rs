@@ -1,6 +1,6 @@
 //! The command line: what can be said, and what it means for the configuration.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use config::ValueKind;
@@ -15,8 +15,9 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    every prompt is accounted for
   1    the run failed; what was committed is complete, and the same command carries on
-  2    the command line or the configuration is wrong
+  2    the command line or the configuration is wrong, or does not fit what the output folder was begun with
   3    --strict: a line of input cannot be used
+  4    another process has the output folder; it is not harmed, try again when it has ended
   130  interrupted by Ctrl-C or SIGTERM; what was done is committed, and the same command carries on";
 
 /// A streaming refinery for LLM training data: Alignment via Refinement (arXiv 2506.06009) as a dataflow.
@@ -186,4 +187,30 @@ impl SettingsArgs {
 
 fn name_of<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> String {
     names.iter().find(|(_, known)| *known == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
+}
+
+/// The command line that these arguments came from, to be shown and typed again.
+pub fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
+    arguments.map(|argument| shell_word(&argument.to_string_lossy())).collect::<Vec<_>>().join(" ")
+}
+
+/// A text as one word of a shell.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_can_be_typed_again() {
+        let arguments = ["avr", "run", "--set", "a=1, 2", "it's.jsonl", "", "data/é-1.jsonl", "$HOME"];
+        let shown = command_line(arguments.iter().map(OsString::from));
+        assert_eq!(shown, r"avr run --set 'a=1, 2' 'it'\''s.jsonl' '' data/é-1.jsonl '$HOME'");
+    }
 }

@@ -3,7 +3,8 @@
 use std::{io::Write as _, process::ExitCode};
 
 use avr::{
-    cli::{Cli, Command, RunArgs, SettingsArgs},
+    broker::{LogError, LogErrorKind},
+    cli::{self, Cli, Command, RunArgs, SettingsArgs},
     config::{self, InForce, Settings},
     intake::IntakeError,
     observe::{LogOptions, Screen, logging},
@@ -12,9 +13,14 @@ use avr::{
 };
 use clap::Parser as _;
 
+/// Threads are built and dropped by the thousand, from several workers: half the cost of the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FAILED: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 const STRICT: u8 = 3;
+const IN_USE: u8 = 4;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
@@ -37,7 +43,11 @@ fn run(args: &RunArgs) -> u8 {
     if let Err(error) = logging::init(&settings.observe.log, &screen) {
         return fail(WRONG_CONFIGURATION, &error);
     }
-    let options = RunOptions { files: args.files.clone(), simulate: args.simulate, resume: command_line() };
+    let options = RunOptions {
+        files: args.files.clone(),
+        simulate: args.simulate,
+        resume: cli::command_line(std::env::args_os()),
+    };
     let threads = settings.runtime.worker_threads;
     let ended = match runtime(threads) {
         Ok(runtime) => runtime.block_on(run::run(settings, options, &screen)),
@@ -55,9 +65,12 @@ fn run(args: &RunArgs) -> u8 {
 fn code_of(error: &RunError) -> u8 {
     match error {
         RunError::Intake(IntakeError::Strict { .. }) => STRICT,
-        RunError::NoModel { .. } | RunError::Model { .. } | RunError::Sources(_) | RunError::Nothing => {
-            WRONG_CONFIGURATION
-        }
+        RunError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
+        RunError::NoModel { .. }
+        | RunError::Model { .. }
+        | RunError::Sources(_)
+        | RunError::Nothing
+        | RunError::Intake(IntakeError::RecipeChanged { .. }) => WRONG_CONFIGURATION,
         _ => FAILED,
     }
 }
@@ -94,11 +107,6 @@ fn load(args: &SettingsArgs) -> Result<(Settings, Vec<InForce>), u8> {
 
 fn runtime(worker_threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()
-}
-
-/// The command that carries on, as the user typed it.
-fn command_line() -> String {
-    std::env::args().collect::<Vec<_>>().join(" ")
 }
 
 /// Says what went wrong, and gives the exit code back.

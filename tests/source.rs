@@ -67,6 +67,28 @@ fn read(bytes: &[u8]) -> Vec<String> {
     shown(&from_file)
 }
 
+/// What a file gives of which more may be written.
+fn read_open_end(bytes: &[u8]) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("grows.jsonl");
+    fs::write(&path, bytes).expect("written");
+    let source = Source::open(path.to_str().expect("text")).expect("opened");
+    shown(&items(source.with_open_end(true)))
+}
+
+#[test]
+fn an_unfinished_end_is_left_alone_while_more_may_come() {
+    let lines = b"{\"prompt\": \"one\"}\n\n{\"prompt\": \"two\"}\n{\"prompt\": \"thr";
+    assert_eq!(read_open_end(lines), ["1 one", "3 two"]);
+    assert_eq!(read(lines), ["1 one", "3 two", "4 not_json"]);
+    assert_eq!(read_open_end(b"{\"prompt\": \"whole\"}"), Vec::<String>::new());
+    assert_eq!(read_open_end(b"[{\"prompt\": \"one\"}, {\"prompt\""), ["1 one"]);
+    let archive = gzip(lines);
+    assert_eq!(read_open_end(&archive[..archive.len() - 4]), ["1 one", "3 two"]);
+    let stream = Source::from_reader("test", Cursor::new(b"{\"prompt\": \"last\"}".to_vec()));
+    assert_eq!(shown(&items(stream.with_open_end(true))), ["1 last"], "a stream that has ended stays ended");
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).expect("compressed");

@@ -13,6 +13,7 @@ mod reader;
 mod recipe;
 mod settings;
 mod sources;
+mod value;
 
 pub use reader::{InForce, Mistake, Reader, Section};
 pub use settings::{LogSettings, RuntimeSettings, Settings};

@@ -31,21 +31,37 @@ pub(super) fn reward_kind(section: &mut Section<'_>) -> RewardKind {
 }
 
 fn urls(section: &mut Section<'_>) -> Vec<String> {
-    let urls = section.texts("urls");
+    let urls = section.texts_shown("urls", without_password);
     for url in &urls {
         let is_http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
         if !is_http {
             section.mistake(
                 "urls",
-                format!("{url:?} is not an http or https URL, for instance \"http://127.0.0.1:8000\""),
+                format!(
+                    "{:?} is not an http or https URL, for instance \"http://127.0.0.1:8000\"",
+                    without_password(url)
+                ),
             );
         }
     }
     urls
 }
 
+/// A URL as it may be shown.
+fn without_password(url: &str) -> String {
+    match reqwest::Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => {
+            // A URL that has a password can have another.
+            let _ = parsed.set_password(Some("***"));
+            parsed.into()
+        }
+        _ => url.to_owned(),
+    }
+}
+
 fn api_key(section: &mut Section<'_>) -> Option<Secret> {
     if section.has("api_key") {
+        section.know("api_key");
         section.mistake(
             "api_key",
             "keys do not belong in files; name a variable with api_key_env or a file with api_key_file",

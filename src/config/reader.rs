@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use config::{Map, Value, ValueKind};
 
+use super::value::{float, in_range, one_text, origin_of, quote, to_json, whole, wrong_type};
+
 /// One mistake in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -46,7 +48,6 @@ pub struct Reader {
     known: BTreeMap<String, Vec<&'static str>>,
 }
 
-const COMMAND_LINE: &str = "the command line";
 const DEFAULT: &str = "default";
 
 impl Reader {
@@ -74,7 +75,9 @@ impl Reader {
 
     /// Adds a mistake that only shows when several keys are seen together.
     pub fn contradiction(&mut self, key: &str, message: impl Into<String>) {
-        let origin = find(&self.root, key).map(origin_of);
+        // A key that is missing is missing in what its section has.
+        let section = key.rsplit_once('.').map_or("", |(section, _)| section);
+        let origin = find(&self.root, key).or_else(|| find(&self.root, section)).map(origin_of);
         self.mistakes.push(Mistake { origin, key: key.to_owned(), message: message.into() });
     }
 
@@ -169,6 +172,11 @@ impl Section<'_> {
 
     /// A list of texts; one text alone is a list of one.
     pub fn texts(&mut self, name: &'static str) -> Vec<String> {
+        self.texts_shown(name, str::to_owned)
+    }
+
+    /// As [`Self::texts`]; what is in force shows each text as `shown` gives it.
+    pub fn texts_shown(&mut self, name: &'static str, shown: impl Fn(&str) -> String) -> Vec<String> {
         let Some(value) = self.take(name) else {
             self.note_default(name, "[]");
             return vec![];
@@ -183,7 +191,7 @@ impl Section<'_> {
             other => Err(wrong_type("a list of texts", other)),
         };
         let show = |texts: &Vec<String>| {
-            format!("[{}]", texts.iter().map(|t| quote(t)).collect::<Vec<_>>().join(", "))
+            format!("[{}]", texts.iter().map(|text| quote(&shown(text))).collect::<Vec<_>>().join(", "))
         };
         self.accept(name, &value, read, show).unwrap_or_default()
     }
@@ -390,79 +398,5 @@ fn find<'a>(root: &'a Value, key: &str) -> Option<&'a Value> {
     })
 }
 
-fn origin_of(value: &Value) -> String {
-    value.origin().map_or_else(|| COMMAND_LINE.to_owned(), str::to_owned)
-}
-
-fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn one_text(value: &Value) -> Result<String, String> {
-    match &value.kind {
-        ValueKind::String(text) => Ok(text.clone()),
-        other => Err(wrong_type("a list of texts", other)),
-    }
-}
-
-fn wrong_type(wanted: &str, found: &ValueKind) -> String {
-    let found = match found {
-        ValueKind::Nil => "nothing".to_owned(),
-        ValueKind::Boolean(value) => format!("the truth value {value}"),
-        ValueKind::Float(value) => format!("the number {value}"),
-        ValueKind::String(text) => format!("the text {}", quote(text)),
-        ValueKind::Table(_) => "a table".to_owned(),
-        ValueKind::Array(_) => "a list".to_owned(),
-        number => format!("the number {number}"),
-    };
-    format!("must be {wanted}, not {found}")
-}
-
-fn whole(kind: &ValueKind) -> Result<u64, String> {
-    let number = match kind {
-        ValueKind::I64(number) => u64::try_from(*number).ok(),
-        ValueKind::U64(number) => Some(*number),
-        ValueKind::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    number.ok_or_else(|| wrong_type("a whole number, zero or more", kind))
-}
-
-fn float(kind: &ValueKind) -> Result<f64, String> {
-    let number = match kind {
-        ValueKind::Float(number) => Some(*number),
-        ValueKind::I64(number) => Some(*number as f64),
-        ValueKind::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    number.ok_or_else(|| wrong_type("a number", kind))
-}
-
-fn in_range(number: f64, range: &std::ops::RangeInclusive<f64>) -> Result<f64, String> {
-    if range.contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("{number} is out of range; from {} to {}", range.start(), range.end()))
-    }
-}
-
-fn to_json(value: &Value) -> serde_json::Value {
-    match &value.kind {
-        ValueKind::Boolean(flag) => (*flag).into(),
-        ValueKind::I64(number) => (*number).into(),
-        ValueKind::U64(number) => (*number).into(),
-        ValueKind::Float(number) => (*number).into(),
-        ValueKind::String(text) => text.as_str().into(),
-        ValueKind::Array(values) => values.iter().map(to_json).collect(),
-        ValueKind::Table(table) => table
-            .iter()
-            .map(|(key, value)| (key.clone(), to_json(value)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-        _ => serde_json::Value::Null,
-    }
-}
-
 #[cfg(test)]
-#[path = "reader_tests.rs"]
 mod tests;

@@ -17,15 +17,17 @@ pub(super) fn read(reader: &mut Reader) -> Recipe {
     let own = reader.tables("recipes");
     let mut known: Vec<&str> = Base::ALL.map(Base::as_str).to_vec();
     known.extend(own.iter().map(String::as_str).filter(|name| base_called(name).is_none()));
-    if !known.contains(&wanted.as_str()) {
+    let followed = if known.contains(&wanted.as_str()) {
+        wanted.as_str()
+    } else {
         let message = unknown(&wanted, &known);
         reader.section("").mistake("recipe", message);
-    }
-    for name in own.iter().filter(|name| **name != wanted) {
+        Base::Stage1.as_str()
+    };
+    for name in own.iter().filter(|name| *name != followed) {
         read_one(reader, name);
     }
-    let recipe =
-        read_one(reader, if known.contains(&wanted.as_str()) { &wanted } else { Base::Stage1.as_str() });
+    let recipe = read_one(reader, followed);
     plain(&mut reader.section("evaluation"), recipe)
 }
 
@@ -152,14 +154,15 @@ pub(super) fn templates(section: &mut Section<'_>) -> Option<Templates> {
     }
 }
 
-/// Every file of the folder, by its name.
+/// Every file of the folder, by its name without the extension: a copy of `templates/` can be edited as it is.
 fn read_folder(folder: &Path) -> std::io::Result<BTreeMap<String, String>> {
     let mut texts = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            texts.insert(name, std::fs::read_to_string(entry.path())?);
+            let path = entry.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            texts.insert(name, std::fs::read_to_string(path)?);
         }
     }
     Ok(texts)

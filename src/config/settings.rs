@@ -85,7 +85,6 @@ impl Settings {
         let settings = Self {
             out,
             recipe,
-            templates: templates?,
             generator,
             long,
             reward,
@@ -97,6 +96,8 @@ impl Settings {
             formats,
             observe: ObserveOptions::read(&mut reader.section("observe")),
             runtime: runtime(&mut reader.section("runtime")),
+            // Last: sections that nobody read would be reported as unknown, too.
+            templates: templates?,
         };
         settings.check(reader);
         Some(settings)

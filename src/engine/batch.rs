@@ -6,10 +6,11 @@ use tokio::time::Instant;
 
 use super::{
     EngineError, SubmitError, Work,
-    committer::{self, Advance, Committed, Errand, Finished, Job, Sinking, Verdict},
+    committer::{self, Advance, Committed, Errand, Finished, Job, Sinking, Submission, Verdict},
     owner::{Owner, REFUSED_WAIT},
     partition::{Epoch, Phase},
     progress_text,
+    stage_state::StageState,
 };
 use crate::broker::{GroupName, Partition, Progress, Record};
 
@@ -20,9 +21,8 @@ impl Owner {
     /// Whether anything waits for a commit.
     pub(super) fn has_work(&self) -> bool {
         let now = Instant::now();
-        let may_commit =
-            |finished: &Finished| self.stages[finished.stage].refused_until.is_none_or(|t| t <= now);
-        !self.submissions.is_empty() || self.finished.iter().any(may_commit) || self.sink_has_work()
+        let may_commit = |finished: &Finished| !self.stages[finished.stage].is_refused(now);
+        !self.submissions.is_empty() || self.finished.iter().any(may_commit) || self.sink_has_work(now)
     }
 
     /// Begins a commit when none is under way and either its time has come or enough is there.
@@ -43,12 +43,14 @@ impl Owner {
         self.errands.try_send(Errand::Commit(job)).map_err(|_| EngineError::Part("committer"))
     }
 
-    fn sink_has_work(&self) -> bool {
-        self.sink_begins.is_some()
-            || self.sink_ready
-                && self.stages.iter().any(|stage| {
-                    matches!(stage.spec.work, Work::Sink) && stage.waiting > 0 && stage.revoking.is_empty()
-                })
+    fn sink_has_work(&self, now: Instant) -> bool {
+        let has_work = |stage: &StageState| self.sink_begins.is_some() || stage.waiting > 0;
+        self.stages.iter().any(|stage| self.sink_may_write(stage, now) && has_work(stage))
+    }
+
+    fn sink_may_write(&self, stage: &StageState, now: Instant) -> bool {
+        let is_sink = matches!(stage.spec.work, Work::Sink);
+        is_sink && self.sink_ready && stage.revoking.is_empty() && !stage.is_refused(now)
     }
 
     fn build_job(&mut self, now: Instant) -> Job {
@@ -60,9 +62,7 @@ impl Owner {
             if stage.current(finished.record.partition, finished.epoch).is_none() {
                 // The partition is another's by now: so is the work.
                 self.finished_bytes -= size;
-            } else if stage.refused_until.is_some_and(|until| until > now)
-                || bytes > self.options.max_commit_bytes
-            {
+            } else if stage.is_refused(now) || bytes > self.options.max_commit_bytes {
                 self.finished.push(finished);
             } else {
                 bytes += size;
@@ -70,31 +70,25 @@ impl Owner {
                 job.finished.push(finished);
             }
         }
-        self.take_for_sink(&mut job);
+        self.take_for_sink(&mut job, now);
         job.advances = self.advances(&job);
         job
     }
 
-    fn take_for_sink(&mut self, job: &mut Job) {
-        if !self.sink_ready {
+    fn take_for_sink(&mut self, job: &mut Job, now: Instant) {
+        let Some(at) = self.stages.iter().position(|stage| self.sink_may_write(stage, now)) else { return };
+        let stage = &mut self.stages[at];
+        job.sink_stage = stage.spec.name;
+        job.sink_begins = self.sink_begins.take();
+        if job.sink_begins.is_some() {
             return;
         }
-        for (at, stage) in self.stages.iter_mut().enumerate() {
-            if !matches!(stage.spec.work, Work::Sink) {
-                continue;
+        while job.sinking.len() < stage.spec.max_in_flight {
+            let Some((record, epoch)) = stage.take() else { break };
+            if let Some(state) = stage.current(record.partition, epoch) {
+                state.open(&record, Phase::Ended);
             }
-            job.sink_stage = stage.spec.name;
-            job.sink_begins = self.sink_begins.take();
-            if job.sink_begins.is_some() {
-                return;
-            }
-            while job.sinking.len() < stage.spec.max_in_flight {
-                let Some((record, epoch)) = stage.take() else { break };
-                if let Some(state) = stage.current(record.partition, epoch) {
-                    state.open(&record, Phase::Ended);
-                }
-                job.sinking.push(Sinking { stage: at, epoch, record });
-            }
+            job.sinking.push(Sinking { stage: at, epoch, record });
         }
     }
 
@@ -146,10 +140,16 @@ impl Owner {
             }
             Verdict::Refused(groups) => self.refuse(job, &groups),
             Verdict::Unknown(known) => self.reconcile(job, &known),
-            Verdict::Fatal(error) => return Err(error),
+            Verdict::Fatal(error) => return self.give_up_submissions(job, error),
         }
         self.publish();
         self.take_up_deferred()
+    }
+
+    /// The log may have what was submitted, and nobody here will know.
+    fn give_up_submissions(&mut self, job: Job, error: EngineError) -> Result<(), EngineError> {
+        reply_to(job.submissions, || Err(SubmitError::Doubtful));
+        Err(error)
     }
 
     /// Everything in the job is done.
@@ -163,10 +163,7 @@ impl Owner {
         if let (Some(note), Some(at)) = (note, job.sink_at()) {
             self.keep_note(at, note);
         }
-        for submission in job.submissions {
-            // A submitter that no longer waits has nothing to be told.
-            let _ = submission.reply.send(Ok(()));
-        }
+        reply_to(job.submissions, || Ok(()));
     }
 
     fn done(&mut self, at: usize, epoch: Epoch, record: &Record) {
@@ -220,10 +217,7 @@ impl Owner {
             })
         };
         self.sink_begins = sink_begins.filter(|&at| !begun(at));
-        for submission in submissions {
-            // A submitter that no longer waits has nothing to be told.
-            let _ = submission.reply.send(Err(SubmitError::Doubtful));
-        }
+        reply_to(submissions, || Err(SubmitError::Doubtful));
     }
 
     fn holds(&self, known: &Known, at: usize, record: &Record) -> bool {
@@ -252,5 +246,12 @@ impl Owner {
         }
         self.sink_begins = self.sink_begins.or(job.sink_begins);
         self.submissions.extend(job.submissions);
+    }
+}
+
+/// Answers submitters; one that no longer waits has nothing to be told.
+pub(super) fn reply_to(submissions: Vec<Submission>, answer: impl Fn() -> Result<(), SubmitError>) {
+    for submission in submissions {
+        let _ = submission.reply.send(answer());
     }
 }

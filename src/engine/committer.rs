@@ -6,7 +6,7 @@
 //!                                     └─▶ Unknown    recovered; the progress that is committed decides
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -64,7 +64,7 @@ pub(super) struct Submission {
 /// Why a submission may not be in the log.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// It may be or may not be: read the log to know.
+    /// It may be or may not be: read the log to know. The engine may have stopped meanwhile.
     #[error("whether the prompts were written is unknown")]
     Doubtful,
     /// It is not: the engine has stopped.
@@ -100,6 +100,11 @@ impl Job {
     /// Whether there is nothing to commit.
     pub(super) fn is_empty(&self) -> bool {
         self.finished.is_empty() && self.submissions.is_empty() && self.sink_at().is_none()
+    }
+
+    /// The group of the sink, if it takes part.
+    fn sink_group(&self) -> Option<GroupName> {
+        self.advances.iter().find(|advance| advance.carries_note).map(|advance| advance.group)
     }
 
     /// The stage whose sink takes part, if it does.
@@ -318,7 +323,8 @@ async fn read_back<C: Committer>(
     Ok(known)
 }
 
-/// Tells the sink whether what it appended is committed.
+/// Tells the sink whether what it appended is committed, unless nobody knows: what it appended then stays, and the
+/// next start cuts it off if the note that was committed does not speak of it.
 async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdict {
     if job.sink_at().is_none() {
         return verdict;
@@ -346,8 +352,10 @@ async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdic
 /// Whether the sink's records are among what is committed; a commit is written whole or not at all.
 fn is_written(job: &Job, known: &[(GroupName, Partition, Option<Progress>)]) -> bool {
     match job.sinking.first() {
-        Some(first) => known.iter().any(|(_, partition, progress)| {
-            *partition == first.record.partition && holds(progress.as_ref(), first.record.offset)
+        Some(first) => known.iter().any(|(group, partition, progress)| {
+            Some(*group) == job.sink_group()
+                && *partition == first.record.partition
+                && holds(progress.as_ref(), first.record.offset)
         }),
         None => job.advances.iter().filter(|advance| advance.carries_note).all(|advance| {
             known.iter().any(|(group, partition, progress)| {
@@ -363,17 +371,23 @@ pub(super) fn holds(progress: Option<&Progress>, offset: i64) -> bool {
     decoded.is_some_and(|decoded| decoded.completed.contains(offset))
 }
 
-/// Runs `use_sink` on a thread that may block.
+/// Runs `use_sink`, on a thread that may block where the sink does.
 async fn on_sink<T: Send + 'static>(
     slot: &mut SinkSlot,
     use_sink: impl FnOnce(&mut dyn Sink) -> Result<T, super::SinkError> + Send + 'static,
 ) -> Result<T, EngineError> {
     let Some(mut sink) = slot.take() else { return Err(EngineError::NoSink) };
-    let ran = tokio::task::spawn_blocking(move || {
+    let blocks = sink.blocks();
+    let run = move || {
         let result = use_sink(sink.as_mut());
         (sink, result)
-    });
-    let (sink, result) = ran.await.map_err(|_| EngineError::NoSink)?;
+    };
+    let ran = if blocks {
+        tokio::task::spawn_blocking(run).await.ok()
+    } else {
+        std::panic::catch_unwind(AssertUnwindSafe(run)).ok()
+    };
+    let (sink, result) = ran.ok_or(EngineError::NoSink)?;
     *slot = Some(sink);
     result.map_err(EngineError::Sink)
 }

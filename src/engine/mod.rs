@@ -24,8 +24,9 @@
 //! ## Reading order
 //!
 //! [`Stage`] and [`Sink`]; [`Completed`]; [`progress_text`]; `partition`, `step`, `pump`, `committer`; `owner`, where
-//! they meet.
+//! they meet, with `assignment` and `batch`.
 
+mod assignment;
 mod batch;
 mod committer;
 mod completed;
@@ -57,7 +58,8 @@ use crate::broker::{GroupName, LogError, Output, Partition};
 pub struct EngineOptions {
     /// The identity of the committer: stable over restarts, one running process each.
     pub committer: String,
-    /// Bytes of records that are fetched and not committed, at most.
+    /// Bytes of records that are fetched and not committed, and of results that wait for a commit. Above it nothing
+    /// is fetched; what was asked for by then still comes.
     pub max_bytes: usize,
     /// The least time from the start of one commit to the start of the next: results gather meanwhile.
     pub commit_interval: Duration,
@@ -76,7 +78,7 @@ impl Default for EngineOptions {
         Self {
             committer: "avr".to_owned(),
             max_bytes: 128 << 20,
-            commit_interval: Duration::from_millis(10),
+            commit_interval: Duration::from_millis(20),
             max_commit_bytes: 4 << 20,
             drain_grace: Duration::from_secs(30),
             revoke_grace: Duration::from_secs(20),
@@ -144,6 +146,9 @@ pub enum EngineError {
 /// How far the stages of this process are.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
+    /// Whether the committer stands. Whatever an earlier process of its name left undecided is decided by then: what
+    /// is read of the log from now on holds.
+    pub started: bool,
     /// One for each stage, in the order of the dataflow.
     pub stages: Vec<StageStatus>,
 }
@@ -161,6 +166,17 @@ pub struct StageStatus {
     pub waiting: usize,
     /// Records left undone because their recipe is not this process's.
     pub held: usize,
+    /// The partitions of this process, ascending.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// How far a stage is in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub partition: Partition,
+    /// Offsets that are done, over all time; a gap in which the log has nothing counts as done once it was passed.
+    pub done: i64,
 }
 
 /// What others may do with a running engine.
@@ -179,7 +195,13 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let submission = Submission { outputs, reply };
         self.submissions.send(submission).await.map_err(|_| SubmitError::Stopped)?;
-        answer.await.unwrap_or(Err(SubmitError::Stopped))
+        // An engine that ended without an answer may have done so in the middle of the commit.
+        answer.await.unwrap_or(Err(SubmitError::Doubtful))
+    }
+
+    /// Waits until the committer stands, see [`Status::started`]. False if the engine ended before.
+    pub async fn started(&self) -> bool {
+        self.status.clone().wait_for(|status| status.started).await.is_ok()
     }
 
     /// How far the stages are, as of the latest commit.

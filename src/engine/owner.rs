@@ -9,16 +9,15 @@ use tokio::{
 };
 
 use super::{
-    EngineError, EngineOptions, ForeignProgress, Handle, Sink, StageSpec, Status, Stop, Work,
+    EngineError, EngineOptions, Handle, Sink, StageSpec, Status, Stop, Work,
     committer::{self, Answer, Errand, Finished, Submission},
-    partition::{Epoch, PartitionState, Phase},
-    progress_text::{self, Decoded},
-    pump::{self, Order, Report},
+    partition::{Epoch, Phase},
+    pump::{self, Report},
     stage_state::StageState,
     step::{self, Step, StepReport, StepResult},
 };
 use crate::{
-    broker::{Event, Log, LogError, Partition, Progress, Record},
+    broker::{Event, Log, LogError, Partition, Record},
     observe::{EngineMetrics, Metrics, StageMetrics},
 };
 
@@ -30,7 +29,7 @@ const ORDERS: usize = 1024;
 const SUBMISSIONS: usize = 16;
 /// How long results of a stage stay back after the log refused them, if it says nothing more.
 pub(super) const REFUSED_WAIT: Duration = Duration::from_millis(100);
-/// How long leaving the groups may take.
+/// How long the last commit may take after the grace, and leaving the groups after that.
 const LEAVE: Duration = Duration::from_secs(10);
 /// The owner looks up at least this often.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -68,6 +67,7 @@ impl<L: Log> Engine<L> {
     /// See [`EngineError`]. Whatever the error, what was committed is complete, and a later run goes on from there.
     pub async fn run(self, mut stop: watch::Receiver<Stop>) -> Result<(), EngineError> {
         let (mut owner, mut inbox) = self.start().await?;
+        owner.publish();
         let outcome = owner.serve(&mut inbox, &mut stop).await;
         owner.leave(inbox).await;
         outcome
@@ -140,13 +140,13 @@ pub(super) struct Owner {
     pub(super) next_commit: Instant,
     /// Bytes of records fetched and not committed.
     pub(super) bytes: usize,
-    epochs: u64,
+    pub(super) epochs: u64,
     /// Whether the sink knows where its files are.
     pub(super) sink_ready: bool,
     /// The stage whose sink has no note committed yet.
     pub(super) sink_begins: Option<usize>,
     /// Partitions assigned while a commit was under way: which stage's, and which.
-    deferred: Option<(usize, Vec<Partition>)>,
+    pub(super) deferred: Option<(usize, Vec<Partition>)>,
     /// Since the stop: until when steps may go on.
     draining: Option<Instant>,
     status: watch::Sender<Status>,
@@ -163,7 +163,7 @@ impl Owner {
         }
         loop {
             self.advance()?;
-            if self.is_drained() {
+            if self.is_drained() || self.gives_up(Instant::now()) {
                 return Ok(());
             }
             let wake = self.wake_at();
@@ -180,14 +180,15 @@ impl Owner {
                     Answer::Read { stage, assigned } => self.on_read(stage, assigned)?,
                 },
                 Some(step) = self.steps.join_next() => self.on_steps(step)?,
-                report = inbox.reports.recv(), if self.deferred.is_none() => {
-                    self.on_report(report.ok_or(EngineError::Part("consumers"))?)?;
-                }
                 Some(service) = inbox.services.join_next() => Self::on_service(service)?,
+                // Few between two commits, so that they cannot keep the reports, which may come without end, waiting.
                 submission = inbox.submissions.recv(), if may_submit => match submission {
                     Some(submission) => self.submissions.push(submission),
                     None => self.drain(),
                 },
+                report = inbox.reports.recv(), if self.deferred.is_none() => {
+                    self.on_report(report.ok_or(EngineError::Part("consumers"))?)?;
+                }
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -199,8 +200,19 @@ impl Owner {
         self.dispatch();
         self.commit_if_due()?;
         self.release_quiet()?;
-        let full = self.bytes >= self.options.max_bytes;
+        self.audit();
+        let full = self.bytes + self.finished_bytes >= self.options.max_bytes;
         self.stages.iter_mut().try_for_each(|stage| stage.regulate(full))
+    }
+
+    /// The sums that are kept are what their parts add up to. Looked at in builds for tests.
+    fn audit(&self) {
+        if cfg!(debug_assertions) {
+            let bytes: usize = self.stages.iter().map(|stage| stage.audit().bytes).sum();
+            debug_assert_eq!(bytes, self.bytes, "bytes of records");
+            let finished: usize = self.finished.iter().map(Finished::size).sum();
+            debug_assert_eq!(finished, self.finished_bytes, "bytes of results");
+        }
     }
 
     fn dispatch(&mut self) {
@@ -283,6 +295,7 @@ impl Owner {
         if let Some(state) = self.stages[at].current(record.partition, epoch) {
             self.bytes -= state.held(record.offset);
         }
+        self.stages[at].show();
     }
 
     fn on_report(&mut self, report: Report) -> Result<(), EngineError> {
@@ -297,6 +310,8 @@ impl Owner {
             Event::Assigned(assigned) => self.on_assigned(at, assigned),
             Event::Records(records) => {
                 records.into_iter().for_each(|record| self.admit(at, record));
+                self.stages[at].show();
+                self.metrics.bytes(self.bytes + self.finished_bytes);
                 Ok(())
             }
             Event::Revoked(partitions) => {
@@ -308,119 +323,6 @@ impl Owner {
                 Ok(())
             }
         }
-    }
-
-    /// The commit under way may have moved the very partitions that were assigned meanwhile (lost and given back):
-    /// their progress is read again once it is decided. Until then nothing is heard of the log and nothing committed.
-    pub(super) fn take_up_deferred(&mut self) -> Result<(), EngineError> {
-        let Some((stage, partitions)) = self.deferred.take() else { return Ok(()) };
-        self.committing = true;
-        self.deferred = Some((stage, vec![]));
-        let group = self.stages[stage].spec.group;
-        self.errands
-            .try_send(Errand::Read { stage, group, partitions })
-            .map_err(|_| EngineError::Part("committer"))
-    }
-
-    fn on_read(&mut self, at: usize, assigned: Vec<(Partition, Progress)>) -> Result<(), EngineError> {
-        self.committing = false;
-        self.deferred = None;
-        self.on_assigned(at, assigned)
-    }
-
-    fn on_assigned(&mut self, at: usize, assigned: Vec<(Partition, Progress)>) -> Result<(), EngineError> {
-        let partitions: Vec<Partition> = assigned.iter().map(|(partition, _)| *partition).collect();
-        tracing::debug!(stage = self.stages[at].spec.name, ?partitions, "assigned");
-        for (partition, progress) in assigned {
-            let decoded = self.decode(at, partition, &progress)?;
-            self.restore_sink(at, partition, &decoded)?;
-            self.epochs += 1;
-            let state = PartitionState::new(Epoch(self.epochs), decoded.completed, decoded.note);
-            self.drop_partition(at, partition);
-            self.stages[at].partitions.insert(partition, state);
-        }
-        self.stages[at].follow(&partitions)
-    }
-
-    fn decode(&self, at: usize, partition: Partition, progress: &Progress) -> Result<Decoded, EngineError> {
-        let group = self.stages[at].spec.group;
-        match (progress_text::decode(progress), self.options.foreign_progress) {
-            (Ok(decoded), _) => Ok(decoded),
-            (Err(cause), ForeignProgress::Refuse) => Err(EngineError::Progress { group, partition, cause }),
-            (Err(cause), ForeignProgress::Ignore) => {
-                tracing::warn!(%group, %partition, %cause, "progress is ignored but for its offset");
-                let bare = Progress { text: String::new(), ..progress.clone() };
-                progress_text::decode(&bare).map_err(|cause| EngineError::Progress {
-                    group,
-                    partition,
-                    cause,
-                })
-            }
-        }
-    }
-
-    /// Tells the sink where its files were, when the partition that carries its note is assigned.
-    fn restore_sink(
-        &mut self,
-        at: usize,
-        partition: Partition,
-        decoded: &Decoded,
-    ) -> Result<(), EngineError> {
-        if !self.stages[at].carries_note(partition) {
-            return Ok(());
-        }
-        self.sink_ready = true;
-        self.sink_begins = decoded.note.is_empty().then_some(at);
-        let errand = Errand::Restore(decoded.note.clone());
-        self.errands.try_send(errand).map_err(|_| EngineError::Part("committer"))
-    }
-
-    fn admit(&mut self, at: usize, record: Record) {
-        let stage = &mut self.stages[at];
-        let Some(state) = stage.partitions.get_mut(&record.partition) else { return };
-        let size = record.size();
-        if state.admit(Arc::new(record)) {
-            stage.waiting += 1;
-            self.bytes += size;
-        }
-    }
-
-    fn on_revoked(&mut self, at: usize, partitions: &[Partition]) {
-        let until = Instant::now() + self.options.revoke_grace;
-        let stage = &mut self.stages[at];
-        tracing::debug!(stage = stage.spec.name, ?partitions, "revoked");
-        for partition in partitions {
-            stage.revoking.insert(*partition, until);
-            if let Some(state) = stage.partitions.get_mut(partition) {
-                state.revoking = true;
-            }
-        }
-    }
-
-    fn drop_partition(&mut self, at: usize, partition: Partition) {
-        self.bytes -= self.stages[at].drop_partition(partition);
-    }
-
-    /// Gives up revoked partitions in which nothing is left to do, or whose grace is over.
-    fn release_quiet(&mut self) -> Result<(), EngineError> {
-        let now = Instant::now();
-        for at in 0..self.stages.len() {
-            let stage = &self.stages[at];
-            let quiet = |partition| stage.partitions.get(partition).is_none_or(PartitionState::is_quiet);
-            let over = |until: &Instant| *until <= now && !self.committing;
-            let ready: Vec<Partition> = stage
-                .revoking
-                .iter()
-                .filter(|(partition, until)| quiet(partition) || over(until))
-                .map(|(partition, _)| *partition)
-                .collect();
-            if ready.is_empty() {
-                continue;
-            }
-            ready.iter().for_each(|&partition| self.drop_partition(at, partition));
-            self.stages[at].order(Order::Release(ready))?;
-        }
-        Ok(())
     }
 
     fn on_service(service: Result<Result<(), LogError>, JoinError>) -> Result<(), EngineError> {
@@ -449,18 +351,35 @@ impl Owner {
             && self.submissions.is_empty()
     }
 
+    /// Whether the log did not take the last results even some time after the grace.
+    fn gives_up(&self, now: Instant) -> bool {
+        let gives_up = self.draining.is_some_and(|until| until + LEAVE <= now);
+        if gives_up {
+            tracing::warn!(
+                steps = self.finished.len(),
+                committing = self.committing,
+                "the log does not take the last results; what it lacks will be made again"
+            );
+        }
+        gives_up
+    }
+
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
         let commit = (!self.committing && self.has_work()).then_some(self.next_commit);
         let revokes = self.stages.iter().flat_map(|stage| stage.revoking.values().copied());
         let refused = self.stages.iter().filter_map(|stage| stage.refused_until);
-        let times = commit.into_iter().chain(self.draining).chain(revokes).chain(refused);
+        let drain = self.draining.into_iter().flat_map(|until| [until, until + LEAVE]);
+        let times = commit.into_iter().chain(drain).chain(revokes).chain(refused);
         // What is past and still there waits for an event, not for a time.
         times.filter(|time| *time > now).min().unwrap_or(now + IDLE)
     }
 
     pub(super) fn publish(&self) {
-        self.status.send_replace(Status { stages: self.stages.iter().map(StageState::status).collect() });
+        self.stages.iter().for_each(StageState::show);
+        self.metrics.bytes(self.bytes + self.finished_bytes);
+        let stages = self.stages.iter().map(StageState::status).collect();
+        self.status.send_replace(Status { started: true, stages });
     }
 
     /// Ends what runs, and lets consumers leave their groups.

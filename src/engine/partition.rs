@@ -42,6 +42,14 @@ pub(super) struct Remains {
     pub(super) bytes: usize,
 }
 
+impl Remains {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.running += other.running;
+        self.waiting += other.waiting;
+        self.bytes += other.bytes;
+    }
+}
+
 /// The state of one assigned partition.
 #[derive(Debug)]
 pub(super) struct PartitionState {
@@ -51,8 +59,12 @@ pub(super) struct PartitionState {
     pub(super) note: String,
     /// While the partition is to be given up: no new step starts.
     pub(super) revoking: bool,
+    /// Whether the next record waits because the text of the progress could become too long.
+    pub(super) crowded: bool,
     waiting: VecDeque<Arc<Record>>,
     open: BTreeMap<i64, Open>,
+    /// How many of `open` are held.
+    held: usize,
     /// The lowest offset that the log has not yet shown.
     next: i64,
 }
@@ -61,7 +73,7 @@ impl PartitionState {
     pub(super) fn new(epoch: Epoch, completed: Completed, note: String) -> Self {
         let next = completed.prefix();
         let (waiting, open) = (VecDeque::new(), BTreeMap::new());
-        Self { epoch, completed, note, revoking: false, waiting, open, next }
+        Self { epoch, completed, note, revoking: false, crowded: false, waiting, open, held: 0, next }
     }
 
     /// Takes what was fetched; false when it is done already or was seen before.
@@ -80,13 +92,22 @@ impl PartitionState {
 
     /// The next record that may start, if any may.
     pub(super) fn take(&mut self) -> Option<Arc<Record>> {
-        let offset = self.waiting.front()?.offset;
-        if self.revoking
-            || !progress_text::has_room(&self.completed, self.open.len(), offset, self.reserved_for_note())
-        {
+        if self.revoking {
             return None;
         }
-        self.waiting.pop_front()
+        self.crowded = !self.next_has_room();
+        if self.crowded { None } else { self.waiting.pop_front() }
+    }
+
+    fn next_has_room(&self) -> bool {
+        let note = self.reserved_for_note();
+        self.waiting
+            .front()
+            .is_none_or(|next| progress_text::has_room(&self.completed, self.open.len(), next.offset, note))
+    }
+
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting.len()
     }
 
     /// A record that was taken is now in `phase`.
@@ -106,6 +127,7 @@ impl PartitionState {
     pub(super) fn held(&mut self, offset: i64) -> usize {
         let Some(open) = self.open.get_mut(&offset) else { return 0 };
         open.phase = Phase::Held;
+        self.held += 1;
         std::mem::take(&mut open.bytes)
     }
 
@@ -119,30 +141,40 @@ impl PartitionState {
     /// The step of `offset` is committed. Returns the bytes that are free now.
     pub(super) fn commit(&mut self, offset: i64) -> usize {
         self.completed.insert(offset);
-        self.open.remove(&offset).map_or(0, |open| open.bytes)
+        let bytes = self.open.remove(&offset).map_or(0, |open| open.bytes);
+        self.crowded = self.crowded && !self.next_has_room();
+        bytes
     }
 
     /// Whether nothing runs and nothing waits for a commit.
     pub(super) fn is_quiet(&self) -> bool {
-        self.open.values().all(|open| matches!(open.phase, Phase::Held))
+        self.open.len() == self.held
     }
 
     pub(super) fn held_count(&self) -> usize {
-        self.open.values().filter(|open| matches!(open.phase, Phase::Held)).count()
+        self.held
     }
 
     /// Ends every running step and says what is left to be settled.
     pub(super) fn end(self) -> Remains {
-        let mut remains = Remains { waiting: self.waiting.len(), ..Remains::default() };
-        remains.bytes += self.waiting.iter().map(|record| record.size()).sum::<usize>();
-        for open in self.open.into_values() {
-            remains.bytes += open.bytes;
-            if let Phase::Running(handle) = open.phase {
+        for open in self.open.values() {
+            if let Phase::Running(handle) = &open.phase {
                 handle.abort();
-                remains.running += 1;
             }
         }
-        remains
+        self.remains()
+    }
+
+    /// What it would leave if it were dropped now.
+    pub(super) fn remains(&self) -> Remains {
+        let waiting = self.waiting.iter().map(|record| record.size());
+        let open = self.open.values().map(|open| open.bytes);
+        let is_running = |open: &&Open| matches!(open.phase, Phase::Running(_));
+        Remains {
+            running: self.open.values().filter(is_running).count(),
+            waiting: self.waiting.len(),
+            bytes: waiting.chain(open).sum(),
+        }
     }
 
     /// A note grows while it is in use: the counters in it get longer.

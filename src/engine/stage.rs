@@ -58,11 +58,18 @@ impl DeadLetter {
 
 /// The end of the flow: writes records to files, in order, as part of the commit that marks them done.
 ///
-/// The engine calls, in turn and from a blocking thread: `restore` with the note last committed; then, for each
-/// commit, `append`, and after it `committed` or `roll_back`. What `append` wrote counts only when the note that it
+/// The engine calls, in turn and from a thread that may block (see [`Sink::blocks`]): `restore` with the note last committed; then, for each
+/// commit, `append`, and after it `committed` or `roll_back`, or nothing more where the process ends without knowing
+/// which. What `append` wrote counts only when the note that it
 /// returned is committed: after a crash `restore` must cut away everything later. Where no note was committed yet,
 /// the first `append` has no records, so that a note stands in the log before anything stands in a file.
 pub trait Sink: Send + 'static {
+    /// Whether its calls may wait for a device, and so need a thread that may block. One that never waits is called
+    /// where the engine runs, which keeps a simulation the same from run to run.
+    fn blocks(&self) -> bool {
+        true
+    }
+
     /// Returns to the state that `note` describes; empty for a start from nothing.
     ///
     /// # Errors

@@ -82,11 +82,21 @@ fn judge(step: &Step, result: Result<Vec<Output>, Failure>) -> StepResult {
         Err(Failure::Interrupted) => return StepResult::Interrupted,
         Err(Failure::Stop(reason)) => return StepResult::Stop(reason),
     };
+    let output = dead_letter(&step.record, step.name, &letter, now_ms());
+    if output.size() > step.max_record_bytes {
+        return StepResult::Held(format!(
+            "its dead letter ({}: {}) has {} bytes; the log takes {}: raise the limit",
+            letter.kind,
+            letter.message,
+            output.size(),
+            step.max_record_bytes
+        ));
+    }
     tracing::warn!(
         stage = step.name, place = %step.record.partition, offset = step.record.offset,
         kind = letter.kind, error = letter.message, "a record goes to the dead letters"
     );
-    StepResult::DeadLetter(dead_letter(&step.record, step.name, &letter, now_ms()), letter.kind)
+    StepResult::DeadLetter(output, letter.kind)
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -74,6 +74,11 @@ impl Index {
         }
     }
 
+    /// Takes back a new thread that was not taken in after all.
+    pub fn forget_thread(&mut self, id: &ThreadId) {
+        self.threads.remove(&short_hash(id.as_str().as_bytes()));
+    }
+
     /// Whether the reject is new; it is remembered.
     pub fn see_reject(&mut self, id: &str) -> bool {
         self.rejects.insert(short_hash(id.as_bytes()), ()).is_none()

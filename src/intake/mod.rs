@@ -10,13 +10,15 @@
 //! together; whoever starts again reads the index and goes over the input from its beginning. Admission is
 //! bounded here: while too many threads are on their way, nothing is read.
 
+mod followed;
 mod index;
 
-use std::{collections::HashSet, path::Path, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use followed::Followed;
 pub use index::{Index, Seen};
 
 use crate::{
@@ -152,21 +154,34 @@ impl<L: Log> Intake<L> {
         (Self { log, handle, recipe, options, written, progress, metrics, index }, watched)
     }
 
-    /// Makes sure that everything in this log follows one definition of the recipe.
+    /// Whether everything in this log follows the recipe as it is defined now.
+    ///
+    /// # Errors
+    /// The log was begun with another definition.
+    pub fn check_recipe(&self, definition: &serde_json::Value) -> Result<(), IntakeError> {
+        let name = &self.recipe.name;
+        match self.index.recipe(name) {
+            Some((hash, before)) if *hash != self.recipe.hash || before != definition => {
+                Err(IntakeError::RecipeChanged {
+                    name: name.clone(),
+                    difference: difference(before, definition),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes sure that everything in this log follows one definition of the recipe, now and later.
     ///
     /// # Errors
     /// The log was begun with another definition.
     pub async fn claim(&mut self, definition: serde_json::Value) -> Result<(), IntakeError> {
-        let name = self.recipe.name.clone();
-        if let Some((hash, before)) = self.index.recipe(&name) {
-            if *hash == self.recipe.hash {
-                return Ok(());
-            }
-            let difference = difference(before, &definition);
-            return Err(IntakeError::RecipeChanged { name, difference });
+        self.check_recipe(&definition)?;
+        if self.index.recipe(&self.recipe.name).is_some() {
+            return Ok(());
         }
         let entry = IndexEntry::Recipe { hash: self.recipe.hash.clone(), definition };
-        let output = index_output(index::recipe_key(&name), &entry);
+        let output = index_output(index::recipe_key(&self.recipe.name), &entry);
         self.submit(vec![output]).await
     }
 
@@ -175,32 +190,28 @@ impl<L: Log> Intake<L> {
     /// # Errors
     /// See [`IntakeError`]; what was taken in before it stays.
     pub async fn run(mut self, paths: &[String]) -> Result<(), IntakeError> {
-        let mut seen = Vec::new();
-        for path in paths {
-            let stamp = stamp(path);
-            self.take_in(Source::open(path)?).await?;
-            seen.push(stamp);
+        let mut inputs: Vec<Followed> = paths.iter().map(|path| Followed::new(path)).collect();
+        for input in &mut inputs {
+            self.take_in(input).await?;
         }
         while self.options.follow {
             tokio::time::sleep(FOLLOW_INTERVAL).await;
-            for (path, seen) in paths.iter().zip(&mut seen) {
-                let now = stamp(path);
-                if now.is_some() && now != *seen {
-                    *seen = now;
-                    self.take_in(Source::open(path)?).await?;
-                }
+            for input in inputs.iter_mut().filter(|input| input.has_changed()) {
+                self.take_in(input).await?;
             }
         }
         self.progress.send_modify(|progress| progress.finished = true);
         Ok(())
     }
 
-    async fn take_in(&mut self, source: Source) -> Result<(), IntakeError> {
+    async fn take_in(&mut self, input: &mut Followed) -> Result<(), IntakeError> {
+        let source = input.open(self.options.follow)?;
         let mut source = source.with_max_line_bytes(self.options.max_line_bytes);
         while let Some(items) = source.next_batch().await? {
             self.admit().await?;
             let mut batch = Batch::default();
             for item in items {
+                batch.is_new = input.is_new(item.line);
                 self.sort(&source, item, &mut batch)?;
             }
             self.commit(batch).await?;
@@ -243,8 +254,16 @@ impl<L: Log> Intake<L> {
         let name = prompt.id.clone().unwrap_or_else(|| content.to_string());
         let id = ThreadId::new(&self.recipe.name, &name);
         match self.index.see_thread(&id, &content) {
-            Seen::New => batch.add_thread(self.thread(id, origin, prompt), content.to_string()),
-            Seen::Known => batch.known += 1,
+            Seen::New => {
+                let thread = self.thread(id, origin.clone(), prompt);
+                if let Err(message) =
+                    batch.add_thread(&thread, content.to_string(), self.log.max_record_bytes())
+                {
+                    self.index.forget_thread(&thread.id);
+                    return self.refuse(source, origin, "too_large", message, batch);
+                }
+            }
+            Seen::Known => batch.known += u64::from(batch.is_new),
             Seen::Conflict => {
                 let message =
                     format!("id {name:?} was taken in before with other content; give it an id of its own");
@@ -303,7 +322,7 @@ impl<L: Log> Intake<L> {
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<(), IntakeError> {
-        let Batch { outputs, new, known, reasons } = batch;
+        let Batch { outputs, new, known, reasons, .. } = batch;
         if !outputs.is_empty() {
             self.submit(outputs).await?;
         }
@@ -357,18 +376,27 @@ impl<L: Log> Intake<L> {
 #[derive(Default)]
 struct Batch {
     outputs: Vec<Output>,
+    /// Whether the item being sorted comes for the first time: a file that grew is read again from its beginning.
+    is_new: bool,
     new: u64,
     known: u64,
     reasons: Vec<String>,
 }
 
 impl Batch {
-    fn add_thread(&mut self, thread: Thread, content: String) {
+    /// Adds a new thread; says why not if the log could not take it.
+    fn add_thread(&mut self, thread: &Thread, content: String, limit: usize) -> Result<(), String> {
         let key = Bytes::from(thread.id.as_str().to_owned());
+        let prompt = output(PROMPTS.name, key.clone(), thread);
+        if prompt.size() > limit {
+            let size = prompt.size();
+            return Err(format!("a thread of {size} bytes; the log takes {limit} (log.max_record_bytes)"));
+        }
         let entry = IndexEntry::Thread { content, origin: thread.origin.clone() };
-        self.outputs.push(output(PROMPTS.name, key.clone(), &thread));
+        self.outputs.push(prompt);
         self.outputs.push(output(INDEX.name, key, &entry));
         self.new += 1;
+        Ok(())
     }
 
     fn add_reject(&mut self, id: String, reject: &Reject) {
@@ -398,10 +426,4 @@ fn difference(before: &serde_json::Value, now: &serde_json::Value) -> String {
     let lines =
         changed.map(|key| format!("{key}: {} before, {} now", show(before.get(key)), show(now.get(key))));
     lines.collect::<Vec<_>>().join("; ")
-}
-
-/// Size and time of change of a file, to see that it grew; none for standard input.
-fn stamp(path: &str) -> Option<(u64, std::time::SystemTime)> {
-    let metadata = std::fs::metadata(Path::new(path)).ok().filter(std::fs::Metadata::is_file)?;
-    Some((metadata.len(), metadata.modified().ok()?))
 }

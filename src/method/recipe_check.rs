@@ -79,7 +79,7 @@ impl Recipe {
 }
 
 const NAME_RULE: &str = "must be one or more of a-z, 0-9, - and _: it becomes part of ids and file names";
-const ANSWER_RULE: &str = "must be \"given\" where shape is \"single_turn\": that shape refines the answer \
+const ANSWER_RULE: &str = "must be \"given\" where shape is \"single-turn\": that shape refines the answer \
                            that came with the prompt";
 const TEMPERATURE_RULE: &str = "must be a number from 0 to 2";
 const TEMPERATURES_RULE: &str = "must hold at least one temperature: each asks for one critique";

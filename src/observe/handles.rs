@@ -16,6 +16,8 @@ pub struct StageMetrics {
     stage: &'static str,
     metrics: Metrics,
     in_flight: IntGauge,
+    buffered: IntGauge,
+    held: IntGauge,
     done: IntCounter,
     seconds: Histogram,
     committed: IntCounter,
@@ -27,6 +29,8 @@ impl StageMetrics {
         Self {
             stage,
             in_flight: metrics.stage_in_flight.with_label_values(&[stage]),
+            buffered: metrics.stage_buffered.with_label_values(&[stage]),
+            held: metrics.stage_held.with_label_values(&[stage]),
             done: metrics.stage_steps.with_label_values(&[stage, "done"]),
             seconds: metrics.stage_step_duration.with_label_values(&[stage]),
             committed: metrics.commit_steps.with_label_values(&[stage]),
@@ -37,6 +41,12 @@ impl StageMetrics {
     /// This many steps are running.
     pub fn in_flight(&self, steps: usize) {
         self.in_flight.set(steps as i64);
+    }
+
+    /// This many records wait for a place, and this many are left undone by this process.
+    pub fn waiting(&self, buffered: usize, held: usize) {
+        self.buffered.set(buffered as i64);
+        self.held.set(held as i64);
     }
 
     /// A step ended with `result` after `seconds`.
@@ -64,18 +74,28 @@ impl StageMetrics {
 pub struct EngineMetrics {
     metrics: Metrics,
     seconds: Histogram,
+    bytes: IntGauge,
 }
 
 impl EngineMetrics {
     /// The engine's share of `metrics`.
     pub fn new(metrics: &Metrics) -> Self {
-        Self { seconds: metrics.commit_duration.with_label_values(&[] as &[&str]), metrics: metrics.clone() }
+        Self {
+            seconds: metrics.commit_duration.with_label_values(&[] as &[&str]),
+            bytes: metrics.bytes_in_flight.with_label_values(&[] as &[&str]),
+            metrics: metrics.clone(),
+        }
     }
 
     /// A commit ended with `result` after `took`.
     pub fn commit(&self, result: &'static str, took: Duration) {
         self.metrics.commits.with_label_values(&[result]).inc();
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// This many bytes of records and results wait for their commit.
+    pub fn bytes(&self, bytes: usize) {
+        self.bytes.set(bytes as i64);
     }
 
     /// These many records were written to these topics.

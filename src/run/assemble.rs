@@ -11,27 +11,14 @@ use crate::{
     dataflow,
     engine::{Engine, Handle},
     export::ExportOptions,
-    method::Recipe,
     observe::Metrics,
     record::RecipeRef,
     stage::{Context, ExportSink, Written},
-    topic::{self, TopicName},
+    topic::{Keep, Spread, TopicInfo, TopicName, catalogue},
 };
 
 /// Where the embedded log lies, below the output folder.
 const STATE: &str = ".state";
-
-/// Topics between stages: what was consumed goes.
-const WORKING: [TopicName; 5] = [
-    topic::PROMPTS.name,
-    topic::DRAFTED.name,
-    topic::CRITIQUED.name,
-    topic::IMPROVED.name,
-    topic::SCORED.name,
-];
-
-/// Topics of the exporter: one partition each, so that the files have one order.
-const EXPORTED: [TopicName; 2] = [topic::RECORDS.name, topic::REJECTS.name];
 
 /// Opens the embedded log in the output folder.
 pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
@@ -47,12 +34,20 @@ fn make_folder(folder: &Path) -> Result<(), RunError> {
     std::fs::create_dir_all(folder).map_err(|cause| RunError::Folder { folder: folder.to_owned(), cause })
 }
 
+/// The topics of the catalogue, as the embedded log wants to know them.
 fn topics(partitions: u32) -> Vec<TopicSpec> {
-    let spec = |name, partitions, retention| TopicSpec { name, partitions, retention };
-    let working = WORKING.map(|name| spec(name, partitions, Retention::Consumed));
-    let exported = EXPORTED.map(|name| spec(name, 1, Retention::Consumed));
-    let kept = [topic::DEAD_LETTERS, topic::INDEX.name].map(|name| spec(name, 1, Retention::Forever));
-    working.into_iter().chain(exported).chain(kept).collect()
+    let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
+        name: *name,
+        partitions: match info.partitions {
+            Spread::Stages => partitions,
+            Spread::One => 1,
+        },
+        retention: match info.retention {
+            Keep::Consumed => Retention::Consumed,
+            Keep::Forever => Retention::Forever,
+        },
+    };
+    catalogue().iter().map(spec).collect()
 }
 
 /// The engine of a run, and what it tells.
@@ -84,16 +79,19 @@ pub(super) fn assemble(
     };
     let sync = matches!(settings.log.options.durability, crate::broker::embedded::Durability::EachCommit);
     let options = ExportOptions { folder: settings.out.clone(), sync, formats: settings.formats.clone() };
-    let (sink, written) = ExportSink::new(options);
+    let (sink, written) = ExportSink::new(options, metrics);
     let stages = dataflow::stages(&context, &settings.limits);
     let (engine, handle) =
         Engine::new(log, stages, Some(Box::new(sink)), settings.engine.clone(), metrics.clone());
-    let definition = definition(&settings.recipe, settings);
+    let definition = definition(settings, models.cluster.is_some());
     Assembled { engine, handle, written, reference, definition }
 }
 
-fn definition(recipe: &Recipe, settings: &Settings) -> serde_json::Value {
-    let mut definition = serde_json::to_value(recipe).unwrap_or_default();
+/// What is remembered of the recipe. Whether the models are simulated belongs to it: a folder of simulated records
+/// must not go on with real ones, nor the other way round.
+fn definition(settings: &Settings, simulated: bool) -> serde_json::Value {
+    let mut definition = serde_json::to_value(&settings.recipe).unwrap_or_default();
+    definition["simulated"] = simulated.into();
     definition["templates"] = serde_json::to_value(settings.templates.hashes()).unwrap_or_default();
     definition
 }

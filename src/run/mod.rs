@@ -5,7 +5,9 @@
 //! ```
 
 mod assemble;
+mod lag;
 mod models;
+mod signals;
 mod summarise;
 mod supervise;
 
@@ -86,6 +88,9 @@ pub enum RunError {
         "nothing to do: name at least one FILE (or - for standard input); this output folder has nothing to carry on with"
     )]
     Nothing,
+    /// Nothing could tell the run to stop.
+    #[error("signals cannot be heard: {0}")]
+    Signals(std::io::Error),
     /// A part of the run broke.
     #[error("the {0} broke in a way that it did not foresee")]
     Broken(&'static str),

@@ -1,14 +1,23 @@
 //! The models of a run: those that are configured, or a simulated cluster.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
 
 use super::RunError;
 use crate::{
     config::Settings,
-    model::{ChatModel, ModelOptions, RewardModel, Stop},
+    model::{ChatModel, EndpointStatus, ModelOptions, RewardModel, Stop},
     observe::{Condition, Metrics, Readiness},
-    simulate::{Cluster, Options},
+    simulate::{Cluster, Latency, Options},
 };
+
+/// How often servers are asked again while none of a role is ready.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Decode step of the simulated cluster, in milliseconds: answers take about a second, so that there is
+/// something to watch.
+const SIMULATED_STEP_MS: f64 = 3.0;
 
 /// The models of a run, and the cluster that simulates them, if one does.
 pub(super) struct Models {
@@ -54,18 +63,30 @@ impl Models {
         std::iter::once(("generator", &*self.chat)).chain(long)
     }
 
-    /// Asks every server once whether it is ready, and tells the readiness page and the log.
-    pub(super) fn introduce(&self, readiness: &Readiness) {
-        let writers =
-            [Some(("generator", Arc::clone(&self.chat))), self.long.clone().map(|long| ("long", long))];
-        for (role, model) in writers.into_iter().flatten() {
+    /// Asks the servers whether they are ready, until one of each role is, and tells the readiness page and the
+    /// log. Dropping what it returns ends the asking.
+    pub(super) fn introduce(&self, readiness: &Readiness) -> JoinSet<()> {
+        let mut asking = JoinSet::new();
+        let long = self.long.clone().map(|long| ("long", long));
+        for (role, model) in [("generator", Arc::clone(&self.chat))].into_iter().chain(long) {
             let condition = readiness.condition(role);
-            tokio::spawn(async move { report(role, &condition, model.check().await) });
+            asking.spawn(async move {
+                let mut told = Vec::new();
+                while !report(role, &condition, &mut told, model.check().await) {
+                    tokio::time::sleep(CHECK_INTERVAL).await;
+                }
+            });
         }
         if let Some(model) = self.reward.clone() {
             let condition = readiness.condition("reward");
-            tokio::spawn(async move { report("reward", &condition, model.check().await) });
+            asking.spawn(async move {
+                let mut told = Vec::new();
+                while !report("reward", &condition, &mut told, model.check().await) {
+                    tokio::time::sleep(CHECK_INTERVAL).await;
+                }
+            });
         }
+        asking
     }
 }
 
@@ -89,7 +110,8 @@ impl Wanted {
 
     /// Starts a simulated cluster and names its servers in the place of those that were configured.
     async fn simulate(&mut self) -> Result<Cluster, RunError> {
-        let options = Options::default();
+        let mut options = Options::default();
+        (options.timing.latency, options.timing.step_ms) = (Latency::Batching, SIMULATED_STEP_MS);
         let (chat_name, reward_name) = (options.generator_model.clone(), options.reward_model.clone());
         let cluster = Cluster::start(options).await?;
         if let Some(long) = &mut self.long {
@@ -107,9 +129,15 @@ fn need(role: &'static str, options: &ModelOptions) -> Result<(), RunError> {
     if options.urls.is_empty() { Err(RunError::NoModel { role }) } else { Ok(()) }
 }
 
-fn report(role: &str, condition: &Condition, statuses: Vec<crate::model::EndpointStatus>) {
+/// Whether a server of the role is ready. What changed since it was `told` last goes to the log.
+fn report(
+    role: &str,
+    condition: &Condition,
+    told: &mut Vec<EndpointStatus>,
+    statuses: Vec<EndpointStatus>,
+) -> bool {
     let ready = statuses.iter().filter(|status| status.is_ready()).count();
-    for status in statuses.iter().filter(|status| !status.is_ready()) {
+    for status in statuses.iter().filter(|status| !status.is_ready() && !told.contains(status)) {
         tracing::warn!(role, endpoint = %status.endpoint, state = ?status.state, "a model server is not ready; its calls wait");
     }
     if ready > 0 {
@@ -118,4 +146,6 @@ fn report(role: &str, condition: &Condition, statuses: Vec<crate::model::Endpoin
     } else {
         condition.unmet("no model server answers yet");
     }
+    *told = statuses;
+    ready > 0
 }

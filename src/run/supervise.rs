@@ -2,13 +2,9 @@
 
 use std::time::Instant;
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Ended, RunError, RunOptions, assemble, models::Models, summarise};
+use super::{Ended, RunError, RunOptions, assemble, lag, models::Models, signals::Signals, summarise};
 use crate::{
     config::Settings,
     engine::{EngineError, Status, Stop},
@@ -18,23 +14,20 @@ use crate::{
     stage::Written,
 };
 
-/// Exit code of a process that a second signal ends at once.
-const EXIT_INTERRUPTED: i32 = 130;
-
 /// Runs until every prompt is accounted for, or a signal says to stop.
 ///
 /// # Errors
 /// See [`RunError`]. What was committed before the error is complete; the same command carries on from there.
 pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Result<Ended, RunError> {
     let started = Instant::now();
+    let signals = Signals::listen()?;
     source::open_all(&options.files).map_err(RunError::Sources)?;
     let metrics = Metrics::new();
     let readiness = Readiness::new();
     let log_ready = readiness.condition("log");
     let models = Models::start(&settings, options.simulate, &metrics).await?;
-    models.introduce(&readiness);
-    let admin = AdminServer::start(&settings.observe.admin, metrics.clone(), readiness).await;
-    let admin = admin.map_err(|error| tracing::warn!(%error, "going on without metrics")).ok();
+    let introductions = models.introduce(&readiness);
+    let admin = start_admin(&settings, &metrics, readiness).await;
     let log = assemble::open_log(&settings).await?;
     log_ready.met();
 
@@ -44,17 +37,21 @@ pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Re
         return Err(RunError::Nothing);
     }
     let (mut intake, taken_in) = Intake::new(
-        log,
+        log.clone(),
         parts.handle.clone(),
         parts.reference,
         settings.intake.clone(),
         index,
         parts.written.clone(),
-        metrics,
+        metrics.clone(),
     );
+    // Before the engine: threads of another definition would only be left waiting.
+    intake.check_recipe(&parts.definition)?;
     let (stop, stopped) = watch::channel(Stop::Run);
     let engine = tokio::spawn(parts.engine.run(stopped));
-    let display = show_progress(&settings, screen, &taken_in, parts.handle.status(), &parts.written);
+    let status = parts.handle.status();
+    let lag = tokio::spawn(lag::keep(log.clone(), status.clone(), metrics.clone()));
+    let display = show_progress(&settings, screen, &taken_in, status.clone(), &parts.written);
     let files = options.files.clone();
     let definition = parts.definition;
     let intake = tokio::spawn(async move {
@@ -62,8 +59,11 @@ pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Re
         intake.run(&files).await
     });
     let mut run = Run { engine, intake: Some(intake), stop, taken_in, written: parts.written };
-    let ended = run.supervise().await;
+    let ended = run.supervise(signals).await;
     display.finish().await;
+    lag.abort();
+    lag::measure(&log, &status, &metrics).await;
+    drop(introductions);
     models.stop.stop();
     if let Some(admin) = admin {
         admin.stop().await;
@@ -86,6 +86,20 @@ pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Re
     Ok(Ended { summary, interrupted })
 }
 
+/// Metrics are for looking on: a run goes on without them.
+async fn start_admin(settings: &Settings, metrics: &Metrics, readiness: Readiness) -> Option<AdminServer> {
+    match AdminServer::start(&settings.observe.admin, metrics.clone(), readiness).await {
+        Ok(admin) => {
+            tracing::info!(address = %admin.address(), "metrics and health are served");
+            Some(admin)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "going on without metrics");
+            None
+        }
+    }
+}
+
 /// What runs, and how it is told to stop.
 struct Run {
     engine: JoinHandle<Result<(), EngineError>>,
@@ -97,8 +111,8 @@ struct Run {
 
 impl Run {
     /// Waits for the end and drains; whether the end was a signal's.
-    async fn supervise(&mut self) -> Result<bool, RunError> {
-        let end = self.wait().await;
+    async fn supervise(&mut self, mut signals: Signals) -> Result<bool, RunError> {
+        let end = self.wait(&mut signals).await;
         if let Some(intake) = self.intake.take() {
             intake.abort();
         }
@@ -106,7 +120,7 @@ impl Run {
             Ok(End::Done) => false,
             Ok(End::Signal) => {
                 tracing::info!("stopping: what runs is finished and committed; a second signal ends at once");
-                tokio::spawn(end_at_once());
+                tokio::spawn(signals.end_at_once());
                 true
             }
             Ok(End::Engine(ended)) => return ended.map(|()| true).map_err(RunError::from),
@@ -125,15 +139,14 @@ impl Run {
     }
 
     /// Waits for whatever ends the run first.
-    async fn wait(&mut self) -> Result<End, RunError> {
-        let mut taking_in = self.intake.take();
+    async fn wait(&mut self, signals: &mut Signals) -> Result<End, RunError> {
         loop {
             tokio::select! {
                 biased;
-                () = stop_signal() => return Ok(End::Signal),
+                () = signals.next() => return Ok(End::Signal),
                 engine = &mut self.engine => return Ok(End::Engine(engine.map_err(|_| RunError::Broken("engine"))?)),
-                intake = joined(&mut taking_in) => {
-                    taking_in = None;
+                intake = joined(&mut self.intake) => {
+                    self.intake = None;
                     match intake.map_err(|_| RunError::Broken("intake"))? {
                         // Then the engine has ended or is about to, and says why.
                         Ok(()) | Err(IntakeError::Stopped) => {}
@@ -174,25 +187,6 @@ async fn all_written(taken_in: &mut watch::Receiver<IntakeProgress>, written: &m
     if written.wait_for(done).await.is_err() {
         std::future::pending().await
     }
-}
-
-/// Waits for Ctrl-C or SIGTERM.
-async fn stop_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-/// The second signal: nothing more is waited for. The log survives it as it survives a crash.
-async fn end_at_once() {
-    stop_signal().await;
-    std::process::exit(EXIT_INTERRUPTED);
 }
 
 fn show_progress(

@@ -58,7 +58,7 @@ enum Form {
     Improvement { revision: u32 },
 }
 
-/// The fingerprint of a question, to which [`write`] adds the choice.
+/// The fingerprint of a question, to which [`write()`] adds the choice.
 pub(super) fn fingerprint(options: &Options, question: &Question<'_>) -> Fingerprint {
     let seed = if question.temperature == 0.0 { 0 } else { question.seed };
     Fingerprint::new(options.seed)

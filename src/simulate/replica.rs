@@ -140,6 +140,7 @@ impl Replica {
         match (path, method) {
             ("/health", &Method::GET) if shared.is_loading() => refusal(&loading()),
             ("/health", &Method::GET) => respond(StatusCode::OK, "text/plain", AnswerBody::whole("")),
+            ("/v1/models", &Method::GET) if shared.is_loading() => refusal(&loading()),
             ("/v1/models", &Method::GET) if !self.is_authorised(headers) => unauthorised(),
             ("/v1/models", &Method::GET) => json_answer(StatusCode::OK, self.models()),
             ("/metrics", &Method::GET) => respond(StatusCode::OK, "text/plain", self.metrics()),

@@ -32,6 +32,15 @@ impl From<io::Error> for Stop {
     }
 }
 
+/// What the end of a source means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// There is no more: what is unfinished there is damage.
+    Final,
+    /// More may be written: what is unfinished there is left for the next reading.
+    Open,
+}
+
 /// How far the file has been read, in bytes of the file. Shared on the reading thread only.
 pub(super) type Position = Rc<Cell<u64>>;
 
@@ -40,14 +49,20 @@ pub(super) struct Batches {
     sender: mpsc::Sender<Vec<Item>>,
     position: Position,
     limit: usize,
+    end: End,
     items: Vec<Item>,
     held_bytes: usize,
 }
 
 impl Batches {
     /// `limit` is the most bytes of a line.
-    pub(super) fn new(sender: mpsc::Sender<Vec<Item>>, position: Position, limit: usize) -> Self {
-        Self { sender, position, limit, items: Vec::new(), held_bytes: 0 }
+    pub(super) fn new(sender: mpsc::Sender<Vec<Item>>, position: Position, limit: usize, end: End) -> Self {
+        Self { sender, position, limit, end, items: Vec::new(), held_bytes: 0 }
+    }
+
+    /// What the source's end means.
+    pub(super) fn end(&self) -> End {
+        self.end
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -80,6 +95,9 @@ impl Batches {
     pub(super) fn broken_off(&mut self, line: u64, error: io::Error) -> Result<(), Stop> {
         if error.raw_os_error().is_some() {
             return Err(Stop::Failed(error));
+        }
+        if self.end == End::Open && error.kind() == io::ErrorKind::UnexpectedEof {
+            return Ok(());
         }
         self.corrupt(line, &error.to_string())
     }

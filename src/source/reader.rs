@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Item,
-    batch::{Batches, Position, Stop},
+    batch::{Batches, End, Position, Stop},
     input::{self, Content},
     rows, split,
 };
@@ -86,6 +86,7 @@ pub struct Source {
     identity: String,
     total_bytes: Option<u64>,
     max_line_bytes: usize,
+    open_end: bool,
     state: State,
 }
 
@@ -134,13 +135,29 @@ impl Source {
     fn new(name: &str, origin: Unopened) -> Self {
         let (name, identity) = (name.to_owned(), name.to_owned());
         let max_line_bytes = DEFAULT_MAX_LINE_BYTES;
-        Self { name, identity, total_bytes: None, max_line_bytes, state: State::Waiting(origin) }
+        Self {
+            name,
+            identity,
+            total_bytes: None,
+            max_line_bytes,
+            open_end: false,
+            state: State::Waiting(origin),
+        }
     }
 
     /// The same source with another limit for a line, in bytes; longer lines are rejected.
     #[must_use]
     pub fn with_max_line_bytes(mut self, max_line_bytes: usize) -> Self {
         self.max_line_bytes = max_line_bytes;
+        self
+    }
+
+    /// The same source, of which more may be written after this reading: an unfinished end (a last line without
+    /// its line feed, an archive or array that is not closed) is left alone, neither an item nor a reject. Files
+    /// only: a stream that has ended does not go on.
+    #[must_use]
+    pub fn with_open_end(mut self, open_end: bool) -> Self {
+        self.open_end = open_end && self.total_bytes.is_some();
         self
     }
 
@@ -177,10 +194,11 @@ impl Source {
     fn start(&mut self) -> Result<(), SourceError> {
         let State::Waiting(origin) = std::mem::replace(&mut self.state, State::Ended) else { return Ok(()) };
         let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
+        let end = if self.open_end { End::Open } else { End::Final };
         let limit = self.max_line_bytes;
         let thread = thread::Builder::new()
             .name("source".to_owned())
-            .spawn(move || read(origin, sender, limit))
+            .spawn(move || read(origin, sender, limit, end))
             .map_err(|error| SourceError::new(&self.name, error))?;
         self.state = State::Reading(receiver, thread);
         Ok(())
@@ -215,9 +233,9 @@ pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<Source>, Vec<SourceErr
 }
 
 /// The reading thread.
-fn read(origin: Unopened, sender: mpsc::Sender<Vec<Item>>, limit: usize) -> io::Result<()> {
+fn read(origin: Unopened, sender: mpsc::Sender<Vec<Item>>, limit: usize, end: End) -> io::Result<()> {
     let position = Position::default();
-    let mut batches = Batches::new(sender, Rc::clone(&position), limit);
+    let mut batches = Batches::new(sender, Rc::clone(&position), limit, end);
     let outcome = match origin {
         Unopened::File(path) => read_file(&path, &position, &mut batches),
         Unopened::Reader(reader) => read_stream(reader, &position, &mut batches),

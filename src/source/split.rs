@@ -3,7 +3,7 @@
 use std::io::{self, BufRead};
 
 use super::{
-    batch::{Batches, Stop},
+    batch::{Batches, End, Stop},
     input::{Text, fill},
 };
 
@@ -48,27 +48,35 @@ fn read_lines(text: &mut Text, mut line: u64, batches: &mut Batches) -> Result<(
         }
         line += 1;
         match next_line(text, &mut piece) {
-            Ok(true) => piece.hand_over(line, batches)?,
-            Ok(false) => return Ok(()),
+            Ok(LineEnd::LineFeed) => piece.hand_over(line, batches)?,
+            Ok(LineEnd::Input) if batches.end() == End::Open => return Ok(()),
+            Ok(LineEnd::Input) => return piece.hand_over(line, batches),
             Err(error) => return batches.broken_off(line, error),
         }
     }
 }
 
-/// Reads up to the next line feed; false at the end.
-fn next_line(input: &mut impl BufRead, piece: &mut Piece) -> io::Result<bool> {
+/// What stood after a line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LineEnd {
+    LineFeed,
+    Input,
+}
+
+/// Reads up to the next line feed or the end.
+fn next_line(input: &mut impl BufRead, piece: &mut Piece) -> io::Result<LineEnd> {
     piece.clear();
     loop {
         let available = fill(input)?;
         if available.is_empty() {
-            return Ok(piece.length > 0);
+            return Ok(LineEnd::Input);
         }
         let end = available.iter().position(|byte| *byte == b'\n');
         let taken = end.map_or(available.len(), |end| end + 1);
         piece.push(&available[..end.unwrap_or(taken)]);
         input.consume(taken);
         if end.is_some() {
-            return Ok(true);
+            return Ok(LineEnd::LineFeed);
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     engine::{Appended, DeadLetter, Failure, Sink, SinkError, describe_dead_letter},
     export::{Entry, ExportOptions, Files, RawHarvest, Totals},
     method,
+    observe::{Metrics, OutcomeMetrics},
     record::{Origin, Outcome, RecipeRef, Reject, Thread, ThreadId, Verdict},
     topic::{DEAD_LETTERS, REJECTS},
 };
@@ -18,6 +19,9 @@ use crate::{
 pub struct ExportSink {
     options: ExportOptions,
     files: Option<Files>,
+    metrics: OutcomeMetrics,
+    /// Outcomes that were appended and not committed.
+    pending: Vec<Outcome>,
     written: watch::Sender<Written>,
 }
 
@@ -32,9 +36,10 @@ pub struct Written {
 
 impl ExportSink {
     /// A sink that opens its files when the engine knows where they were, and the totals of what is committed.
-    pub fn new(options: ExportOptions) -> (Self, watch::Receiver<Written>) {
+    pub fn new(options: ExportOptions, metrics: &Metrics) -> (Self, watch::Receiver<Written>) {
         let (written, watched) = watch::channel(Written::default());
-        (Self { options, files: None, written }, watched)
+        let (metrics, pending) = (OutcomeMetrics::new(metrics), Vec::new());
+        (Self { options, files: None, metrics, pending, written }, watched)
     }
 
     fn files(&mut self) -> Result<&mut Files, SinkError> {
@@ -46,6 +51,7 @@ impl Sink for ExportSink {
     fn restore(&mut self, note: &str) -> Result<(), SinkError> {
         // The old handles hold the folder's lock.
         self.files = None;
+        self.pending.clear();
         let files = Files::open(self.options.clone(), Some(note).filter(|note| !note.is_empty()))?;
         let (totals, ended_before) = (files.totals().clone(), files.totals().threads());
         self.written.send_replace(Written { totals, ended_before });
@@ -63,18 +69,29 @@ impl Sink for ExportSink {
             }
         }
         let note = self.files()?.append(&entries)?;
+        self.pending = entries.into_iter().filter_map(outcome_of).collect();
         Ok(Appended { note, refused })
     }
 
     fn committed(&mut self) {
         if let Some(files) = &mut self.files {
             files.committed();
+            self.pending.drain(..).for_each(|outcome| self.metrics.ended(&outcome));
             self.written.send_modify(|written| written.totals = files.totals().clone());
         }
     }
 
     fn roll_back(&mut self) -> Result<(), SinkError> {
+        self.pending.clear();
         Ok(self.files()?.rollback()?)
+    }
+}
+
+fn outcome_of(entry: Entry<'_>) -> Option<Outcome> {
+    match entry {
+        Entry::Harvest(harvest) => Some(harvest.outcome),
+        Entry::DeadLetter(outcome) => Some(outcome),
+        Entry::Reject(_) => None,
     }
 }
 

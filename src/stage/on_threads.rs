@@ -73,7 +73,7 @@ impl<S: ThreadStage> Stage for OnThreads<S> {
         Ok(vec![Output {
             topic: (self.onward)(&self.recipe, &out).name,
             key: record.key.clone(),
-            value: Some(encode(&out)?),
+            value: Some(encode(&out, record.size())?),
             headers: record.headers.clone(),
         }])
     }
@@ -95,12 +95,14 @@ fn locate<T: DeserializeOwned>(bytes: &[u8]) -> String {
     }
 }
 
-/// Writes a payload.
-pub(crate) fn encode<T: Serialize>(payload: &T) -> Result<Bytes, Failure> {
-    let bytes = serde_json::to_vec(payload);
-    bytes.map(Bytes::from).map_err(|error| {
+/// Writes a payload that grew out of one of `before` bytes. A step about doubles a thread, so that much is set
+/// aside at once.
+fn encode<T: Serialize>(payload: &T, before: usize) -> Result<Bytes, Failure> {
+    let mut bytes = Vec::with_capacity(before * 2 + 1024);
+    serde_json::to_writer(&mut bytes, payload).map_err(|error| {
         Failure::DeadLetter(DeadLetter::new("schema", format!("the result cannot be written: {error}")))
-    })
+    })?;
+    Ok(Bytes::from(bytes))
 }
 
 /// The text that the round after `rounds` works on.

@@ -1,5 +1,6 @@
 //! What every log must do, and the engine under simulation over a log in memory.
 
+mod cases;
 mod log;
 mod log_suite;
 mod memory_log;

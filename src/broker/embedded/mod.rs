@@ -39,7 +39,7 @@ mod writer;
 use std::{
     io,
     path::Path,
-    sync::{Arc, mpsc::Sender as StopSender},
+    sync::{Arc, mpsc::SyncSender as StopSender},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -318,7 +318,7 @@ impl Running {
     }
 
     fn start_sync(&mut self, interval: Duration) -> io::Result<()> {
-        let (sender, stop) = std::sync::mpsc::channel();
+        let (sender, stop) = std::sync::mpsc::sync_channel(0);
         let shared = Arc::clone(&self.shared);
         self.threads.push(spawn("avr-log-sync", move || writer::run_sync(&shared, interval, &stop))?);
         self.stop_sync = Some(sender);

@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) batch_max: usize,
     /// Whether transactions leave gaps between offsets: markers, aborted records, holes.
     pub(crate) gaps: bool,
+    /// Whether progress of former owners is refused. A log that does not is there to be caught.
+    pub(crate) fences: bool,
     /// The largest record taken, in bytes of key, value and headers.
     pub(crate) max_record_bytes: usize,
     /// What goes wrong.
@@ -33,6 +35,7 @@ impl Options {
             transaction_timeout: Duration::from_secs(15),
             batch_max: 64,
             gaps: false,
+            fences: true,
             max_record_bytes: 1 << 20,
             faults: Faults::NONE,
         }

@@ -162,6 +162,9 @@ impl State {
 
     /// What happens by itself as time passes.
     pub(super) fn pass(&mut self, now: Instant) {
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
         let late = self.undecided.iter().filter(|(_, transaction)| transaction.until <= now);
         let late: Vec<String> = late.map(|(name, _)| name.clone()).collect();
         late.iter().for_each(|name| self.decide(name));
@@ -346,7 +349,7 @@ impl State {
             let group = self.groups.get(name);
             let may =
                 |p: &Partition| group.is_some_and(|group| group.may_commit(who.process, *p, *membership));
-            if spurious || !partitions.iter().all(|(partition, _)| may(partition)) {
+            if spurious || self.options.fences && !partitions.iter().all(|(partition, _)| may(partition)) {
                 refused.push(*name);
             }
         }

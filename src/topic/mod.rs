@@ -1,6 +1,12 @@
 //! The topics, each with its payload's type, so that reading the wrong one does not compile.
+//!
+//! What else there is to know of them stands in `topics/`, one file each; see [`catalogue()`].
+
+mod catalogue;
 
 use std::{fmt, marker::PhantomData};
+
+pub use catalogue::{Keep, Spread, TopicInfo, catalogue};
 
 use crate::record::{Harvest, IndexEntry, Reject, Thread};
 

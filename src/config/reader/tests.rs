@@ -1,4 +1,4 @@
-//! Tests of the reader.
+//! Mistakes, all at once, and what is in force.
 
 use config::{Config, File, FileFormat};
 

@@ -1,0 +1,177 @@
+//! What is known of each topic beside its name: the files of `topics/`, embedded.
+//!
+//! A log is set up from this list, and an operator who makes topics by hand reads the same files.
+
+use std::sync::LazyLock;
+
+use config::{Config, File, FileFormat};
+use serde::Deserialize;
+
+use super::{
+    CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, INDEX, PROMPTS, RECORDS, REJECTS, SCORED, TopicName,
+};
+
+/// Every topic with its file.
+const FILES: [(TopicName, &str); 9] = [
+    (PROMPTS.name, include_str!("../../topics/prompts.toml")),
+    (DRAFTED.name, include_str!("../../topics/drafted.toml")),
+    (CRITIQUED.name, include_str!("../../topics/critiqued.toml")),
+    (IMPROVED.name, include_str!("../../topics/improved.toml")),
+    (SCORED.name, include_str!("../../topics/scored.toml")),
+    (RECORDS.name, include_str!("../../topics/records.toml")),
+    (DEAD_LETTERS, include_str!("../../topics/dead-letters.toml")),
+    (REJECTS.name, include_str!("../../topics/rejects.toml")),
+    (INDEX.name, include_str!("../../topics/index.toml")),
+];
+
+static CATALOGUE: LazyLock<Vec<(TopicName, TopicInfo)>> = LazyLock::new(|| {
+    let read =
+        |(name, text)| (name, parse(text).expect("the files are part of the program, and a test reads each"));
+    FILES.map(read).into()
+});
+
+/// Every topic, in the order of the dataflow.
+pub fn catalogue() -> &'static [(TopicName, TopicInfo)] {
+    &CATALOGUE
+}
+
+/// What a topic's file says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicInfo {
+    /// The topic's name.
+    pub name: String,
+    /// What is in it.
+    pub purpose: String,
+    /// What its records' keys are.
+    pub key: String,
+    /// The type of its payloads, all in JSON; `bytes` where they are whatever they were.
+    pub payload: String,
+    /// The stages that write it, `intake`, or `any stage`.
+    pub written_by: Vec<String>,
+    /// The stages that read it, or `intake`.
+    pub read_by: Vec<String>,
+    /// How long its records stay.
+    pub retention: Keep,
+    /// How many partitions it has.
+    pub partitions: Spread,
+}
+
+/// How long records stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// Until every group that reads the topic has got past them.
+    Consumed,
+    /// For ever: a start reads them again.
+    Forever,
+}
+
+/// How many partitions a topic has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spread {
+    /// As many as topics between stages are to have, `log.partitions`.
+    Stages,
+    /// One: its records have one order.
+    One,
+}
+
+fn parse(text: &str) -> Result<TopicInfo, config::ConfigError> {
+    Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build()?.try_deserialize()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        any::type_name,
+        collections::{BTreeMap, BTreeSet},
+        fs,
+        path::Path,
+    };
+
+    use super::*;
+    use crate::{
+        dataflow::EXPORT,
+        stage::{CritiqueStage, DraftStage, ImproveStage, ScoreStage, SelectStage, ThreadStage},
+        topic::Topic,
+    };
+
+    fn in_repository(path: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    }
+
+    #[test]
+    fn every_topic_has_a_file_and_every_file_a_topic() {
+        let source = fs::read_to_string(in_repository("src/topic/mod.rs")).unwrap();
+        let constants = source.matches("pub const ").count();
+        assert_eq!(constants, FILES.len(), "each constant of src/topic/mod.rs belongs in FILES");
+        let entries = fs::read_dir(in_repository("topics")).unwrap();
+        let files: BTreeSet<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let named: BTreeSet<String> = FILES.iter().map(|(name, _)| format!("{name}.toml")).collect();
+        assert_eq!(files, named, "each file of topics/ belongs in FILES");
+        for (name, info) in catalogue() {
+            assert_eq!(name.0, info.name, "topics/{name}.toml: the name is not the file's");
+        }
+    }
+
+    #[test]
+    fn payloads_are_the_types_of_the_constants() {
+        fn typed<P>(topic: &Topic<P>) -> (&'static str, &'static str) {
+            (topic.name.0, type_name::<P>().rsplit("::").next().unwrap_or_default())
+        }
+        let expected = BTreeMap::from([
+            typed(&PROMPTS),
+            typed(&DRAFTED),
+            typed(&CRITIQUED),
+            typed(&IMPROVED),
+            typed(&SCORED),
+            typed(&RECORDS),
+            (DEAD_LETTERS.0, "bytes"),
+            typed(&REJECTS),
+            typed(&INDEX),
+        ]);
+        let written: BTreeMap<&str, &str> =
+            catalogue().iter().map(|(name, info)| (name.0, info.payload.as_str())).collect();
+        assert_eq!(written, expected);
+    }
+
+    /// Who does what to which topic: `(topic, who)`.
+    type Pairs = BTreeSet<(&'static str, &'static str)>;
+
+    /// A stage, and the topics to which recipes lead from it (see `dataflow`).
+    fn stage<S: ThreadStage>(reads: &mut Pairs, writes: &mut Pairs, onward: &[TopicName]) {
+        reads.insert((S::INPUT.name.0, S::NAME));
+        writes.extend(onward.iter().map(|topic| (topic.0, S::NAME)));
+    }
+
+    fn written_down(who: impl Fn(&'static TopicInfo) -> &'static Vec<String>) -> Pairs {
+        let pairs = |info| who(info).iter().map(|who: &String| (info.name.as_str(), who.as_str()));
+        catalogue().iter().flat_map(|(_, info)| pairs(info)).collect()
+    }
+
+    #[test]
+    fn readers_and_writers_are_those_of_the_stages() {
+        let mut reads = Pairs::from([
+            (RECORDS.name.0, EXPORT),
+            (DEAD_LETTERS.0, EXPORT),
+            (REJECTS.name.0, EXPORT),
+            (INDEX.name.0, "intake"),
+        ]);
+        let mut writes = Pairs::from([
+            (PROMPTS.name.0, "intake"),
+            (REJECTS.name.0, "intake"),
+            (INDEX.name.0, "intake"),
+            (DEAD_LETTERS.0, "any stage"),
+        ]);
+        let (again, finished) = (DRAFTED.name, SCORED.name);
+        stage::<DraftStage>(&mut reads, &mut writes, &[DRAFTED.name, IMPROVED.name, finished]);
+        stage::<CritiqueStage>(&mut reads, &mut writes, &[CRITIQUED.name]);
+        stage::<ImproveStage>(&mut reads, &mut writes, &[IMPROVED.name, again, finished]);
+        stage::<ScoreStage>(&mut reads, &mut writes, &[again, finished]);
+        stage::<SelectStage>(&mut reads, &mut writes, &[RECORDS.name]);
+        assert_eq!(written_down(|info| &info.read_by), reads);
+        assert_eq!(written_down(|info| &info.written_by), writes);
+    }
+}

@@ -1,0 +1,73 @@
+//! SIGTERM and Ctrl-C: the first drains, the second does not.
+
+use crate::support::{Bench, Cluster, until};
+
+const PROMPTS: usize = 60;
+
+fn wait_for_answers(cluster: &Cluster, answers: u64) {
+    until("the cluster has answered", || (cluster.answered() >= answers).then_some(()));
+}
+
+/// Interrupts a run twice in its middle by a signal, and lets it end: no call is made twice at all.
+#[track_caller]
+fn check_drains(signal: &str) {
+    let undisturbed = Bench::with_prompts(PROMPTS);
+    undisturbed.run(&Cluster::start(&[]), &["prompts.jsonl"]).expect_code(0);
+
+    let (bench, cluster) = (Bench::with_prompts(PROMPTS), Cluster::slow());
+    for answers in [20, 200] {
+        let process = bench.start(&cluster, &["prompts.jsonl"]);
+        wait_for_answers(&cluster, answers);
+        process.signal(signal);
+        let summary = process.finish().expect_code(130).summary();
+        let resume =
+            summary["ending"]["interrupted"]["resume"].as_str().expect("the command to carry on with");
+        assert!(resume.contains(" run ") && resume.ends_with(" prompts.jsonl"), "{resume}");
+        let under_way = summary["state"]["under_way"].as_u64().expect("a count");
+        assert_eq!(under_way, (PROMPTS - bench.output().threads().len()) as u64);
+        assert!(under_way > 0, "the signal came in the middle");
+    }
+    bench.run(&cluster, &["prompts.jsonl"]).expect_code(0);
+    assert_eq!(cluster.asked_again(), []);
+    assert_eq!(bench.output().contents(), undisturbed.output().contents());
+}
+
+#[test]
+fn sigterm_drains_and_the_same_command_carries_on_without_asking_anything_twice() {
+    check_drains("TERM");
+}
+
+#[test]
+fn ctrl_c_drains_and_the_same_command_carries_on_without_asking_anything_twice() {
+    check_drains("INT");
+}
+
+/// The models never answer, so a drain would take as long as its grace.
+#[test]
+fn a_second_signal_ends_at_once() {
+    let (bench, cluster) = (Bench::with_prompts(3), Cluster::start(&["--hang-rate", "1"]));
+    let mut process = bench.start(&cluster, &["--set", "engine.drain_grace_s=3600", "prompts.jsonl"]);
+    until("requests hang", || (cluster.counts().requests >= 3).then_some(()));
+    process.terminate();
+    process.wait_for_line("a second signal ends at once");
+    process.terminate();
+    let finished = process.finish().expect_code(130);
+    assert_eq!(finished.stdout, "", "nothing is summed up");
+    let well = Cluster::start(&[]);
+    bench.run(&well, &["prompts.jsonl"]).expect_code(0);
+    assert_eq!(bench.output().threads().len(), 3);
+}
+
+/// Steps that do not end within the grace are given up, and made again by the next run.
+#[test]
+fn the_grace_ends_a_drain_that_would_not_end() {
+    let (bench, cluster) = (Bench::with_prompts(3), Cluster::start(&["--hang-rate", "1"]));
+    let mut process = bench.start(&cluster, &["--set", "engine.drain_grace_s=0.1", "prompts.jsonl"]);
+    until("requests hang", || (cluster.counts().requests >= 3).then_some(()));
+    process.terminate();
+    process.wait_for_line("the grace is over");
+    let summary = process.finish().expect_code(130).summary();
+    assert_eq!(summary["state"]["under_way"], 3);
+    bench.run(&Cluster::start(&[]), &["prompts.jsonl"]).expect_code(0);
+    assert_eq!(bench.output().threads().len(), 3);
+}

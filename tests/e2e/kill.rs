@@ -1,0 +1,117 @@
+//! kill -9, again and again, at different moments.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use avr::simulate::Counts;
+use serde_json::Value;
+
+use crate::support::{Bench, Cluster, Output, Process, Step, steps_committed, until};
+
+const PROMPTS: usize = 80;
+
+/// The moments to kill at.
+enum Moment {
+    /// The cluster has given this many answers, over all runs.
+    Answers(u64),
+    /// This many threads have ended.
+    Outcomes(usize),
+}
+
+const MOMENTS: [Moment; 6] = [
+    Moment::Answers(1),
+    Moment::Answers(100),
+    Moment::Outcomes(1),
+    Moment::Answers(450),
+    Moment::Outcomes(30),
+    Moment::Outcomes(60),
+];
+
+/// What was true right after a kill.
+struct Kill {
+    counts: Counts,
+    committed: BTreeSet<Step>,
+}
+
+/// Waits until the moment has come, or there is nothing left to kill.
+fn wait_for(moment: &Moment, process: &mut Process, cluster: &Cluster, output: &Output) {
+    until("the moment to kill has come", || {
+        let has_come = match moment {
+            Moment::Answers(answers) => cluster.answered() >= *answers,
+            Moment::Outcomes(outcomes) => output.threads_so_far().len() >= *outcomes,
+        };
+        (has_come || !process.is_running()).then_some(())
+    });
+}
+
+/// How often each call was sent.
+fn sends(counts: &Counts) -> BTreeMap<&str, u64> {
+    counts.by_id.iter().map(|(id, count)| (id.as_str(), count.sends)).collect()
+}
+
+/// Nothing is lost, nothing doubled and nothing torn; and of the calls:
+///
+/// 1. A call of a step whose commit was visible when the process was killed is never sent again: its count at the
+///    kill is its count at the end.
+/// 2. Any other call is sent once, and once more at most for each kill that found its step not committed.
+///
+/// Which steps are committed is read from the log and the files that the killed process left. The cluster fails no
+/// request, so every second send is the work of a kill.
+#[test]
+fn a_killed_run_ends_as_an_undisturbed_one_and_asks_again_only_what_was_not_committed() {
+    let undisturbed = Bench::with_prompts(PROMPTS);
+    let expected = undisturbed.run(&Cluster::start(&[]), &["prompts.jsonl"]).expect_code(0).summary();
+
+    let (bench, cluster) = (Bench::with_prompts(PROMPTS), Cluster::slow());
+    let mut kills = Vec::new();
+    for moment in MOMENTS {
+        let mut process = bench.start(&cluster, &["prompts.jsonl"]);
+        wait_for(&moment, &mut process, &cluster, &bench.output());
+        if process.kill() {
+            let committed = steps_committed(&bench.output()).into_iter().collect();
+            kills.push(Kill { counts: cluster.counts(), committed });
+        }
+    }
+    let resumed = bench.run(&cluster, &["prompts.jsonl"]).expect_code(0).summary();
+
+    assert_eq!(bench.output().threads().len(), PROMPTS);
+    assert_eq!(bench.output().contents(), undisturbed.output().contents());
+    assert_eq!(totals(resumed), totals(expected), "a resumed run's totals are of the state");
+    let counts = cluster.counts();
+    check_no_committed_call_was_repeated(&kills, &counts);
+    check_repeats_have_a_kill_each(&kills, &counts);
+    assert!(kills.iter().any(is_in_the_middle), "some kill came in the middle of the work");
+}
+
+/// The totals of a state. A sum depends a little on the order of its terms, which is the order of the file.
+fn totals(mut summary: Value) -> Value {
+    let sum = summary["state"]["gains"]["sum"].as_f64().expect("a number");
+    summary["state"]["gains"]["sum"] = format!("{sum:.9}").into();
+    summary["state"].take()
+}
+
+fn check_no_committed_call_was_repeated(kills: &[Kill], counts: &Counts) {
+    let at_the_end = sends(counts);
+    for (number, kill) in kills.iter().enumerate() {
+        let committed = sends(&kill.counts).into_iter().filter(|(id, _)| is_committed(kill, id));
+        for (id, sends) in committed {
+            assert_eq!(at_the_end[id], sends, "{id} was committed at kill {number} and asked again");
+        }
+    }
+}
+
+fn check_repeats_have_a_kill_each(kills: &[Kill], counts: &Counts) {
+    for (id, sends) in sends(counts) {
+        let excuses = kills.iter().filter(|kill| !is_committed(kill, id)).count() as u64;
+        assert!(sends <= 1 + excuses, "{id} was sent {sends} times; {excuses} kills found it not committed");
+    }
+}
+
+fn is_committed(kill: &Kill, id: &str) -> bool {
+    kill.committed.contains(&Step::of_call(id))
+}
+
+/// Whether the kill found calls of committed steps and calls of others.
+fn is_in_the_middle(kill: &Kill) -> bool {
+    let asked = || kill.counts.by_id.keys();
+    asked().any(|id| is_committed(kill, id)) && asked().any(|id| !is_committed(kill, id))
+}

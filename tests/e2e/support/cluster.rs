@@ -1,0 +1,93 @@
+//! `avr simulate` in a process of its own.
+
+use avr::simulate::Counts;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Process, bench::avr_in, get, until};
+
+/// A simulated cluster; it ends when it is dropped.
+pub(crate) struct Cluster {
+    _process: Process,
+    _folder: TempDir,
+    generator: String,
+    reward: String,
+}
+
+impl Cluster {
+    /// A cluster with short answers and these options, on any free ports.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ready_file = folder.path().join("ready.json");
+        let mut command = avr_in(folder.path(), &["simulate", "--mean-tokens", "60", "--ready-file"]);
+        let process = Process::start(command.arg(&ready_file).args(options));
+        let ready: Value =
+            until("the cluster is ready", || serde_json::from_slice(&std::fs::read(&ready_file).ok()?).ok());
+        let url = |role: &str| ready[role][0].as_str().expect("a URL").to_owned();
+        let (generator, reward) = (url("generators"), url("rewards"));
+        Self { _process: process, _folder: folder, generator, reward }
+    }
+
+    /// A cluster that takes a few seconds for a hundred prompts, so that there is a middle to interrupt.
+    pub(crate) fn slow() -> Self {
+        Self::start(&[
+            "--latency",
+            "batching",
+            "--step-ms",
+            "1",
+            "--slots",
+            "24",
+            "--reward-latency-ms",
+            "10",
+        ])
+    }
+
+    /// The arguments of `avr run` that lead here.
+    pub(crate) fn arguments(&self) -> [&str; 8] {
+        let Self { generator, reward, .. } = self;
+        [
+            "--generator",
+            generator,
+            "--generator-model",
+            "simulated-chat", //
+            "--reward",
+            reward,
+            "--reward-model",
+            "simulated-reward",
+        ]
+    }
+
+    /// Where the generator listens: host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.generator.trim_start_matches("http://")
+    }
+
+    /// Requests by id.
+    pub(crate) fn counts(&self) -> Counts {
+        serde_json::from_str(&self.ask("/simulate/counts")).expect("counts")
+    }
+
+    /// Totals of requests.
+    pub(crate) fn stats(&self) -> Value {
+        serde_json::from_str(&self.ask("/simulate/stats")).expect("stats")
+    }
+
+    /// Answers handed out so far.
+    pub(crate) fn answered(&self) -> u64 {
+        self.stats()["answered"].as_u64().expect("a count")
+    }
+
+    fn ask(&self, path: &str) -> String {
+        let (status, body) = get(self.address(), path).expect("the cluster answers");
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// The calls that were sent more than once, with how often.
+    pub(crate) fn asked_again(&self) -> Vec<(String, u64)> {
+        let counts = self.counts();
+        assert_eq!(counts.not_by_id, 0, "every request has an id");
+        let again = counts.by_id.into_iter().filter(|(_, count)| count.sends > 1);
+        again.map(|(id, count)| (id, count.sends)).collect()
+    }
+}

@@ -1,0 +1,38 @@
+//! What the tests share: a folder, processes in it, a cluster beside it, and what is in the files afterwards.
+
+mod bench;
+mod cluster;
+mod http;
+mod log_state;
+mod output;
+mod process;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) use bench::{Bench, prompts};
+pub(crate) use cluster::Cluster;
+pub(crate) use http::get;
+pub(crate) use log_state::{Step, steps_committed};
+pub(crate) use output::Output;
+pub(crate) use process::{Finished, Process};
+
+/// When a test gives up waiting. Only a defect takes this long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A pause between two looks at another process, which has no way to tell.
+const LOOK_AGAIN: Duration = Duration::from_millis(3);
+
+/// Looks until something is there.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited in vain until {what}");
+        thread::sleep(LOOK_AGAIN);
+    }
+}

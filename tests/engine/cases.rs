@@ -1,0 +1,286 @@
+//! The engine in single cases: what it does with records that are held, stuck, poisonous or too large, and how it
+//! stops. Time is paused.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use avr::{
+    broker::{
+        Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition, Record,
+    },
+    engine::{
+        Completed, Engine, EngineError, EngineOptions, Failure, Handle, Stage, StageSpec, Stop, SubmitError,
+        dead_letter_header, progress_text,
+    },
+    observe::Metrics,
+    topic::{DEAD_LETTERS, PROMPTS, RECORDS, TopicName},
+};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use crate::memory_log::{Faults, MemoryLog, MemoryProcess, Options};
+
+const GROUP: GroupName = GroupName("scripted");
+
+type Made = Result<Bytes, Failure>;
+
+/// A stage whose steps do what a script says about the number in the record.
+struct Scripted {
+    script: Box<dyn Fn(u64) -> BoxFuture<'static, Made> + Send + Sync>,
+    started: Arc<Mutex<BTreeMap<u64, u32>>>,
+}
+
+impl Stage for Scripted {
+    const NAME: &'static str = GROUP.0;
+    const INPUT: TopicName = PROMPTS.name;
+
+    async fn process(&self, record: &Record) -> Result<Vec<Output>, Failure> {
+        let number = number_of(record);
+        *self.started.lock().expect("no panic while counting").entry(number).or_insert(0) += 1;
+        let value = (self.script)(number).await?;
+        Ok(vec![Output { topic: RECORDS.name, key: record.key.clone(), value: Some(value), headers: vec![] }])
+    }
+}
+
+/// The record's number; values that the scripts make begin with it.
+fn number_of(record: &Record) -> u64 {
+    let value = record.value.as_ref().map(|value| String::from_utf8_lossy(value)).unwrap_or_default();
+    value.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+fn text(number: u64) -> Bytes {
+    Bytes::from(number.to_string())
+}
+
+/// A log with `count` numbered records in so many partitions.
+async fn log_of(count: u64, partitions: i32, options: Options) -> MemoryLog {
+    let log = MemoryLog::new(&[(PROMPTS.name, partitions), (RECORDS.name, 1), (DEAD_LETTERS, 1)], options);
+    let mut committer = log.process("writer").committer("writer").await.expect("calm");
+    let output =
+        |n| Output { topic: PROMPTS.name, key: Some(text(n)), value: Some(text(n)), headers: vec![] };
+    committer.commit((0..count).map(output).collect(), vec![]).await.expect("calm");
+    log
+}
+
+/// A running engine with one scripted stage.
+struct Life {
+    handle: Handle,
+    stop: watch::Sender<Stop>,
+    task: JoinHandle<Result<(), EngineError>>,
+    metrics: Metrics,
+    /// How often the step of each number was started.
+    started: Arc<Mutex<BTreeMap<u64, u32>>>,
+}
+
+impl Life {
+    fn start<F>(
+        process: MemoryProcess,
+        at_once: usize,
+        script: impl Fn(u64) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Made> + Send + 'static,
+    {
+        let started = Arc::<Mutex<BTreeMap<u64, u32>>>::default();
+        let script = Box::new(move |number| -> BoxFuture<'static, Made> { Box::pin(script(number)) });
+        let stage = Scripted { script, started: Arc::clone(&started) };
+        let options = EngineOptions { drain_grace: Duration::from_secs(5), ..EngineOptions::default() };
+        let metrics = Metrics::new();
+        let stages = vec![StageSpec::steps(stage, at_once)];
+        let (engine, handle) = Engine::new(process, stages, None, options, metrics.clone());
+        let (stop, stopped) = watch::channel(Stop::Run);
+        Self { handle, stop, task: tokio::spawn(engine.run(stopped)), metrics, started }
+    }
+
+    async fn stop(self) -> (Result<(), EngineError>, Duration) {
+        self.stop.send_replace(Stop::Drain);
+        let from = Instant::now();
+        (self.task.await.expect("the engine does not panic"), from.elapsed())
+    }
+
+    fn started(&self) -> usize {
+        self.started.lock().expect("no panic while counting").len()
+    }
+
+    /// The value of a metric of the stage.
+    fn metric(&self, line: &str) -> Option<String> {
+        let text = self.metrics.encode();
+        let found = text.lines().find_map(|written| written.strip_prefix(line));
+        found.map(|value| value.trim().to_owned())
+    }
+}
+
+/// Long enough for everything that can happen to have happened.
+async fn a_while() {
+    tokio::time::sleep(Duration::from_secs(60)).await;
+}
+
+fn numbers(log: &MemoryLog, topic: TopicName) -> Vec<u64> {
+    let mut numbers: Vec<u64> = log.records(topic).iter().map(number_of).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_process_holds_another_does_and_nothing_else() {
+    let log = log_of(10, 2, Options::calm(1)).await;
+    let even_only =
+        |n| async move { if n % 2 == 1 { Err(Failure::Held("another recipe".into())) } else { Ok(text(n)) } };
+    let life = Life::start(log.process("first"), 4, even_only);
+    a_while().await;
+    assert_eq!(numbers(&log, RECORDS.name), [0, 2, 4, 6, 8]);
+    let held = life.metric("avr_stage_held{stage=\"scripted\"}");
+    assert_eq!((held.as_deref(), life.handle.status().borrow().stages[0].held), (Some("5"), 5));
+    assert_eq!(life.metric("avr_bytes_in_flight").as_deref(), Some("0"), "what is held takes no room");
+    let (ended, took) = life.stop().await;
+    assert!(ended.is_ok() && took < Duration::from_secs(1), "{ended:?} after {took:?}");
+
+    let life = Life::start(log.process("second"), 4, |n| async move { Ok(text(n)) });
+    a_while().await;
+    assert_eq!(*life.started.lock().expect("no panic"), [1, 3, 5, 7, 9].map(|n| (n, 1)).into());
+    assert_eq!(numbers(&log, RECORDS.name), (0..10).collect::<Vec<_>>());
+    assert!(life.stop().await.0.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_and_an_output_too_large_make_letters_of_their_input() {
+    let options = Options { max_record_bytes: 2000, ..Options::calm(1) };
+    let log = log_of(3, 1, options).await;
+    let life = Life::start(log.process("avr"), 2, |n| async move {
+        assert!(n != 1, "the stage has a bug");
+        Ok(if n == 2 { vec![b'x'; 3000].into() } else { text(n) })
+    });
+    a_while().await;
+    assert!(life.stop().await.0.is_ok());
+    let letters = log.records(DEAD_LETTERS);
+    let kind = |record: &Record| dead_letter_header(record, "avr.error.kind").map(str::to_owned);
+    let told: Vec<_> =
+        letters.iter().map(|letter| (number_of(letter), kind(letter).expect("a kind"))).collect();
+    assert_eq!(numbers(&log, RECORDS.name), [0]);
+    assert!(told.contains(&(1, "panic".into())) && told.contains(&(2, "too_large".into())), "{told:?}");
+    let keys: Vec<_> = letters.iter().map(|letter| letter.key.clone()).collect();
+    assert!(keys.contains(&Some(text(1))) && keys.contains(&Some(text(2))), "the input's own: {keys:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_whose_letter_is_too_large_is_held() {
+    let options = Options { max_record_bytes: 100, ..Options::calm(1) };
+    let log = log_of(2, 1, options).await;
+    let life = Life::start(log.process("avr"), 2, |n| async move {
+        assert!(n != 0, "the stage has a bug");
+        Ok(text(n))
+    });
+    a_while().await;
+    assert_eq!((numbers(&log, RECORDS.name), numbers(&log, DEAD_LETTERS)), (vec![1], vec![]));
+    assert_eq!(life.metric("avr_stage_held{stage=\"scripted\"}").as_deref(), Some("1"));
+    assert!(life.stop().await.0.is_ok(), "the process does not end over it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_that_end_within_the_grace_are_committed_and_none_starts() {
+    let log = log_of(20, 1, Options::calm(1)).await;
+    let slow = |n| async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        Ok(text(n))
+    };
+    let life = Life::start(log.process("avr"), 4, slow);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let started = Arc::clone(&life.started);
+    let (ended, took) = life.stop().await;
+    assert!(ended.is_ok() && took < Duration::from_secs(3), "{ended:?} after {took:?}");
+    assert_eq!(numbers(&log, RECORDS.name), [0, 1, 2, 3]);
+    assert_eq!(started.lock().expect("no panic").len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_that_outlast_the_grace_are_made_again() {
+    let log = log_of(6, 1, Options::calm(1)).await;
+    let slow = |n| async move {
+        tokio::time::sleep(Duration::from_secs(if n % 2 == 0 { 600 } else { 1 })).await;
+        Ok(text(n))
+    };
+    let life = Life::start(log.process("avr"), 6, slow);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (ended, took) = life.stop().await;
+    assert!(ended.is_ok() && took >= Duration::from_secs(5) && took < Duration::from_secs(6), "{took:?}");
+    assert_eq!(numbers(&log, RECORDS.name), [1, 3, 5]);
+    let life = Life::start(log.process("avr"), 6, |n| async move { Ok(text(n)) });
+    a_while().await;
+    assert_eq!(*life.started.lock().expect("no panic"), [0, 2, 4].map(|n| (n, 1)).into());
+    assert_eq!(numbers(&log, RECORDS.name), (0..6).collect::<Vec<_>>());
+    assert!(life.stop().await.0.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_takes_nothing_does_not_keep_a_stopping_process() {
+    let log = log_of(4, 1, Options::calm(1)).await;
+    log.set_faults(Faults { retriable: 1.0, ..Faults::NONE });
+    let life = Life::start(log.process("avr"), 4, |n| async move { Ok(text(n)) });
+    let handle = life.handle.clone();
+    let output = Output { topic: RECORDS.name, key: None, value: Some(text(9)), headers: vec![] };
+    let submitted = tokio::spawn(async move { handle.submit(vec![output]).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (ended, took) = life.stop().await;
+    assert!(ended.is_ok() && took < Duration::from_secs(30), "{ended:?} after {took:?}");
+    let answer = submitted.await.expect("it is answered");
+    assert!(matches!(answer, Err(SubmitError::Doubtful)), "nobody can know: {answer:?}");
+}
+
+/// Commits that these offsets are done, before the engine comes.
+async fn advance(log: &MemoryLog, done: &[(Partition, std::ops::Range<i64>)]) {
+    let process = log.process("before");
+    let mut consumer = process.consumer(GROUP, &[PROMPTS.name]).await.expect("calm");
+    while !matches!(consumer.next().await, Ok(Event::Assigned(_))) {}
+    let progress = |(partition, range): &(Partition, std::ops::Range<i64>)| {
+        let mut completed = Completed::default();
+        completed.insert_run(range.start, range.end);
+        (*partition, progress_text::encode(&completed, ""))
+    };
+    let partitions = done.iter().map(progress).collect();
+    let progress = vec![GroupProgress { group: GROUP, membership: consumer.membership(), partitions }];
+    let mut committer = process.committer("before").await.expect("calm");
+    committer.commit(vec![], progress).await.expect("it is the owner");
+    consumer.leave().await.expect("calm");
+}
+
+fn partition(index: i32) -> Partition {
+    Partition { topic: PROMPTS.name, index }
+}
+
+/// Steps are stuck at the start of a partition, every second one of the first 1,600. Those beyond come through,
+/// until the text could become too long for the log; then the partition waits, and comes through once they move.
+#[tokio::test(start_paused = true)]
+async fn dispatch_waits_for_stuck_steps_before_the_progress_is_too_long() {
+    const COUNT: u64 = 26_000;
+    let log = log_of(COUNT, 1, Options { batch_max: 500, ..Options::calm(1) }).await;
+    advance(&log, &[(partition(0), 1_600..23_500)]).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let shut = Arc::clone(&gate);
+    let life = Life::start(log.process("avr"), 900, move |n| {
+        let gate = Arc::clone(&shut);
+        async move {
+            if n < 1_600 && n % 2 == 0 {
+                drop(gate.acquire().await);
+            }
+            Ok(text(n))
+        }
+    });
+    a_while().await;
+    let (before, started) = (log.records(RECORDS.name).len(), life.started());
+    assert!(before > 800 + 500, "what is beyond comes through: {before}");
+    assert!(started < 4_000, "and then waits: {started}");
+    assert!(log.progress(GROUP, partition(0)).is_some_and(|progress| progress.text.len() <= 4096));
+    gate.close();
+    a_while().await;
+    assert_eq!(log.records(RECORDS.name).len() as u64, COUNT - 21_900);
+    assert!(life.started.lock().expect("no panic").values().all(|&times| times == 1));
+    assert!(life.stop().await.0.is_ok());
+}
