@@ -54,6 +54,7 @@ was committed is made again.
 
 Examples:
   avr run --simulate examples/prompts.jsonl
+  avr run --simulate --recipe stage2 --out long answered.jsonl
   avr run --generator http://gpu1:8000 --generator http://gpu2:8000 --generator-model llama \\
           --reward http://gpu3:8000 --reward-model armo --out data prompts.jsonl.zst
   zcat prompts.gz | avr run --config avr.toml -")]
@@ -86,9 +87,17 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,
 
-    /// The recipe [default: stage1].
+    /// The recipe: stage1, stage2, long-pairs, evaluation, or one defined in the configuration [default: stage1].
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<String>,
+
+    /// With an evaluation: one plain answer to each instruction instead of a long one.
+    #[arg(long)]
+    pub plain: bool,
+
+    /// With an evaluation: a plain answer, refined for this many rounds by critique and improvement, without a reward.
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u64>,
 
     /// A server of the model that writes; once for each replica.
     #[arg(long, value_name = "URL")]
@@ -155,10 +164,18 @@ impl SettingsArgs {
                 put(key, ValueKind::Array(urls));
             }
         }
-        for (key, flag) in [("intake.follow", self.follow), ("intake.strict", self.strict)] {
+        let flags = [
+            ("intake.follow", self.follow),
+            ("intake.strict", self.strict),
+            ("evaluation.plain", self.plain),
+        ];
+        for (key, flag) in flags {
             if flag {
                 put(key, ValueKind::Boolean(true));
             }
+        }
+        if let Some(rounds) = self.rounds {
+            put("evaluation.rounds", ValueKind::U64(rounds));
         }
         for set in &self.set {
             let (key, value) = set.split_once('=').ok_or_else(|| format!("--set {set}: write KEY=VALUE"))?;

@@ -2,10 +2,13 @@
 
 use crate::{
     engine::StageSpec,
+    method::way::{Next, after_draft, after_improve, after_score},
+    record::Thread,
     stage::{
-        Context, CritiqueStage, DraftStage, ImproveStage, OnThreads, ScoreStage, SelectStage, ThreadStage,
+        Context, CritiqueStage, DraftStage, ImproveStage, OnThreads, Onward, ScoreStage, SelectStage,
+        ThreadStage,
     },
-    topic::{DEAD_LETTERS, RECORDS, REJECTS},
+    topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, RECORDS, REJECTS, SCORED, Topic},
 };
 
 /// The exporter's name.
@@ -34,23 +37,45 @@ impl Default for StageLimits {
     }
 }
 
-/// The stages of a recipe in the order in which a thread passes them.
+/// The stages of a recipe in the order in which a thread passes them, each with where its results go.
 ///
 /// ```text
 ///   prompts ─▶ draft ─▶ drafted ─▶ critique ─▶ critiqued ─▶ improve ─▶ improved ─▶ score ─▶ scored ─▶ select ─▶ records
+///                          ▲                                                          │
+///                          └──────────────────── another round ◀──────────────────────┘
 ///   records, dead-letters, rejects ─▶ export ─▶ files
 /// ```
 pub fn stages(context: &Context, limits: &StageLimits) -> Vec<StageSpec> {
     vec![
-        on_threads(DraftStage(context.clone()), context, limits.draft),
-        on_threads(CritiqueStage(context.clone()), context, limits.critique),
-        on_threads(ImproveStage(context.clone()), context, limits.improve),
-        on_threads(ScoreStage(context.clone()), context, limits.score),
-        on_threads(SelectStage(context.clone()), context, limits.select),
+        on_threads(DraftStage(context.clone()), context, limits.draft, |recipe, _| {
+            waits_in(after_draft(recipe))
+        }),
+        on_threads(CritiqueStage(context.clone()), context, limits.critique, |_, _| CRITIQUED),
+        on_threads(ImproveStage(context.clone()), context, limits.improve, |recipe, thread| {
+            waits_in(after_improve(recipe, thread))
+        }),
+        on_threads(ScoreStage(context.clone()), context, limits.score, |recipe, thread| {
+            waits_in(after_score(recipe, thread))
+        }),
+        on_threads(SelectStage(context.clone()), context, limits.select, |_, _| RECORDS),
         StageSpec::sink(EXPORT, vec![RECORDS.name, DEAD_LETTERS, REJECTS.name], limits.export),
     ]
 }
 
-fn on_threads<S: ThreadStage>(stage: S, context: &Context, max_in_flight: usize) -> StageSpec {
-    StageSpec::steps(OnThreads::new(stage, context.reference.clone()), max_in_flight)
+/// The topic in which a thread waits for what is to be done next.
+fn waits_in(next: Next) -> Topic<Thread> {
+    match next {
+        Next::Critique => DRAFTED,
+        Next::Score => IMPROVED,
+        Next::Select => SCORED,
+    }
+}
+
+fn on_threads<S: ThreadStage>(
+    stage: S,
+    context: &Context,
+    max_in_flight: usize,
+    onward: Onward<S::Out>,
+) -> StageSpec {
+    StageSpec::steps(OnThreads::new(stage, context, onward), max_in_flight)
 }

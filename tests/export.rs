@@ -24,9 +24,26 @@ use tempfile::TempDir;
 
 const SFT_PATH: &str = "llamafactory/avr_sft.jsonl";
 const PAIRS_PATH: &str = "llamafactory/avr_pairs.jsonl";
+const LONG_SFT_PATH: &str = "llamafactory/avr_long_sft.jsonl";
+const LONG_PAIRS_PATH: &str = "llamafactory/avr_long_pairs.jsonl";
 const INFO_PATH: &str = "llamafactory/dataset_info.json";
-const PATHS: [&str; 6] =
-    [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH, SFT_PATH, PAIRS_PATH];
+const PATHS: [&str; 8] = [
+    OUTCOMES_PATH,
+    REJECTS_PATH,
+    SFT_RECORDS_PATH,
+    PAIR_RECORDS_PATH,
+    SFT_PATH,
+    PAIRS_PATH,
+    LONG_SFT_PATH,
+    LONG_PAIRS_PATH,
+];
+/// The data sets and their files.
+const DATA_SETS: [(&str, &str); 4] = [
+    ("avr_sft", SFT_PATH),
+    ("avr_pairs", PAIRS_PATH),
+    ("avr_long_sft", LONG_SFT_PATH),
+    ("avr_long_pairs", LONG_PAIRS_PATH),
+];
 
 /// What a test gives the sink; numbered when it is given, so that no two are equal.
 #[derive(Clone, Debug)]
@@ -68,6 +85,7 @@ fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
         verdict,
         records: Vec::new(),
         withheld: BTreeMap::from([(Kind::Sft, Verdict::TooLong)]),
+        rounds: 0,
         answer_reward: gain,
         best_reward: gain,
         gain,
@@ -92,7 +110,7 @@ fn record(number: usize, kind: Kind, text: &str, reward: f64) -> TrainingRecord 
 
 fn harvest(number: usize, kinds: &[Kind], text: &str, reward: f64) -> Harvest {
     let records = kinds.iter().map(|kind| record(number, *kind, text, reward)).collect();
-    Harvest { outcome: outcome(number, Verdict::Selected, Some(reward)), records }
+    Harvest { outcome: outcome(number, Verdict::Selected, Some(reward)), records, output: None }
 }
 
 fn json(value: &impl serde::Serialize) -> String {
@@ -190,10 +208,11 @@ impl World {
         }
         let info: serde_json::Value =
             serde_json::from_slice(&fs::read(self.path(INFO_PATH)).unwrap()).unwrap();
-        assert_eq!(info.get("avr_sft").is_some(), !self.expected[SFT_PATH].is_empty());
-        assert_eq!(info.get("avr_pairs").is_some(), !self.expected[PAIRS_PATH].is_empty());
+        for (name, path) in DATA_SETS {
+            assert_eq!(info.get(name).is_some(), !self.expected[path].is_empty(), "{name}");
+        }
         let in_folder = fs::read_dir(self.path("llamafactory")).unwrap().count();
-        assert_eq!(in_folder, 3, "nothing but data and description may lie there");
+        assert_eq!(in_folder, DATA_SETS.len() + 1, "nothing but data and description may lie there");
         let expected = |path| self.expected[path].len() as u64;
         let totals = self.files.as_ref().unwrap().totals();
         assert_eq!(totals.threads(), expected(OUTCOMES_PATH));
@@ -238,9 +257,13 @@ fn expected_lines(payload: &Payload) -> Vec<(&'static str, String)> {
         Payload::Harvest(_, harvest) => {
             let mut lines = vec![(OUTCOMES_PATH, json(&harvest.outcome))];
             for record in &harvest.records {
-                let (canonical, path) = match record.kind.is_pair() {
-                    true => (PAIR_RECORDS_PATH, PAIRS_PATH),
-                    false => (SFT_RECORDS_PATH, SFT_PATH),
+                let (canonical, path) = match record.kind {
+                    Kind::Sft => (SFT_RECORDS_PATH, SFT_PATH),
+                    Kind::LongSft => (SFT_RECORDS_PATH, LONG_SFT_PATH),
+                    Kind::LongPair => (PAIR_RECORDS_PATH, LONG_PAIRS_PATH),
+                    Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair => {
+                        (PAIR_RECORDS_PATH, PAIRS_PATH)
+                    }
                 };
                 lines.extend([(canonical, json(record)), (path, json(&record.id))]);
             }
@@ -252,7 +275,7 @@ fn expected_lines(payload: &Payload) -> Vec<(&'static str, String)> {
 }
 
 fn any_item() -> impl Strategy<Value = Item> {
-    let kinds = proptest::sample::subsequence(Kind::ALL.to_vec(), 0..=4);
+    let kinds = proptest::sample::subsequence(Kind::ALL.to_vec(), 0..=Kind::ALL.len());
     let reward = any::<f64>().prop_filter("JSON has no other", |reward| reward.is_finite());
     prop_oneof![
         6 => (kinds, any::<String>(), reward).prop_map(|(kinds, text, gain)| Item::Harvest(kinds, text, gain)),
@@ -351,6 +374,20 @@ fn other_formats_are_refused() {
         let opened = Files::open(options.clone(), world.committed_note.as_deref());
         assert!(matches!(opened, Err(ExportError::OtherFormats { .. })));
     }
+}
+
+#[test]
+fn a_folder_of_an_earlier_version_goes_on() {
+    let mut world = World::new();
+    world.step(&[sft()], &Fate::Committed);
+    let note = world.committed_note.take().unwrap();
+    let before = note.replace("\"llamafactory/avr_long_sft.jsonl\":0,", "");
+    assert_ne!(note, before);
+    world.committed_note = Some(before);
+    world.files = None;
+    fs::remove_file(world.path(LONG_SFT_PATH)).unwrap();
+    world.restart();
+    world.step(&[Item::Harvest(vec![Kind::LongSft], "text".into(), 0.5)], &Fate::Committed);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The sections `models.generator` and `models.reward`.
+//! The sections `models.generator`, `models.long` and `models.reward`.
 
 use std::{path::Path, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::model::{ModelOptions, RewardKind, Secret};
 
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Reads what both models have in common. URLs and the model's name may be missing here; whether they are needed
+/// Reads what all models have in common. URLs and the model's name may be missing here; whether they are needed
 /// depends on the command.
 pub(super) fn read(section: &mut Section<'_>, role: &str) -> ModelOptions {
     let defaults = ModelOptions::new(role, &[], "");

@@ -62,6 +62,17 @@ impl Reader {
         Section { reader: self, path: path.to_owned() }
     }
 
+    /// The names of the tables directly below `path`, in order.
+    pub fn tables(&self, path: &str) -> Vec<String> {
+        let Some(ValueKind::Table(table)) = find(&self.root, path).map(|value| &value.kind) else {
+            return vec![];
+        };
+        let tables = table.iter().filter(|(_, value)| matches!(value.kind, ValueKind::Table(_)));
+        let mut names: Vec<String> = tables.map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Adds a mistake that only shows when several keys are seen together.
     pub fn contradiction(&mut self, key: &str, message: impl Into<String>) {
         // A key that is missing is missing in what its section has.
@@ -114,13 +125,10 @@ impl Reader {
             }
         }
         names.sort_unstable();
-        let near = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), known)).min();
-        match near {
-            Some((distance, known)) if distance <= 1 + known.len() / 4 => {
-                format!("unknown key; did you mean \"{known}\"?")
-            }
-            _ if names.is_empty() => "unknown key".to_owned(),
-            _ => format!("unknown key; known here: {}", names.join(", ")),
+        match nearest(name, &names) {
+            Some(known) => format!("unknown key; did you mean \"{known}\"?"),
+            None if names.is_empty() => "unknown key".to_owned(),
+            None => format!("unknown key; known here: {}", names.join(", ")),
         }
     }
 }
@@ -371,6 +379,12 @@ impl Section<'_> {
     fn note(&mut self, name: &str, value: String, origin: String) {
         self.reader.in_force.push(InForce { key: join(&self.path, name), value, origin });
     }
+}
+
+/// The one of `names` that `name` may be meant for.
+pub(super) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+    let near = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), *known)).min();
+    near.filter(|(distance, known)| *distance <= 1 + known.len() / 4).map(|(_, known)| known)
 }
 
 fn join(path: &str, name: &str) -> String {

@@ -2,32 +2,85 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{Reader, Section};
-use crate::method::{AnswerSource, Recipe, Shape, Templates};
+use super::{Reader, Section, reader::nearest};
+use crate::{
+    method::{AnswerSource, Base, Recipe, Shape, Templates},
+    record::Kind,
+};
 
-/// Reads the recipe called `name`.
-pub(super) fn read(reader: &mut Reader, name: &str) -> Recipe {
-    let defaults = Recipe { name: name.to_owned(), ..Recipe::stage1() };
-    let path = format!("recipes.{name}");
-    let mut section = reader.section(&path);
-    let shape = section.choice(
-        "shape",
-        &[("multi-turn", Shape::MultiTurn), ("single-turn", Shape::SingleTurn)],
-        "multi-turn",
-    );
-    let answer = match shape {
-        Shape::MultiTurn => "draft",
-        Shape::SingleTurn => "given",
+/// Far above what reward models give.
+const MOST_REWARD: f64 = 1e9;
+
+/// Reads every recipe that is defined, so that each is checked, and gives the one that the key `recipe` names.
+pub(super) fn read(reader: &mut Reader) -> Recipe {
+    let wanted = reader.section("").text("recipe", Base::Stage1.as_str());
+    let own = reader.tables("recipes");
+    let mut known: Vec<&str> = Base::ALL.map(Base::as_str).to_vec();
+    known.extend(own.iter().map(String::as_str).filter(|name| base_called(name).is_none()));
+    let followed = if known.contains(&wanted.as_str()) {
+        wanted.as_str()
+    } else {
+        let message = unknown(&wanted, &known);
+        reader.section("").mistake("recipe", message);
+        Base::Stage1.as_str()
     };
-    let answers = [("draft", AnswerSource::Draft), ("given", AnswerSource::Given)];
+    for name in own.iter().filter(|name| *name != followed) {
+        read_one(reader, name);
+    }
+    let recipe = read_one(reader, followed);
+    plain(&mut reader.section("evaluation"), recipe)
+}
+
+/// The plain forms of an evaluation, to compare the long one with: one answer, or one refined without a reward.
+fn plain(section: &mut Section<'_>, recipe: Recipe) -> Recipe {
+    let is_plain = section.flag("plain", false);
+    let rounds = small(section, "rounds", 0);
+    if !is_plain && rounds == 0 {
+        return recipe;
+    }
+    if recipe.base != Base::Evaluation {
+        let name = if is_plain { "plain" } else { "rounds" };
+        section.mistake(name, format!("is for evaluation, and the recipe is {}", recipe.name));
+    }
+    Recipe { long_answers: 0, rounds, ..recipe }
+}
+
+fn unknown(name: &str, known: &[&str]) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("{name:?} is not known; did you mean \"{near}\"?"),
+        None => {
+            format!("{name:?} is not known; one of {}, or define it as [recipes.{name}]", known.join(", "))
+        }
+    }
+}
+
+fn base_called(name: &str) -> Option<Base> {
+    Base::ALL.into_iter().find(|base| base.as_str() == name)
+}
+
+/// Reads the recipe called `name`: what it does not say is as in the paper's recipe of its base.
+fn read_one(reader: &mut Reader, name: &str) -> Recipe {
+    let mut section = reader.section(&format!("recipes.{name}"));
+    let base = base(&mut section, name);
+    let defaults = Recipe { name: name.to_owned(), ..Recipe::of(base) };
+    let shapes = [("multi-turn", Shape::MultiTurn), ("single-turn", Shape::SingleTurn)];
+    let shape = section.choice("shape", &shapes, "multi-turn");
     let recipe = Recipe {
         shape,
-        answer: section.choice("answer", &answers, answer),
+        answer: answer(&mut section, shape, &defaults),
         draft_temperature: section.fraction("draft_temperature", defaults.draft_temperature, 0.0..=2.0),
         temperatures: section.fractions("temperatures", &defaults.temperatures, 0.0..=2.0),
         top_p: section.fraction("top_p", defaults.top_p, 0.0..=1.0),
-        critique_tries: tries(&mut section, "critique_tries", defaults.critique_tries),
-        reward_tries: tries(&mut section, "reward_tries", defaults.reward_tries),
+        critique_tries: small(&mut section, "critique_tries", defaults.critique_tries),
+        reward_tries: small(&mut section, "reward_tries", defaults.reward_tries),
+        rounds: small(&mut section, "rounds", defaults.rounds),
+        losing_texts_bytes: section.number("losing_texts_bytes", defaults.losing_texts_bytes, 0..=1 << 30),
+        long_answers: small(&mut section, "long_answers", defaults.long_answers),
+        long_answer_tries: small(&mut section, "long_answer_tries", defaults.long_answer_tries),
+        min_gain: section.fraction("min_gain", defaults.min_gain, 0.0..=MOST_REWARD),
+        min_margin: section.fraction("min_margin", defaults.min_margin, 0.0..=MOST_REWARD),
+        length_control: section.flag("length_control", defaults.length_control),
+        records: records(&mut section, &defaults),
         ..defaults
     };
     for mistake in recipe.mistakes() {
@@ -36,8 +89,50 @@ pub(super) fn read(reader: &mut Reader, name: &str) -> Recipe {
     recipe
 }
 
-fn tries(section: &mut Section<'_>, name: &'static str, default: u32) -> u32 {
-    u32::try_from(section.number(name, u64::from(default), 1..=100)).unwrap_or(default)
+/// A recipe with the name of a base is the paper's, changed where it says so; any other must name its base.
+fn base(section: &mut Section<'_>, name: &str) -> Base {
+    let bases = Base::ALL.map(|base| (base.as_str(), base));
+    let Some(own) = base_called(name) else {
+        if !section.has("base") {
+            let names = Base::ALL.map(|base| format!("\"{}\"", base.as_str()));
+            section.mistake("base", format!("is missing; one of {}", names.join(", ")));
+        }
+        return section.choice("base", &bases, Base::Stage1.as_str());
+    };
+    let base = section.choice("base", &bases, name);
+    if base != own {
+        section.mistake(
+            "base",
+            format!("must be \"{name}\" in the recipe of that name; give yours another name"),
+        );
+    }
+    own
+}
+
+fn answer(section: &mut Section<'_>, shape: Shape, defaults: &Recipe) -> AnswerSource {
+    let given = shape == Shape::SingleTurn || defaults.answer == AnswerSource::Given;
+    let answers = [("draft", AnswerSource::Draft), ("given", AnswerSource::Given)];
+    section.choice("answer", &answers, if given { "given" } else { "draft" })
+}
+
+fn records(section: &mut Section<'_>, defaults: &Recipe) -> Vec<Kind> {
+    let names: Vec<String> = defaults.records.iter().map(|kind| format!("\"{}\"", kind.as_str())).collect();
+    if !section.has("records") {
+        section.know("records");
+        section.note_default("records", &format!("[{}]", names.join(", ")));
+        return defaults.records.clone();
+    }
+    let named = section.texts("records");
+    let kind = |name: &String| Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
+    for name in named.iter().filter(|name| kind(name).is_none()) {
+        section.mistake("records", format!("{name:?} is not known; one of {}", names.join(", ")));
+    }
+    // In the order of the method, and each once: the same list, however it is written, is the same recipe.
+    Kind::ALL.into_iter().filter(|one| named.iter().filter_map(kind).any(|kind| kind == *one)).collect()
+}
+
+fn small(section: &mut Section<'_>, name: &'static str, default: u32) -> u32 {
+    u32::try_from(section.number(name, u64::from(default), 0..=100)).unwrap_or(default)
 }
 
 /// Reads the templates: the built-in ones, and in their place what lies in `templates.folder`.
@@ -71,4 +166,77 @@ fn read_folder(folder: &Path) -> std::io::Result<BTreeMap<String, String>> {
         }
     }
     Ok(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use config::{Config, File, FileFormat};
+
+    use super::*;
+
+    fn read_from(toml: &str) -> Result<Recipe, String> {
+        let config = Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build();
+        let mut reader = Reader::new(config.expect("valid TOML").cache);
+        let recipe = read(&mut reader);
+        let told = |mistakes: Vec<super::super::Mistake>| {
+            mistakes.iter().map(|one| format!("{}: {}", one.key, one.message)).collect::<Vec<_>>().join("\n")
+        };
+        reader.finish().map(|_| recipe).map_err(told)
+    }
+
+    #[test]
+    fn an_own_recipe_is_its_base_with_changes() {
+        let toml = "recipe = \"deep\"\n[recipes.deep]\nbase = \"stage2\"\nrounds = 9\nanswer = \"draft\"\n";
+        let deep =
+            Recipe { name: "deep".to_owned(), rounds: 9, answer: AnswerSource::Draft, ..Recipe::stage2() };
+        assert_eq!(read_from(toml), Ok(deep));
+        for base in Base::ALL {
+            assert_eq!(read_from(&format!("recipe = \"{}\"", base.as_str())), Ok(Recipe::of(base)));
+        }
+    }
+
+    #[test]
+    fn the_order_of_records_makes_no_other_recipe() {
+        let toml = "[recipes.stage1]\nrecords = [\"response_pair\", \"sft\"]\n";
+        let records = read_from(toml).map(|recipe| recipe.records);
+        assert_eq!(records, Ok(vec![Kind::Sft, Kind::ResponsePair]));
+    }
+
+    #[test]
+    fn an_evaluation_has_plain_forms() {
+        let plain = Recipe { long_answers: 0, ..Recipe::evaluation() };
+        let evaluation = "recipe = \"evaluation\"\n[evaluation]\n";
+        assert_eq!(read_from(&format!("{evaluation}plain = true")), Ok(plain.clone()));
+        let refined = Recipe { rounds: 3, ..plain };
+        assert_eq!(read_from(&format!("{evaluation}rounds = 3")), Ok(refined));
+        let other = read_from("[evaluation]\nrounds = 3").expect_err("another recipe");
+        assert_eq!(other, "evaluation.rounds: is for evaluation, and the recipe is stage1");
+    }
+
+    #[test]
+    fn mistakes_say_what_would_be_right() {
+        let cases = [
+            ("recipe = \"stage3\"", "recipe: \"stage3\" is not known; did you mean \"stage1\"?"),
+            (
+                "[recipes.own]\nrounds = 1",
+                "recipes.own.base: is missing; one of \"stage1\", \"stage2\", \"long-pairs\", \"evaluation\"",
+            ),
+            ("[recipes.stage2]\nround = 1", "recipes.stage2.round: unknown key; did you mean \"rounds\"?"),
+            (
+                "[recipes.stage1]\nbase = \"stage2\"",
+                "recipes.stage1.base: must be \"stage1\" in the recipe of that name; give yours another name",
+            ),
+            (
+                "[recipes.stage1]\nrounds = 3",
+                "recipes.stage1.rounds: must be 1: stage1 is one round; base \"stage2\" has several",
+            ),
+            (
+                "[recipes.stage2]\nrecords = [\"sft\"]",
+                "recipes.stage2.records: must be one or more of \"long_sft\", or be left out for all of them",
+            ),
+        ];
+        for (toml, expected) in cases {
+            assert_eq!(read_from(toml).expect_err(toml), expected);
+        }
+    }
 }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub templates: Templates,
     /// The model that drafts, criticises and improves.
     pub generator: ModelOptions,
+    /// The model that gives long answers; without a server the generator does.
+    pub long: ModelOptions,
     /// The reward model.
     pub reward: ModelOptions,
     /// Which face of the reward server to talk to.
@@ -67,23 +69,24 @@ impl Settings {
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let mut root = reader.section("");
         let out = PathBuf::from(root.text("out", "out"));
-        let recipe_name = root.choice("recipe", &[("stage1", "stage1")], "stage1");
-        let recipe = recipe::read(reader, recipe_name);
+        let recipe = recipe::read(reader);
         let templates = recipe::templates(&mut reader.section("templates"));
         let generator = models::read(&mut reader.section("models.generator"), "generator");
+        let long = models::read(&mut reader.section("models.long"), "long");
         let mut section = reader.section("models.reward");
         let reward = models::read(&mut section, "reward");
         let reward_kind = models::reward_kind(&mut section);
         let mut intake = engine::intake(&mut reader.section("intake"));
         intake.answer = match recipe.answer {
-            AnswerSource::Draft => AnswerUse::Ignored,
-            AnswerSource::Given => AnswerUse::Used,
+            AnswerSource::Given if recipe.needs_answer() => AnswerUse::Used,
+            AnswerSource::Draft | AnswerSource::Given => AnswerUse::Ignored,
         };
         let formats = formats(&mut reader.section("export"));
         let settings = Self {
             out,
             recipe,
             generator,
+            long,
             reward,
             reward_kind,
             engine: engine::options(&mut reader.section("engine")),
@@ -115,7 +118,8 @@ impl Settings {
                 format!("must be at most log.max_record_bytes ({largest}), or a prompt could not be stored"),
             );
         }
-        for (role, model) in [("generator", &self.generator), ("reward", &self.reward)] {
+        for (role, model) in [("generator", &self.generator), ("long", &self.long), ("reward", &self.reward)]
+        {
             if !model.urls.is_empty() && model.model.is_empty() {
                 let key = format!("models.{role}.model");
                 reader.contradiction(

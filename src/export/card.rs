@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Totals;
-use crate::record::{Kind, Verdict};
+use super::{FormatName, Totals};
+use crate::record::Verdict;
 
 /// What a card tells that is not counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,16 +54,13 @@ fn list(names: &[String]) -> String {
     names.iter().map(code).collect::<Vec<_>>().join(", ")
 }
 
-fn counted(totals: &Totals, is_pair: bool) -> u64 {
-    totals.records.iter().filter(|(kind, _)| kind.is_pair() == is_pair).map(|(_, count)| count).sum()
-}
-
-/// The data files with rows, with the name and the kinds of each.
+/// The data files with rows: the name and the path of each.
 fn data_files(totals: &Totals) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let files =
-        [("sft", "llamafactory/avr_sft.jsonl", false), ("pairs", "llamafactory/avr_pairs.jsonl", true)];
-    let filled = files.map(|(name, path, is_pair)| (counted(totals, is_pair) > 0).then_some((name, path)));
-    filled.into_iter().flatten()
+    let format = FormatName::LlamaFactory.format();
+    let filled =
+        |file: usize| totals.records.iter().any(|(kind, count)| *count > 0 && format.file_of(*kind) == file);
+    let paths = format.files().iter().enumerate().filter(move |(file, _)| filled(*file));
+    paths.map(|(_, path)| (path.trim_start_matches("llamafactory/avr_").trim_end_matches(".jsonl"), *path))
 }
 
 fn front_matter(totals: &Totals) -> String {
@@ -87,8 +84,8 @@ fn counts(totals: &Totals) -> String {
             row(&format!("prompts: `{}`", verdict.as_str()), *count);
         }
     }
-    for kind in Kind::ALL {
-        row(&format!("records: `{}`", kind.as_str()), totals.records.get(&kind).copied().unwrap_or_default());
+    for (kind, count) in &totals.records {
+        row(&format!("records: `{}`", kind.as_str()), *count);
     }
     row("lines of input not used", totals.all_rejects());
     row("answers cut off at a length limit", totals.cut_off);
@@ -124,6 +121,7 @@ fn loading(totals: &Totals) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Kind;
 
     #[test]
     fn only_files_with_rows_are_offered() {

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
 
-use crate::record::{Kind, Outcome, Reject, Rewards, Role};
+use crate::record::{Kind, ModelOutput, Outcome, Reject, Rewards, Role};
 
 /// One thing to be written.
 #[derive(Debug)]
@@ -28,6 +28,9 @@ pub struct RawHarvest<'a> {
     /// The records it gave.
     #[serde(borrow)]
     pub records: Vec<RawRecord<'a>>,
+    /// Its answer to an instruction of a test.
+    #[serde(default)]
+    pub output: Option<ModelOutput>,
 }
 
 /// A [`TrainingRecord`](crate::record::TrainingRecord) with its texts left as they are. Its serialisation is the

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Entry, ExportError, Format, FormatName, Manifest, RawHarvest, Totals, note::Note, table::Table};
+use super::{
+    Entry, ExportError, Format, FormatName, MODEL_OUTPUT_LINES_PATH, Manifest, RawHarvest, Totals,
+    model_outputs::OutputLine, note::Note, table::Table,
+};
 
 /// One line a thread: what it came to, and why.
 pub const OUTCOMES_PATH: &str = "outcomes.jsonl";
@@ -20,11 +23,13 @@ pub const PAIR_RECORDS_PATH: &str = "records/pairs.jsonl";
 pub const REJECTS_PATH: &str = "rejects.jsonl";
 
 /// The files that are always there, at the head of the tables.
-const FIXED: [&str; 4] = [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH];
+const FIXED: [&str; 5] =
+    [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH, MODEL_OUTPUT_LINES_PATH];
 const OUTCOMES: usize = 0;
 const REJECTS: usize = 1;
 const SFT_RECORDS: usize = 2;
 const PAIR_RECORDS: usize = 3;
+const MODEL_OUTPUTS: usize = 4;
 
 /// Where a manifest is made before it takes its place: outside the trainers' folders, where every file counts
 /// as data.
@@ -90,9 +95,10 @@ impl Files {
     /// Files that the note does not account for, or that are not as it says; nothing is changed then. A note of
     /// another version or of other formats. Another process with the same folder. The file system.
     pub fn open(options: ExportOptions, note: Option<&str>) -> Result<Self, ExportError> {
-        let note = note.map(Note::decode).transpose()?;
         let formats = place(&options.formats);
         let paths = all_paths(&formats);
+        let mut note = note.map(Note::decode).transpose()?;
+        note.iter_mut().for_each(|note| add_newer_files(note, &formats));
         check_folder(&options.folder, &formats, &paths, note.as_ref())?;
         let state = if note.is_some() { State::Settled } else { State::Fresh };
         let note = note.unwrap_or_else(|| Note::new(paths.iter().map(|path| (*path, 0)), Totals::default()));
@@ -183,6 +189,10 @@ impl Files {
 
     fn add_harvest(&mut self, harvest: &RawHarvest<'_>) {
         self.tables[OUTCOMES].line(&harvest.outcome);
+        if let Some(output) = &harvest.output {
+            let (origin, output) = (harvest.outcome.origin.clone(), output.clone());
+            self.tables[MODEL_OUTPUTS].line(&OutputLine { origin, output });
+        }
         for record in &harvest.records {
             let records = if record.kind.is_pair() { PAIR_RECORDS } else { SFT_RECORDS };
             self.tables[records].line(record);
@@ -247,6 +257,16 @@ fn check_folder(
     }
     let committed = |path: &str| note.map(|note| note.files[path]);
     paths.iter().try_for_each(|path| Table::check(&folder.join(path), committed(path)))
+}
+
+/// A note of an earlier version does not know the files that came since: they are empty.
+fn add_newer_files(note: &mut Note, formats: &[Placed]) {
+    let known = formats.iter().map(|placed| placed.format.files());
+    let known = known.filter(|files| files.iter().any(|path| note.files.contains_key(*path)));
+    let newer: Vec<&str> = known.flatten().chain(&FIXED).copied().collect();
+    for path in newer {
+        note.files.entry(path.to_owned()).or_insert(0);
+    }
 }
 
 fn check_formats(paths: &[&str], note: &Note) -> Result<(), ExportError> {

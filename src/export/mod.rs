@@ -30,6 +30,7 @@ mod entry;
 mod error;
 mod files;
 mod format;
+mod model_outputs;
 mod note;
 mod table;
 mod totals;
@@ -39,5 +40,6 @@ pub use entry::{BadHarvest, Entry, Fault, RawHarvest, RawRecord, RawText, RawTur
 pub use error::ExportError;
 pub use files::{ExportOptions, Files, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH};
 pub use format::{Format, FormatName, LlamaFactory, Manifest, Trl};
+pub use model_outputs::{MODEL_OUTPUT_LINES_PATH, MODEL_OUTPUTS_PATH, write_model_outputs};
 pub use note::MAX_NOTE;
-pub use totals::{Gains, Totals};
+pub use totals::{Gains, Outputs, Totals};

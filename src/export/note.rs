@@ -49,13 +49,15 @@ mod tests {
     use super::*;
     use crate::{
         export::{
-            Gains, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH, format::FormatName,
+            Gains, MODEL_OUTPUT_LINES_PATH, OUTCOMES_PATH, Outputs, PAIR_RECORDS_PATH, REJECTS_PATH,
+            SFT_RECORDS_PATH, format::FormatName,
         },
         record::{Kind, Verdict},
     };
 
     fn largest() -> Note {
-        let fixed = [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH];
+        let fixed =
+            [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH, MODEL_OUTPUT_LINES_PATH];
         let formats = FormatName::ALL.iter().flat_map(|name| name.format().files());
         let files = fixed.iter().chain(formats).map(|path| (*path, u64::MAX));
         let totals = Totals {
@@ -67,8 +69,9 @@ mod tests {
                 sum: -5.0e-324,
                 max: -1.2345678901234567e-300,
             },
-            rejects: (0..25).map(|i| (format!("{i:0>32}"), u64::MAX)).collect(),
+            rejects: (0..17).map(|i| (format!("{i:0>24}"), u64::MAX)).collect(),
             cut_off: u64::MAX,
+            outputs: Outputs { count: u64::MAX, chars: u64::MAX },
         };
         Note::new(files, totals)
     }

@@ -8,9 +8,9 @@ use super::Entry;
 use crate::record::{Kind, Outcome, Reject, Verdict};
 
 /// The most reasons that are counted by name; the note must stay short whatever comes.
-const MAX_REASONS: usize = 24;
+const MAX_REASONS: usize = 16;
 /// The longest reason that is counted by name, in bytes.
-const MAX_REASON: usize = 32;
+const MAX_REASON: usize = 24;
 /// The name under which all other reasons are counted.
 const OTHER_REASON: &str = "other";
 
@@ -27,6 +27,18 @@ pub struct Totals {
     pub rejects: BTreeMap<String, u64>,
     /// Answers of models that were cut off at their length limit.
     pub cut_off: u64,
+    /// Answers to instructions of a test.
+    #[serde(default)]
+    pub outputs: Outputs,
+}
+
+/// Answers to instructions of a test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outputs {
+    /// How many.
+    pub count: u64,
+    /// Their lengths together, in Unicode code points.
+    pub chars: u64,
 }
 
 /// How often, and by how much, the best improvement of a thread was better than its answer.
@@ -80,6 +92,10 @@ impl Totals {
         match entry {
             Entry::Harvest(harvest) => {
                 self.add_outcome(&harvest.outcome);
+                if let Some(output) = &harvest.output {
+                    self.outputs.count += 1;
+                    self.outputs.chars += output.output.chars().count() as u64;
+                }
                 for record in &harvest.records {
                     *self.records.entry(record.kind).or_default() += 1;
                 }
@@ -145,6 +161,6 @@ mod tests {
             totals.add(&reject(&format!("reason_{number}")));
         }
         assert_eq!(totals.rejects.len(), MAX_REASONS + 1);
-        assert_eq!(totals.rejects[OTHER_REASON], 76);
+        assert_eq!(totals.rejects[OTHER_REASON], 84);
     }
 }

@@ -286,9 +286,11 @@ impl<L: Log> Intake<L> {
             origin,
             prompt: prompt.messages,
             given_answer: prompt.answer,
+            dataset: prompt.dataset,
             answer: None,
             reward_model: None,
             rounds: vec![],
+            long_answers: vec![],
             extra: serde_json::Map::new(),
         }
     }

@@ -3,11 +3,13 @@
 //! ```text
 //!              Recipe, Templates
 //!                     │
-//! Thread ─▶ ask ─▶ (a model answers) ─▶ rating, final_answer ─▶ Thread, grown
-//!                                                                 │
-//!              select ─▶ pairs ─▶ rows ─▶ harvest ◀───────────────┘      one round
-//!           recursion ─▶ long_record, long_pairs                         several rounds, long answers
-//!        finished_set                                                    after the stream: mixing, repeats
+//! Thread ─▶ ask ─▶ (a model answers) ─▶ rating, final_answer, scoring ─▶ Thread, grown
+//!   ▲                                                                      │
+//!   └── another round ◀─────────────── way, recursion, losing ◀────────────┘
+//!                                       │ finished
+//!   select ─▶ pairs ─▶ rows ─┐          ▼
+//!   long_record, long_pairs ─┴─▶ harvest
+//!   finished_set                                       after the stream: mixing, repeats
 //! ```
 //!
 //! `text_class` holds the little of Python's view of Unicode that the rules depend on: the method is defined by
@@ -21,21 +23,29 @@ pub mod finished_set;
 pub mod harvest;
 pub mod long_pairs;
 pub mod long_record;
+pub mod losing;
 pub mod pairs;
 pub mod pairwise;
 pub mod provenance;
 pub mod rating;
 pub mod recipe;
+mod recipe_check;
 pub mod recursion;
 pub mod redundancy;
 pub mod rows;
+#[cfg(test)]
+mod samples;
+pub mod scoring;
 pub mod select;
 pub mod template;
 mod template_check;
 mod text_class;
+pub mod threshold;
+pub mod way;
 
 pub use ask::Turn;
 pub use call_site::CallSite;
 pub use harvest::harvest;
-pub use recipe::{AnswerSource, Mistake, Recipe, Shape};
+pub use recipe::{AnswerSource, Base, Recipe, Shape};
+pub use recipe_check::Mistake;
 pub use template::{TemplateError, Templates};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::template::Templates;
+use super::{select::Place, template::Templates};
 use crate::record::{Call, RecipeRef, Round, Thread, ThreadId};
 
 /// The reason that servers give for an answer that they ended at a length limit.
@@ -17,6 +17,7 @@ pub(crate) struct Source<'a> {
     round: usize,
     critique: Option<usize>,
     improvement: Option<usize>,
+    long_answer: Option<usize>,
     rating: Option<u8>,
     model: &'a str,
     seed: u32,
@@ -32,6 +33,7 @@ impl<'a> Source<'a> {
             round,
             critique: None,
             improvement: None,
+            long_answer: None,
             rating: None,
             model: &call.model,
             seed: call.seed,
@@ -47,18 +49,24 @@ impl<'a> Source<'a> {
         Some(Self::new("draft", 0, call))
     }
 
-    /// A critique of the latest round.
-    pub(crate) fn critique(thread: &'a Thread, index: usize) -> Option<Self> {
-        let critique = thread.rounds.last()?.critiques.get(index)?;
-        let source = Self::new("critique", thread.rounds.len() - 1, &critique.call);
+    /// A critique, by its round and its index there.
+    pub(crate) fn critique(thread: &'a Thread, round: usize, index: usize) -> Option<Self> {
+        let critique = thread.rounds.get(round)?.critiques.get(index)?;
+        let source = Self::new("critique", round, &critique.call);
         Some(Self { critique: Some(index), rating: critique.rating, ..source })
     }
 
-    /// An improvement of the latest round.
-    pub(crate) fn improvement(thread: &'a Thread, critique: usize, index: usize) -> Option<Self> {
-        let improvement = thread.rounds.last()?.critiques.get(critique)?.improvements.get(index)?;
-        let source = Self::new("improve", thread.rounds.len() - 1, &improvement.call);
-        Some(Self { critique: Some(critique), improvement: Some(index), ..source })
+    /// An improvement, by its round and its place there.
+    pub(crate) fn improvement(thread: &'a Thread, round: usize, place: Place) -> Option<Self> {
+        let critique = thread.rounds.get(round)?.critiques.get(place.critique)?;
+        let source = Self::new("improve", round, &critique.improvements.get(place.improvement)?.call);
+        Some(Self { critique: Some(place.critique), improvement: Some(place.improvement), ..source })
+    }
+
+    /// A long answer, by its index.
+    pub(crate) fn long_answer(thread: &'a Thread, index: usize) -> Option<Self> {
+        let source = Self::new("long_answer", 0, &thread.long_answers.get(index)?.call);
+        Some(Self { long_answer: Some(index), ..source })
     }
 
     fn is_cut_off(&self) -> bool {
@@ -92,7 +100,8 @@ pub(crate) fn provenance(thread: &Thread, templates: &Templates, calls: &[Source
 /// How many answers of models in a thread were cut off at a length limit.
 pub fn cut_off(thread: &Thread) -> u32 {
     let draft = thread.answer.iter().filter_map(|answer| answer.call.as_ref());
-    let calls = draft.chain(thread.rounds.iter().flat_map(calls_of_round));
+    let samples = thread.long_answers.iter().map(|sample| &sample.call);
+    let calls = draft.chain(thread.rounds.iter().flat_map(calls_of_round)).chain(samples);
     let cut_off = calls.filter(|call| call.finish_reason.as_deref() == Some(CUT_OFF)).count();
     u32::try_from(cut_off).unwrap_or(u32::MAX)
 }

@@ -25,17 +25,58 @@ pub enum AnswerSource {
     Given,
 }
 
+/// The family of a recipe: which of the method's procedures it follows, and so its way through the stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Base {
+    /// One round of critiques and improvements, from which conversations and pairs are selected.
+    Stage1,
+    /// Greedy refinement round by round, told in one long record.
+    Stage2,
+    /// Several long answers, of which the best and the worst make a pair.
+    LongPairs,
+    /// One answer to each instruction of a test, without a reward.
+    Evaluation,
+}
+
+impl Base {
+    /// Every base, in the order in which they are listed.
+    pub const ALL: [Self; 4] = [Self::Stage1, Self::Stage2, Self::LongPairs, Self::Evaluation];
+
+    /// The name in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stage1 => "stage1",
+            Self::Stage2 => "stage2",
+            Self::LongPairs => "long-pairs",
+            Self::Evaluation => "evaluation",
+        }
+    }
+
+    /// The kinds of record that it can make.
+    pub fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Stage1 => &[Kind::Sft, Kind::ResponsePair, Kind::CritiquePair, Kind::ImprovementPair],
+            Self::Stage2 => &[Kind::LongSft],
+            Self::LongPairs => &[Kind::LongPair],
+            Self::Evaluation => &[],
+        }
+    }
+}
+
 /// What is to be made of a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
     /// The name by which threads and configurations know it.
     pub name: String,
+    /// Which of the method's procedures it follows.
+    pub base: Base,
     /// How critiques and improvements are asked for.
     pub shape: Shape,
     /// Where the answer to refine comes from.
     pub answer: AnswerSource,
-    /// Sampling temperature of the draft, 0 to 2.
+    /// Sampling temperature of the draft and of long answers, 0 to 2.
     pub draft_temperature: f64,
     /// One critique for each of these sampling temperatures (0 to 2), and for each critique one improvement for
     /// each.
@@ -48,6 +89,19 @@ pub struct Recipe {
     pub reward_tries: u32,
     /// Rounds of refinement at most.
     pub rounds: u32,
+    /// Bytes of text in a thread's rounds beyond which what lost in a round goes before the next: critiques and
+    /// improvements that no later step needs. Their rewards stay.
+    pub losing_texts_bytes: u64,
+    /// Long answers to each prompt.
+    pub long_answers: u32,
+    /// Answers waited for until a long one has a final answer.
+    pub long_answer_tries: u32,
+    /// The least that a record's chosen side gains over the answer, in units of the reward; 0 for any, as in the paper.
+    pub min_gain: f64,
+    /// The least difference between the rewards of a pair's sides; 0 for any, as in the paper.
+    pub min_margin: f64,
+    /// Whether every pair, not only the long ones, needs a chosen side that is not longer than the rejected.
+    pub length_control: bool,
     /// The kinds of record to make.
     pub records: Vec<Kind>,
 }
@@ -58,11 +112,25 @@ impl Default for Recipe {
     }
 }
 
+/// As much as a round of two critiques and four improvements has where answers are of ordinary length, many times.
+const LOSING_TEXTS_BYTES: u64 = 1 << 20;
+
 impl Recipe {
+    /// The paper's recipe of a base, under the base's own name.
+    pub fn of(base: Base) -> Self {
+        match base {
+            Base::Stage1 => Self::stage1(),
+            Base::Stage2 => Self::stage2(),
+            Base::LongPairs => Self::long_pairs(),
+            Base::Evaluation => Self::evaluation(),
+        }
+    }
+
     /// Stage 1 of the paper: one round of two critiques with two improvements each.
     pub fn stage1() -> Self {
         Self {
-            name: "stage1".to_owned(),
+            name: Base::Stage1.as_str().to_owned(),
+            base: Base::Stage1,
             shape: Shape::MultiTurn,
             answer: AnswerSource::Draft,
             draft_temperature: 0.7,
@@ -71,31 +139,49 @@ impl Recipe {
             critique_tries: 5,
             reward_tries: 3,
             rounds: 1,
-            records: Kind::ALL.to_vec(),
+            losing_texts_bytes: LOSING_TEXTS_BYTES,
+            long_answers: 0,
+            long_answer_tries: 2,
+            min_gain: 0.0,
+            min_margin: 0.0,
+            length_control: false,
+            records: Base::Stage1.kinds().to_vec(),
         }
     }
 
     /// Stage 2 of the paper: greedy refinement of the answer that came with the prompt, for five rounds at most.
     pub fn stage2() -> Self {
-        Self { name: "stage2".to_owned(), answer: AnswerSource::Given, rounds: 5, ..Self::stage1() }
+        Self { answer: AnswerSource::Given, rounds: 5, ..Self::based_on(Base::Stage2) }
     }
 
-    /// Everything that is wrong with it, one mistake for each key; nothing when it can be used.
-    pub fn mistakes(&self) -> Vec<Mistake> {
-        let mut mistakes = Mistakes::default();
-        mistakes.check("name", is_name(&self.name), NAME_RULE);
-        mistakes.check("answer", self.answer_suits_shape(), ANSWER_RULE);
-        mistakes.check("draft_temperature", is_temperature(self.draft_temperature), TEMPERATURE_RULE);
-        mistakes.check("temperatures", !self.temperatures.is_empty(), TEMPERATURES_RULE);
-        for (index, temperature) in self.temperatures.iter().enumerate() {
-            mistakes.check(format!("temperatures[{index}]"), is_temperature(*temperature), TEMPERATURE_RULE);
+    /// Pairs of long answers: five to each prompt, compared with the answer that came with it.
+    pub fn long_pairs() -> Self {
+        Self { answer: AnswerSource::Given, rounds: 0, long_answers: 5, ..Self::based_on(Base::LongPairs) }
+    }
+
+    /// A long answer to each instruction of a test.
+    pub fn evaluation() -> Self {
+        Self {
+            temperatures: vec![0.7],
+            rounds: 0,
+            long_answers: 1,
+            long_answer_tries: 5,
+            ..Self::based_on(Base::Evaluation)
         }
-        mistakes.check("top_p", self.top_p > 0.0 && self.top_p <= 1.0, "must be above 0 and at most 1");
-        mistakes.check("records", !self.records.is_empty(), RECORDS_RULE);
-        for (key, count) in self.counts() {
-            mistakes.check(key, count > 0, "must be at least 1");
-        }
-        mistakes.0
+    }
+
+    fn based_on(base: Base) -> Self {
+        Self { name: base.as_str().to_owned(), base, records: base.kinds().to_vec(), ..Self::stage1() }
+    }
+
+    /// Whether the thread needs `y0`: not where a long answer is all that is asked for.
+    pub fn needs_answer(&self) -> bool {
+        self.base != Base::Evaluation || self.long_answers == 0
+    }
+
+    /// Whether it needs a reward model.
+    pub fn is_scored(&self) -> bool {
+        self.base != Base::Evaluation
     }
 
     /// The name, and a hash of the whole definition and of every template: what a thread is bound to.
@@ -105,55 +191,6 @@ impl Recipe {
         let hash = blake3::hash(&definition).to_hex();
         RecipeRef { name: self.name.clone(), hash: hash[..32].to_owned() }
     }
-
-    fn counts(&self) -> [(&'static str, u32); 3] {
-        [
-            ("critique_tries", self.critique_tries),
-            ("reward_tries", self.reward_tries),
-            ("rounds", self.rounds),
-        ]
-    }
-
-    fn answer_suits_shape(&self) -> bool {
-        self.shape == Shape::MultiTurn || self.answer == AnswerSource::Given
-    }
-}
-
-const NAME_RULE: &str = "must be one or more of a-z, 0-9, - and _: it becomes part of ids and file names";
-const ANSWER_RULE: &str = "must be \"given\" where shape is \"single-turn\": that shape refines the answer \
-                           that came with the prompt";
-const RECORDS_RULE: &str = "must name at least one kind of record, or be left out for all kinds";
-const TEMPERATURE_RULE: &str = "must be a number from 0 to 2";
-const TEMPERATURES_RULE: &str = "must hold at least one temperature: each asks for one critique";
-
-fn is_name(name: &str) -> bool {
-    let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
-    !name.is_empty() && name.bytes().all(fits)
-}
-
-fn is_temperature(value: f64) -> bool {
-    (0.0..=2.0).contains(&value)
-}
-
-/// A setting of a recipe that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key} {message}")]
-pub struct Mistake {
-    /// The setting, inside the recipe.
-    pub key: String,
-    /// What would be right.
-    pub message: String,
-}
-
-#[derive(Default)]
-struct Mistakes(Vec<Mistake>);
-
-impl Mistakes {
-    fn check(&mut self, key: impl Into<String>, holds: bool, message: &str) {
-        if !holds {
-            self.0.push(Mistake { key: key.into(), message: message.to_owned() });
-        }
-    }
 }
 
 #[cfg(test)]
@@ -161,34 +198,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-
-    #[test]
-    fn the_papers_recipes_are_without_mistakes() {
-        assert_eq!(Recipe::stage1().mistakes(), []);
-        assert_eq!(Recipe::stage2().mistakes(), []);
-    }
-
-    #[test]
-    fn all_mistakes_are_told_at_once() {
-        let recipe = Recipe {
-            name: "Stage 1".to_owned(),
-            shape: Shape::SingleTurn,
-            draft_temperature: f64::NAN,
-            temperatures: vec![0.0, 2.5, -0.1, f64::INFINITY],
-            top_p: 0.0,
-            critique_tries: 0,
-            reward_tries: 0,
-            rounds: 0,
-            records: Vec::new(),
-            ..Recipe::stage1()
-        };
-        let keys: Vec<String> = recipe.mistakes().into_iter().map(|mistake| mistake.key).collect();
-        let expected = "name answer draft_temperature temperatures[1] temperatures[2] temperatures[3] top_p \
-                        records critique_tries reward_tries rounds";
-        assert_eq!(keys.join(" "), expected);
-        let none = Recipe { temperatures: Vec::new(), ..Recipe::stage1() };
-        assert_eq!(none.mistakes().len(), 1);
-    }
 
     #[test]
     fn the_reference_depends_on_every_setting_and_template() {

@@ -150,6 +150,7 @@ mod tests {
             verdict,
             records: records.to_vec(),
             withheld: BTreeMap::new(),
+            rounds: 0,
             answer_reward: None,
             best_reward: None,
             gain,

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Origin, RecipeRef, ThreadId, TrainingRecord};
+use super::{Kind, ModelOutput, Origin, RecipeRef, ThreadId, TrainingRecord};
 
 /// Why a thread gave a record, or gave none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// At least one record came out.
+    /// At least one record came out, or the answer that an evaluation asks for.
     Selected,
     /// There is no answer to refine: the draft failed, or none came with the prompt.
     NoAnswer,
@@ -42,13 +42,19 @@ pub enum Verdict {
     RejectedEqualsAnswer,
     /// No round that failed with an improvement follows the last gain, so the long record would have no ending.
     NoEnding,
+    /// No long answer came with a final answer in it.
+    NoFinalAnswer,
+    /// The gain is below the recipe's threshold.
+    SmallGain,
+    /// The sides' rewards are closer than the recipe's threshold.
+    SmallMargin,
     /// A stage could not handle the thread; it is among the dead letters.
     DeadLetter,
 }
 
 impl Verdict {
     /// Every verdict, in the order in which they are reported.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Selected,
         Self::NoAnswer,
         Self::NoCritique,
@@ -65,6 +71,9 @@ impl Verdict {
         Self::NoImprovementContrast,
         Self::RejectedEqualsAnswer,
         Self::NoEnding,
+        Self::NoFinalAnswer,
+        Self::SmallGain,
+        Self::SmallMargin,
         Self::DeadLetter,
     ];
 
@@ -87,6 +96,9 @@ impl Verdict {
             Self::NoImprovementContrast => "no_improvement_contrast",
             Self::RejectedEqualsAnswer => "rejected_equals_answer",
             Self::NoEnding => "no_ending",
+            Self::NoFinalAnswer => "no_final_answer",
+            Self::SmallGain => "small_gain",
+            Self::SmallMargin => "small_margin",
             Self::DeadLetter => "dead_letter",
         }
     }
@@ -107,6 +119,9 @@ pub struct Outcome {
     pub records: Vec<Kind>,
     /// For every kind that its recipe asks for and it did not give: why.
     pub withheld: BTreeMap<Kind, Verdict>,
+    /// Rounds of refinement that it went through.
+    #[serde(default)]
+    pub rounds: u32,
     /// `r(y0)`.
     pub answer_reward: Option<f64>,
     /// The highest reward of an improvement.
@@ -126,4 +141,7 @@ pub struct Harvest {
     pub outcome: Outcome,
     /// The records it gave.
     pub records: Vec<TrainingRecord>,
+    /// Its answer to an instruction of a test; only where the recipe is an evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<ModelOutput>,
 }

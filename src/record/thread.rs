@@ -67,6 +67,9 @@ pub struct Thread {
     pub prompt: Vec<Message>,
     /// The answer that came with the prompt, if one did.
     pub given_answer: Option<String>,
+    /// The name of the test set that the prompt is from, where its source says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
     /// `y0`: the answer to refine; absent until the draft stage.
     pub answer: Option<Answer>,
     /// The model that gave the rewards; absent before scoring.
@@ -74,6 +77,9 @@ pub struct Thread {
     pub reward_model: Option<String>,
     /// Rounds of refinement, the latest last.
     pub rounds: Vec<Round>,
+    /// Long answers to the prompt, in the order they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub long_answers: Vec<LongSample>,
     /// Fields of a later minor version, passed on untouched.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -118,6 +124,17 @@ pub struct Improvement {
     /// `r(y_ij)`; absent before scoring, and where the reward model gave none.
     pub reward: Option<f64>,
     /// The call that gave it.
+    pub call: Call,
+}
+
+/// A long answer, which may hold a final answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LongSample {
+    /// The whole text; absent when no try gave one with a final answer.
+    pub text: Option<String>,
+    /// The reward of the final answer; absent before scoring, and where the reward model gave none.
+    pub reward: Option<f64>,
+    /// The call that gave it, or the last that was tried.
     pub call: Call,
 }
 

@@ -16,11 +16,22 @@ pub enum Kind {
     CritiquePair,
     /// Preference: of one critique's improvements, the better over the worse.
     ImprovementPair,
+    /// Supervised fine-tuning on one long answer that criticises and improves itself until it finds nothing better.
+    LongSft,
+    /// Preference: of several long answers, the one with the best final answer over the one with the worst.
+    LongPair,
 }
 
 impl Kind {
     /// Every kind, in the order in which they are reported.
-    pub const ALL: [Self; 4] = [Self::Sft, Self::ResponsePair, Self::CritiquePair, Self::ImprovementPair];
+    pub const ALL: [Self; 6] = [
+        Self::Sft,
+        Self::ResponsePair,
+        Self::CritiquePair,
+        Self::ImprovementPair,
+        Self::LongSft,
+        Self::LongPair,
+    ];
 
     /// The name in files and metrics.
     pub fn as_str(self) -> &'static str {
@@ -29,12 +40,14 @@ impl Kind {
             Self::ResponsePair => "response_pair",
             Self::CritiquePair => "critique_pair",
             Self::ImprovementPair => "improvement_pair",
+            Self::LongSft => "long_sft",
+            Self::LongPair => "long_pair",
         }
     }
 
     /// Whether the record has a rejected side.
     pub fn is_pair(self) -> bool {
-        !matches!(self, Self::Sft)
+        !matches!(self, Self::Sft | Self::LongSft)
     }
 }
 

@@ -74,7 +74,8 @@ pub(super) fn assemble(
         reference: reference.clone(),
         templates: Arc::new(settings.templates.clone()),
         chat: Arc::clone(&models.chat),
-        reward: Arc::clone(&models.reward),
+        long: Arc::clone(models.long.as_ref().unwrap_or(&models.chat)),
+        reward: models.reward.clone(),
     };
     let sync = matches!(settings.log.options.durability, crate::broker::embedded::Durability::EachCommit);
     let options = ExportOptions { folder: settings.out.clone(), sync, formats: settings.formats.clone() };

@@ -22,7 +22,10 @@ const SIMULATED_STEP_MS: f64 = 3.0;
 /// The models of a run, and the cluster that simulates them, if one does.
 pub(super) struct Models {
     pub(super) chat: Arc<ChatModel>,
-    pub(super) reward: Arc<RewardModel>,
+    /// The model of long answers, where the recipe asks for them and it is another than the generator.
+    pub(super) long: Option<Arc<ChatModel>>,
+    /// None where the recipe scores nothing.
+    pub(super) reward: Option<Arc<RewardModel>>,
     pub(super) cluster: Option<Cluster>,
     pub(super) stop: Stop,
 }
@@ -34,50 +37,94 @@ impl Models {
         simulate: bool,
         metrics: &Metrics,
     ) -> Result<Self, RunError> {
-        let (mut generator, mut reward) = (settings.generator.clone(), settings.reward.clone());
-        let cluster = if simulate { Some(simulated(&mut generator, &mut reward).await?) } else { None };
-        need("generator", &generator)?;
-        need("reward", &reward)?;
+        let mut wanted = Wanted::of(settings);
+        let cluster = if simulate { Some(wanted.simulate().await?) } else { None };
+        need("generator", &wanted.generator)?;
         let stop = Stop::new();
-        let chat = ChatModel::new(generator, stop.clone(), metrics);
-        let chat = chat.map_err(|cause| RunError::Model { role: "generator", cause })?;
-        let kind = if simulate { RewardKind::Pooling } else { settings.reward_kind };
-        let reward = RewardModel::new(reward, kind, stop.clone(), metrics);
-        let reward = reward.map_err(|cause| RunError::Model { role: "reward", cause })?;
-        Ok(Self { chat: Arc::new(chat), reward: Arc::new(reward), cluster, stop })
+        let chat_model = |role, options| {
+            let model = ChatModel::new(options, stop.clone(), metrics);
+            model.map(Arc::new).map_err(|cause| RunError::Model { role, cause })
+        };
+        let chat = chat_model("generator", wanted.generator)?;
+        let long = wanted.long.filter(|options| !options.urls.is_empty());
+        let long = long.map(|options| chat_model("long", options)).transpose()?;
+        let reward_model = |options| {
+            need("reward", &options)?;
+            let kind = if simulate { RewardKind::Pooling } else { settings.reward_kind };
+            let model = RewardModel::new(options, kind, stop.clone(), metrics);
+            model.map(Arc::new).map_err(|cause| RunError::Model { role: "reward", cause })
+        };
+        let reward = wanted.reward.map(reward_model).transpose()?;
+        Ok(Self { chat, long, reward, cluster, stop })
+    }
+
+    /// The models that write, with the role of each.
+    pub(super) fn writers(&self) -> impl Iterator<Item = (&'static str, &ChatModel)> {
+        let long = self.long.as_deref().map(|long| ("long", long));
+        std::iter::once(("generator", &*self.chat)).chain(long)
     }
 
     /// Asks the servers whether they are ready, until one of each role is, and tells the readiness page and the
     /// log. Dropping what it returns ends the asking.
     pub(super) fn introduce(&self, readiness: &Readiness) -> JoinSet<()> {
-        let (generator, reward) = (readiness.condition("generator"), readiness.condition("reward"));
-        let (chat, scorer) = (Arc::clone(&self.chat), Arc::clone(&self.reward));
         let mut asking = JoinSet::new();
-        asking.spawn(async move {
-            let mut told = Vec::new();
-            while !report("generator", &generator, &mut told, chat.check().await) {
-                tokio::time::sleep(CHECK_INTERVAL).await;
-            }
-        });
-        asking.spawn(async move {
-            let mut told = Vec::new();
-            while !report("reward", &reward, &mut told, scorer.check().await) {
-                tokio::time::sleep(CHECK_INTERVAL).await;
-            }
-        });
+        let long = self.long.clone().map(|long| ("long", long));
+        for (role, model) in [("generator", Arc::clone(&self.chat))].into_iter().chain(long) {
+            let condition = readiness.condition(role);
+            asking.spawn(async move {
+                let mut told = Vec::new();
+                while !report(role, &condition, &mut told, model.check().await) {
+                    tokio::time::sleep(CHECK_INTERVAL).await;
+                }
+            });
+        }
+        if let Some(model) = self.reward.clone() {
+            let condition = readiness.condition("reward");
+            asking.spawn(async move {
+                let mut told = Vec::new();
+                while !report("reward", &condition, &mut told, model.check().await) {
+                    tokio::time::sleep(CHECK_INTERVAL).await;
+                }
+            });
+        }
         asking
     }
 }
 
-async fn simulated(generator: &mut ModelOptions, reward: &mut ModelOptions) -> Result<Cluster, RunError> {
-    let mut options = Options::default();
-    options.timing.latency = Latency::Batching;
-    (options.timing.step_ms, options.timing.step_ms_per_sequence) = (SIMULATED_STEP_MS, 0.0);
-    let (chat_name, reward_name) = (options.generator_model.clone(), options.reward_model.clone());
-    let cluster = Cluster::start(options).await?;
-    *generator = on_cluster(generator, cluster.generator_urls(), chat_name);
-    *reward = on_cluster(reward, cluster.reward_urls(), reward_name);
-    Ok(cluster)
+/// The options of the models that a run asks.
+struct Wanted {
+    generator: ModelOptions,
+    /// None where the recipe asks for no long answers.
+    long: Option<ModelOptions>,
+    /// None where the recipe scores nothing.
+    reward: Option<ModelOptions>,
+}
+
+impl Wanted {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            generator: settings.generator.clone(),
+            long: (settings.recipe.long_answers > 0).then(|| settings.long.clone()),
+            reward: settings.recipe.is_scored().then(|| settings.reward.clone()),
+        }
+    }
+
+    /// Starts a simulated cluster and names its servers in the place of those that were configured.
+    async fn simulate(&mut self) -> Result<Cluster, RunError> {
+        let mut options = Options::default();
+        options.timing.latency = Latency::Batching;
+        (options.timing.step_ms, options.timing.step_ms_per_sequence) = (SIMULATED_STEP_MS, 0.0);
+        let (chat_name, reward_name) = (options.generator_model.clone(), options.reward_model.clone());
+        let cluster = Cluster::start(options).await?;
+        if let Some(long) = &mut self.long {
+            *long = on_cluster(long, cluster.generator_urls(), format!("{chat_name}-long"));
+        }
+        self.generator = on_cluster(&self.generator, cluster.generator_urls(), chat_name);
+        if let Some(reward) = &mut self.reward {
+            *reward = on_cluster(reward, cluster.reward_urls(), reward_name);
+        }
+        Ok(cluster)
+    }
 }
 
 /// The limits as they are configured; paths, keys and extra fields are for the servers they were meant for.

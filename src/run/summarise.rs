@@ -5,10 +5,16 @@ use std::{path::Path, time::Duration};
 use super::{RunOptions, models::Models};
 use crate::{
     config::Settings,
-    export::{CARD_HEADING, CardFacts, OUTCOMES_PATH, REJECTS_PATH, Totals, card},
+    export::{
+        CARD_HEADING, CardFacts, MODEL_OUTPUT_LINES_PATH, MODEL_OUTPUTS_PATH, OUTCOMES_PATH, REJECTS_PATH,
+        Totals, card, write_model_outputs,
+    },
     intake::IntakeProgress,
     model::ModelTotals,
-    observe::{Ending, GainTotals, InputTotals, ModelSummary, Places, ProcessTotals, StateTotals, Summary},
+    observe::{
+        Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, StateTotals,
+        Summary,
+    },
     stage::Written,
 };
 
@@ -34,7 +40,7 @@ pub(super) fn summary(facts: &Facts<'_>) -> Summary {
         ending,
         state: state(&facts.written.totals, facts.taken_in.threads),
         process: process(facts),
-        places: places(facts.settings),
+        places: places(facts),
     }
 }
 
@@ -45,19 +51,19 @@ fn state(written: &Totals, threads: u64) -> StateTotals {
         under_way: threads.saturating_sub(written.threads()),
         records: written.records.clone(),
         gains: GainTotals { compared: gains.compared, gained: gains.gained, sum: gains.sum, max: gains.max },
+        outputs: OutputTotals { count: written.outputs.count, chars: written.outputs.chars },
         rejects: written.rejects.clone(),
     }
 }
 
 fn process(facts: &Facts<'_>) -> ProcessTotals {
     let IntakeProgress { new, known, rejected, .. } = facts.taken_in;
-    let Models { chat, reward, .. } = facts.models;
+    let reward = facts.models.reward.iter();
+    let reward = reward.map(|reward| model("reward", reward.model(), reward.totals()));
+    let writers = facts.models.writers().map(|(role, chat)| model(role, chat.model(), chat.totals()));
     ProcessTotals {
         input: InputTotals { new, known, rejected },
-        models: vec![
-            model("generator", chat.model(), chat.totals()),
-            model("reward", reward.model(), reward.totals()),
-        ],
+        models: writers.chain(reward).collect(),
         ended: facts.written.totals.threads() - facts.written.ended_before,
         elapsed: facts.elapsed,
     }
@@ -69,7 +75,8 @@ fn model(role: &str, name: &str, totals: ModelTotals) -> ModelSummary {
     ModelSummary { role, model, calls, retries, tries_used, cut_off, prompt_tokens, completion_tokens }
 }
 
-fn places(settings: &Settings) -> Places {
+fn places(facts: &Facts<'_>) -> Places {
+    let settings = facts.settings;
     let at = |path: &str| settings.out.join(path).display().to_string();
     let mut records = vec![("canonical".to_owned(), at("records/"))];
     records.extend(settings.formats.iter().map(|name| {
@@ -77,15 +84,28 @@ fn places(settings: &Settings) -> Places {
         let folder = file.split('/').next().unwrap_or_default();
         (folder.to_owned(), at(&format!("{folder}/")))
     }));
+    if facts.written.totals.outputs.count > 0 {
+        records.push(("for alpaca_eval".to_owned(), at(MODEL_OUTPUTS_PATH)));
+    }
     Places { records, outcomes: at(OUTCOMES_PATH), rejects: at(REJECTS_PATH) }
+}
+
+/// Writes the answers to a test as one array, where there are any.
+pub(super) fn write_outputs(settings: &Settings, totals: &Totals) {
+    if totals.outputs.count == 0 {
+        return;
+    }
+    if let Err(error) = write_model_outputs(&settings.out) {
+        tracing::warn!(%error, "the array of answers was not written; its lines are safe in {MODEL_OUTPUT_LINES_PATH}");
+    }
 }
 
 /// Writes the data set's card beside the records. A card that cannot be written is no reason to fail a run.
 pub(super) fn write_card(settings: &Settings, models: &Models, totals: &Totals, is_simulated: bool) {
     let facts = CardFacts {
         recipes: vec![settings.recipe.name.clone()],
-        generators: vec![models.chat.model().to_owned()],
-        rewards: vec![models.reward.model().to_owned()],
+        generators: models.writers().map(|(_, model)| model.model().to_owned()).collect(),
+        rewards: models.reward.iter().map(|reward| reward.model().to_owned()).collect(),
         is_simulated,
     };
     let path = settings.out.join("README.md");

@@ -100,7 +100,7 @@ pub(super) fn split(id: Option<String>, mut turns: Vec<Message>) -> Result<Promp
     check_order(&turns)?;
     check_prompts(&turns)?;
     let answer = turns.pop_if(|last| last.role == Role::Assistant).map(|turn| turn.content);
-    Ok(Prompt { id, messages: turns, answer })
+    Ok(Prompt { id, messages: turns, answer, dataset: None })
 }
 
 fn check_order(turns: &[Message]) -> Result<(), RejectReason> {

@@ -14,6 +14,8 @@ pub struct Prompt {
     pub messages: Vec<Message>,
     /// The assistant turn right after `x`, where there is one.
     pub answer: Option<String>,
+    /// The name of the test set that the prompt is from, where its source says one. It has no part in the identity.
+    pub dataset: Option<String>,
 }
 
 /// Whether the answer that came with a prompt is part of what is made of it, and so of its identity.
@@ -81,7 +83,7 @@ mod tests {
         let message =
             |(turn, text): (usize, &&str)| Message { role: speaker(turn), content: (*text).to_owned() };
         let messages = turns.iter().enumerate().map(message).collect();
-        Prompt { id: None, messages, answer: answer.map(str::to_owned) }
+        Prompt { id: None, messages, answer: answer.map(str::to_owned), dataset: None }
     }
 
     #[test]
@@ -100,7 +102,7 @@ mod tests {
         let hash = |p: &Prompt| p.content_hash(AnswerUse::Used);
         assert_eq!(hash(&named), hash(&prompt(&["q"], None)));
         assert_ne!(hash(&prompt(&["ab", "c", "d"], None)), hash(&prompt(&["a", "bc", "d"], None)));
-        let system = Prompt { id: None, messages: vec![Message::system("q")], answer: None };
+        let system = Prompt { id: None, messages: vec![Message::system("q")], answer: None, dataset: None };
         assert_ne!(hash(&system), hash(&prompt(&["q"], None)));
     }
 

@@ -9,8 +9,8 @@
 //! | `chosen` | as it stands |
 //!
 //! The first row whose first column is there is taken; a column that is null is not there. An assistant's turn at
-//! the end of the conversation is the answer. `prompt_id`, or else `id`, names the prompt. All other columns are
-//! passed over unread.
+//! the end of the conversation is the answer. `prompt_id`, or else `id`, names the prompt; `dataset` the test set
+//! that it is from (AlpacaEval). All other columns are passed over unread.
 
 use serde::{
     Deserialize, Deserializer,
@@ -27,8 +27,18 @@ use super::{
 use crate::record::{Message, Role};
 
 /// The columns that are read, for readers that can leave the others out.
-pub(super) const KNOWN_COLUMNS: [&str; 9] =
-    ["prompt_id", "id", "prompt", "messages", "conversations", "chosen", "instruction", "input", "output"];
+pub(super) const KNOWN_COLUMNS: [&str; 10] = [
+    "prompt_id",
+    "id",
+    "prompt",
+    "messages",
+    "conversations",
+    "chosen",
+    "instruction",
+    "input",
+    "output",
+    "dataset",
+];
 
 /// The most bytes of an id: it becomes part of keys.
 const MAX_ID_BYTES: usize = 512;
@@ -43,7 +53,8 @@ pub fn parse(line: &[u8]) -> Result<Prompt, RejectReason> {
     let line = str::from_utf8(line).map_err(|error| RejectReason::InvalidUtf8 { at: error.valid_up_to() })?;
     let row = row(line)?;
     let id = row.id()?;
-    conversation::split(id, row.turns(line)?)
+    let prompt = conversation::split(id, row.turns(line)?)?;
+    Ok(Prompt { dataset: row.dataset(), ..prompt })
 }
 
 /// A column that may be missing; each is read further only if the shape needs it.
@@ -71,6 +82,8 @@ struct Row<'a> {
     input: Cell<'a>,
     #[serde(borrow)]
     output: Cell<'a>,
+    #[serde(borrow)]
+    dataset: Cell<'a>,
 }
 
 /// The check for an object comes first, because serde would read a list as a row, too.
@@ -85,6 +98,11 @@ fn row(line: &str) -> Result<Row<'_>, RejectReason> {
 impl Row<'_> {
     fn id(&self) -> Result<Option<String>, RejectReason> {
         self.prompt_id.or(self.id).map(id).transpose()
+    }
+
+    /// The test set's name. Other sources may mean something else by this column, which is then no reason to refuse.
+    fn dataset(&self) -> Option<String> {
+        serde_json::from_str(self.dataset?.get()).ok()
     }
 
     fn turns(&self, line: &str) -> Result<Vec<Message>, RejectReason> {

@@ -4,7 +4,7 @@ use super::Context;
 use crate::{
     engine::{DeadLetter, Failure},
     method::{CallSite, TemplateError, Turn},
-    model::{CallError, ChatAnswer, ChatRequest, Priority, RewardRequest, Scope},
+    model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardRequest, Scope},
     record::Call,
 };
 
@@ -17,8 +17,11 @@ pub(super) enum Rank {
     Score = 3,
 }
 
-/// One chat call: where it stands in the thread, and how it samples.
+const NO_REWARD_MODEL: &str = "a thread is to be scored and this process has no reward model";
+
+/// One chat call: whom it asks, where it stands in the thread, and how it samples.
 pub(super) struct Ask<'a> {
+    pub(super) model: &'a ChatModel,
     pub(super) site: CallSite<'a>,
     pub(super) rank: Rank,
     pub(super) temperature: f64,
@@ -39,7 +42,7 @@ pub(super) struct Refusal {
 }
 
 impl Context {
-    /// Asks the generator once; transient errors are repeated underneath without using a try.
+    /// Asks a model once; transient errors are repeated underneath without using a try.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Tried, Failure> {
         let request = ChatRequest {
             id: &ask.site.request_id(),
@@ -50,7 +53,7 @@ impl Context {
             stage: ask.site.stage,
             priority: Priority(ask.rank as u8),
         };
-        match self.chat.chat(&request).await {
+        match ask.model.chat(&request).await {
             Ok(answer) => Ok(Tried::Answer(answer)),
             Err(error) => refusal(error).map(Tried::Refused),
         }
@@ -58,6 +61,7 @@ impl Context {
 
     /// Asks the reward model, up to the recipe's tries; none when it gave no score.
     pub(super) async fn score(&self, site: CallSite<'_>, turns: &[Turn<'_>]) -> Result<Option<f64>, Failure> {
+        let reward = self.reward.as_deref().ok_or_else(|| Failure::Stop(NO_REWARD_MODEL.to_owned()))?;
         for attempt in 0..self.recipe.reward_tries {
             let site = CallSite { attempt, ..site };
             let request = RewardRequest {
@@ -66,7 +70,7 @@ impl Context {
                 stage: site.stage,
                 priority: Priority(Rank::Score as u8),
             };
-            match self.reward.reward(&request).await {
+            match reward.reward(&request).await {
                 Ok(answer) => return Ok(Some(answer.reward)),
                 Err(error) => {
                     let refusal = refusal(error)?;
@@ -76,24 +80,26 @@ impl Context {
         }
         Ok(None)
     }
+}
 
+impl Ask<'_> {
     /// The record of a chat call whose answer was taken.
-    pub(super) fn answered(&self, ask: &Ask<'_>, answer: &ChatAnswer) -> Call {
+    pub(super) fn answered(&self, answer: &ChatAnswer) -> Call {
         Call {
             finish_reason: answer.finish_reason.clone(),
             prompt_tokens: answer.prompt_tokens,
             completion_tokens: answer.completion_tokens,
-            ..self.failed(ask, None)
+            ..self.failed(None)
         }
     }
 
     /// The record of a chat call that gave nothing.
-    pub(super) fn failed(&self, ask: &Ask<'_>, failure: Option<String>) -> Call {
+    pub(super) fn failed(&self, failure: Option<String>) -> Call {
         Call {
-            model: self.chat.model().to_owned(),
-            seed: ask.site.seed(),
-            temperature: ask.temperature,
-            attempts: ask.site.attempt + 1,
+            model: self.model.model().to_owned(),
+            seed: self.site.seed(),
+            temperature: self.temperature,
+            attempts: self.site.attempt + 1,
             finish_reason: None,
             prompt_tokens: 0,
             completion_tokens: 0,

@@ -5,13 +5,13 @@ use futures_util::future::try_join_all;
 use super::{
     Context, ThreadStage,
     calls::{Ask, Rank, Tried, unasked},
-    on_threads::answer_of,
+    on_threads::answer_after,
 };
 use crate::{
     engine::Failure,
     method::{CallSite, Turn, ask, rating::rating},
     record::{Critique, Round, Thread, ThreadId},
-    topic::{CRITIQUED, DRAFTED, Topic},
+    topic::{DRAFTED, Topic},
 };
 
 /// `x, y0 ─▶ c_i`.
@@ -20,14 +20,13 @@ pub struct CritiqueStage(pub Context);
 impl ThreadStage for CritiqueStage {
     const NAME: &'static str = "critique";
     const INPUT: Topic<Thread> = DRAFTED;
-    const OUTPUT: Topic<Thread> = CRITIQUED;
     type Out = Thread;
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
         let Context { recipe, templates, .. } = &self.0;
         let round = thread.rounds.len() as u32;
-        let turns =
-            ask::critique(templates, recipe.shape, &thread.prompt, answer_of(&thread)?).map_err(unasked)?;
+        let answer = answer_after(&thread, &thread.rounds)?;
+        let turns = ask::critique(templates, recipe.shape, &thread.prompt, answer).map_err(unasked)?;
         let asked = recipe.temperatures.iter().enumerate().map(|(index, &temperature)| {
             let site =
                 CallSite { thread: &thread.id, stage: Self::NAME, round, index: index as u32, attempt: 0 };
@@ -48,18 +47,18 @@ impl CritiqueStage {
         turns: &[Turn<'_>],
     ) -> Result<Critique, Failure> {
         let mut failure = None;
-        let mut ask = Ask { site, rank: Rank::Critique, temperature, turns };
+        let mut ask = Ask { model: &self.0.chat, site, rank: Rank::Critique, temperature, turns };
         for attempt in 0..self.0.recipe.critique_tries {
             ask.site.attempt = attempt;
             match self.0.ask(&ask).await? {
                 Tried::Answer(answer) => match rating(&answer.text) {
                     Some(rating) => {
-                        let call = self.0.answered(&ask, &answer);
+                        let call = ask.answered(&answer);
                         let (text, rating) = (Some(answer.text), Some(rating));
                         return Ok(Critique { text, rating, call, improvements: vec![] });
                     }
                     None => {
-                        self.0.chat.count_used_try(Self::NAME);
+                        ask.model.count_used_try(Self::NAME);
                         failure = Some("no valid rating".to_owned());
                     }
                 },
@@ -67,7 +66,7 @@ impl CritiqueStage {
             }
         }
         log_given_up(site.thread, failure.as_deref());
-        Ok(Critique { text: None, rating: None, call: self.0.failed(&ask, failure), improvements: vec![] })
+        Ok(Critique { text: None, rating: None, call: ask.failed(failure), improvements: vec![] })
     }
 }
 

@@ -1,4 +1,7 @@
-//! Draft: one answer to the prompt, unless the recipe takes the one that came with it.
+//! Draft: the first answers to the prompt: the one to refine, unless the recipe takes the one that came with it, and
+//! long ones where the recipe asks for them.
+
+use futures_util::future::try_join;
 
 use super::{
     Context, ThreadStage,
@@ -8,32 +11,37 @@ use crate::{
     engine::{DeadLetter, Failure},
     method::{AnswerSource, CallSite, ask},
     record::{Answer, Thread},
-    topic::{DRAFTED, PROMPTS, Topic},
+    topic::{PROMPTS, Topic},
 };
 
-/// `x ─▶ y0`.
+/// `x ─▶ y0, long answers`.
 pub struct DraftStage(pub Context);
 
 impl ThreadStage for DraftStage {
     const NAME: &'static str = "draft";
     const INPUT: Topic<Thread> = PROMPTS;
-    const OUTPUT: Topic<Thread> = DRAFTED;
     type Out = Thread;
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
-        let answer = match self.0.recipe.answer {
-            AnswerSource::Given => given(&thread)?,
-            AnswerSource::Draft => self.draft(&thread).await?,
-        };
-        thread.answer = Some(answer);
+        let (answer, long_answers) = try_join(self.answer(&thread), self.0.long_answers(&thread)).await?;
+        (thread.answer, thread.long_answers) = (answer, long_answers);
         Ok(thread)
     }
 }
 
 impl DraftStage {
+    async fn answer(&self, thread: &Thread) -> Result<Option<Answer>, Failure> {
+        match self.0.recipe.answer {
+            _ if !self.0.recipe.needs_answer() => Ok(None),
+            AnswerSource::Given => given(thread).map(Some),
+            AnswerSource::Draft => self.draft(thread).await.map(Some),
+        }
+    }
+
     async fn draft(&self, thread: &Thread) -> Result<Answer, Failure> {
         let turns = ask::draft(&thread.prompt);
         let ask = Ask {
+            model: &self.0.chat,
             site: CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index: 0, attempt: 0 },
             rank: Rank::Draft,
             temperature: self.0.recipe.draft_temperature,
@@ -41,7 +49,7 @@ impl DraftStage {
         };
         match self.0.ask(&ask).await? {
             Tried::Answer(answer) => {
-                let call = Some(self.0.answered(&ask, &answer));
+                let call = Some(ask.answered(&answer));
                 Ok(Answer { text: answer.text, reward: None, call })
             }
             Tried::Refused(refusal) => Err(refusal.into_dead_letter(self.0.chat.model())),

@@ -117,6 +117,7 @@ fn outcome_of_letter(record: &Record) -> Outcome {
     let thread: Option<Thread> = record.value.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
     let error = Some(describe_dead_letter(record));
     let cut_off = thread.as_ref().map_or(0, method::provenance::cut_off);
+    let rounds = thread.as_ref().map_or(0, |thread| thread.rounds.len() as u32);
     let (id, recipe, origin) = match thread {
         Some(Thread { id, recipe, origin, .. }) => (id, recipe, origin),
         None => unreadable(record),
@@ -128,6 +129,7 @@ fn outcome_of_letter(record: &Record) -> Outcome {
         verdict: Verdict::DeadLetter,
         records: vec![],
         withheld: Default::default(),
+        rounds,
         answer_reward: None,
         best_reward: None,
         gain: None,

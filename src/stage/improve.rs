@@ -5,13 +5,13 @@ use futures_util::future::try_join_all;
 use super::{
     Context, ThreadStage,
     calls::{Ask, Rank, Tried, unasked},
-    on_threads::answer_of,
+    on_threads::answer_after,
 };
 use crate::{
     engine::Failure,
     method::{CallSite, Turn, ask},
     record::{Improvement, Thread},
-    topic::{CRITIQUED, IMPROVED, Topic},
+    topic::{CRITIQUED, Topic},
 };
 
 /// `x, y0, c_i ─▶ y_ij`.
@@ -20,7 +20,6 @@ pub struct ImproveStage(pub Context);
 impl ThreadStage for ImproveStage {
     const NAME: &'static str = "improve";
     const INPUT: Topic<Thread> = CRITIQUED;
-    const OUTPUT: Topic<Thread> = IMPROVED;
     type Out = Thread;
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
@@ -28,7 +27,7 @@ impl ThreadStage for ImproveStage {
         let critiques = thread.rounds.last().map_or(&[][..], |round| &round.critiques);
         let asked = critiques.iter().enumerate().map(|(index, critique)| {
             let text = critique.text.as_deref();
-            self.improve_by(&thread, round as u32, index, text)
+            self.improve_by(&thread, round, index, text)
         });
         let improved = try_join_all(asked).await?;
         let critiques = thread.rounds.last_mut().into_iter().flat_map(|round| &mut round.critiques);
@@ -42,17 +41,18 @@ impl ImproveStage {
     async fn improve_by(
         &self,
         thread: &Thread,
-        round: u32,
+        round: usize,
         critique: usize,
         text: Option<&str>,
     ) -> Result<Vec<Improvement>, Failure> {
         let Some(text) = text else { return Ok(vec![]) };
         let Context { recipe, templates, .. } = &self.0;
-        let turns = ask::improve(templates, recipe.shape, &thread.prompt, answer_of(thread)?, text);
-        let turns = turns.map_err(unasked)?;
+        let answer = answer_after(thread, &thread.rounds[..round])?;
+        let turns = ask::improve(templates, recipe.shape, &thread.prompt, answer, text).map_err(unasked)?;
         let first = critique * recipe.temperatures.len();
         let asked = recipe.temperatures.iter().enumerate().map(|(nth, &temperature)| {
             let index = (first + nth) as u32;
+            let round = round as u32;
             let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, attempt: 0 };
             self.improve(site, temperature, &turns)
         });
@@ -66,14 +66,14 @@ impl ImproveStage {
         temperature: f64,
         turns: &[Turn<'_>],
     ) -> Result<Improvement, Failure> {
-        let ask = Ask { site, rank: Rank::Improve, temperature, turns };
+        let ask = Ask { model: &self.0.chat, site, rank: Rank::Improve, temperature, turns };
         Ok(match self.0.ask(&ask).await? {
             Tried::Answer(answer) => {
-                let call = self.0.answered(&ask, &answer);
+                let call = ask.answered(&answer);
                 Improvement { text: Some(answer.text), reward: None, call }
             }
             Tried::Refused(refusal) => {
-                let call = self.0.failed(&ask, Some(refusal.message));
+                let call = ask.failed(Some(refusal.message));
                 Improvement { text: None, reward: None, call }
             }
         })

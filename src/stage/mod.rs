@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!   draft ─▶ critique ─▶ improve ─▶ score ─▶ select ─▶ export
+//!               ▲                     │
+//!               └─── another round ◀──┘
 //! ```
 //!
 //! A stage takes a thread, makes all the model calls it needs for it at once, and hands the grown thread on. It
-//! decides nothing: what to ask is in [`method`](crate::method), how to ask in [`model`](crate::model), and when in
+//! decides nothing: what to ask and what comes next is in [`method`](crate::method), how to ask in [`model`](crate::model), and when in
 //! [`engine`](crate::engine).
 
 mod calls;
@@ -13,6 +15,7 @@ mod critique;
 mod draft;
 mod export;
 mod improve;
+mod long_answers;
 mod on_threads;
 mod score;
 mod select;
@@ -23,7 +26,7 @@ pub use critique::CritiqueStage;
 pub use draft::DraftStage;
 pub use export::{ExportSink, Written};
 pub use improve::ImproveStage;
-pub use on_threads::{OnThreads, ThreadStage};
+pub use on_threads::{OnThreads, Onward, ThreadStage};
 pub use score::ScoreStage;
 pub use select::SelectStage;
 
@@ -44,6 +47,8 @@ pub struct Context {
     pub templates: Arc<Templates>,
     /// The generator.
     pub chat: Arc<ChatModel>,
-    /// The reward model.
-    pub reward: Arc<RewardModel>,
+    /// The model of long answers: one trained on long records.
+    pub long: Arc<ChatModel>,
+    /// The reward model; none where the recipe scores nothing.
+    pub reward: Option<Arc<RewardModel>>,
 }

@@ -1,12 +1,16 @@
 //! Makes an engine's stage of a step on threads: decode once, check, step, encode once.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::Context;
 use crate::{
     broker::{Output, Record},
     engine::{DeadLetter, Failure, Stage},
-    record::{RecipeRef, SCHEMA_VERSION, Thread},
+    method::{Recipe, way},
+    record::{RecipeRef, Round, SCHEMA_VERSION, Thread},
     topic::{Topic, TopicName},
 };
 
@@ -16,25 +20,29 @@ pub trait ThreadStage: Send + Sync + 'static {
     const NAME: &'static str;
     /// What it reads.
     const INPUT: Topic<Thread>;
-    /// What it writes.
-    const OUTPUT: Topic<Self::Out>;
     /// The payload that it writes.
-    type Out: Serialize;
+    type Out: Serialize + 'static;
 
     /// Makes one step.
     fn step(&self, thread: Thread) -> impl Future<Output = Result<Self::Out, Failure>> + Send;
 }
 
+/// Where a stage's results go, as the recipe and the result itself decide.
+pub type Onward<P> = fn(&Recipe, &P) -> Topic<P>;
+
 /// A [`ThreadStage`] for threads of one recipe, as the engine runs it.
-pub struct OnThreads<S> {
+pub struct OnThreads<S: ThreadStage> {
     stage: S,
-    recipe: RecipeRef,
+    recipe: Arc<Recipe>,
+    reference: RecipeRef,
+    onward: Onward<S::Out>,
 }
 
-impl<S> OnThreads<S> {
-    /// Runs `stage` for threads of `recipe`; those of others are left waiting.
-    pub fn new(stage: S, recipe: RecipeRef) -> Self {
-        Self { stage, recipe }
+impl<S: ThreadStage> OnThreads<S> {
+    /// Runs `stage` for threads of the context's recipe, and sends what it gives `onward`; threads of other recipes
+    /// are left waiting.
+    pub fn new(stage: S, context: &Context, onward: Onward<S::Out>) -> Self {
+        Self { stage, recipe: Arc::clone(&context.recipe), reference: context.reference.clone(), onward }
     }
 
     fn check(&self, thread: &Thread) -> Result<(), Failure> {
@@ -44,10 +52,10 @@ impl<S> OnThreads<S> {
                 format!("a thread of schema {}; this avr knows {SCHEMA_VERSION}", thread.version),
             )));
         }
-        if thread.recipe != self.recipe {
+        if thread.recipe != self.reference {
             return Err(Failure::Held(format!(
                 "it follows recipe {} ({}), this process has {} ({})",
-                thread.recipe.name, thread.recipe.hash, self.recipe.name, self.recipe.hash
+                thread.recipe.name, thread.recipe.hash, self.reference.name, self.reference.hash
             )));
         }
         Ok(())
@@ -63,7 +71,7 @@ impl<S: ThreadStage> Stage for OnThreads<S> {
         self.check(&thread)?;
         let out = self.stage.step(thread).await?;
         Ok(vec![Output {
-            topic: S::OUTPUT.name,
+            topic: (self.onward)(&self.recipe, &out).name,
             key: record.key.clone(),
             value: Some(encode(&out, record.size())?),
             headers: record.headers.clone(),
@@ -97,9 +105,8 @@ fn encode<T: Serialize>(payload: &T, before: usize) -> Result<Bytes, Failure> {
     Ok(Bytes::from(bytes))
 }
 
-/// The text that the round works on.
-pub(super) fn answer_of(thread: &Thread) -> Result<&str, Failure> {
-    let answer = thread.answer.as_ref().map(|answer| answer.text.as_str());
-    answer
-        .ok_or_else(|| Failure::DeadLetter(DeadLetter::new("schema", "the thread has no answer to work on")))
+/// The text that the round after `rounds` works on.
+pub(super) fn answer_after<'a>(thread: &'a Thread, rounds: &'a [Round]) -> Result<&'a str, Failure> {
+    let missing = || DeadLetter::new("schema", "the thread has no answer to work on");
+    way::answer_after(thread, rounds).ok_or_else(|| Failure::DeadLetter(missing()))
 }

@@ -5,7 +5,7 @@ use crate::{
     engine::Failure,
     method,
     record::{Harvest, Thread},
-    topic::{RECORDS, SCORED, Topic},
+    topic::{SCORED, Topic},
 };
 
 /// `thread ─▶ outcome and records`.
@@ -14,7 +14,6 @@ pub struct SelectStage(pub Context);
 impl ThreadStage for SelectStage {
     const NAME: &'static str = "select";
     const INPUT: Topic<Thread> = SCORED;
-    const OUTPUT: Topic<Harvest> = RECORDS;
     type Out = Harvest;
 
     async fn step(&self, thread: Thread) -> Result<Harvest, Failure> {

@@ -140,9 +140,10 @@ mod tests {
     /// Who does what to which topic: `(topic, who)`.
     type Pairs = BTreeSet<(&'static str, &'static str)>;
 
-    fn stage<S: ThreadStage>(reads: &mut Pairs, writes: &mut Pairs) {
+    /// A stage, and the topics to which recipes lead from it (see `dataflow`).
+    fn stage<S: ThreadStage>(reads: &mut Pairs, writes: &mut Pairs, onward: &[TopicName]) {
         reads.insert((S::INPUT.name.0, S::NAME));
-        writes.insert((S::OUTPUT.name.0, S::NAME));
+        writes.extend(onward.iter().map(|topic| (topic.0, S::NAME)));
     }
 
     fn written_down(who: impl Fn(&'static TopicInfo) -> &'static Vec<String>) -> Pairs {
@@ -164,11 +165,12 @@ mod tests {
             (INDEX.name.0, "intake"),
             (DEAD_LETTERS.0, "any stage"),
         ]);
-        stage::<DraftStage>(&mut reads, &mut writes);
-        stage::<CritiqueStage>(&mut reads, &mut writes);
-        stage::<ImproveStage>(&mut reads, &mut writes);
-        stage::<ScoreStage>(&mut reads, &mut writes);
-        stage::<SelectStage>(&mut reads, &mut writes);
+        let (again, finished) = (DRAFTED.name, SCORED.name);
+        stage::<DraftStage>(&mut reads, &mut writes, &[DRAFTED.name, IMPROVED.name, finished]);
+        stage::<CritiqueStage>(&mut reads, &mut writes, &[CRITIQUED.name]);
+        stage::<ImproveStage>(&mut reads, &mut writes, &[IMPROVED.name, again, finished]);
+        stage::<ScoreStage>(&mut reads, &mut writes, &[again, finished]);
+        stage::<SelectStage>(&mut reads, &mut writes, &[RECORDS.name]);
         assert_eq!(written_down(|info| &info.read_by), reads);
         assert_eq!(written_down(|info| &info.written_by), writes);
     }

@@ -37,7 +37,7 @@ fn all_mistakes_are_reported_at_once_with_file_key_and_what_would_be_right() {
     let finished = config(MISTAKEN, &["--set", "stages.draft=0"], &[("AVR__OBSERVE__LISTEN", "nowhere")]);
     let finished = finished.expect_code(2);
     finished.expect_error(&[
-        "avr.toml: recipe: \"stage9\" is not known; one of \"stage1\"",
+        "avr.toml: recipe: \"stage9\" is not known; did you mean \"stage1\"?",
         "avr.toml: intake.folow: unknown key; did you mean \"follow\"?",
         "avr.toml: intake.max_open_threads: must be a whole number",
         "avr.toml: models.generator.urls: \"ftp://models.example:8000\" is not an http or https URL",

@@ -18,23 +18,32 @@ use crate::{
 
 /// Where the data sets of LLaMA-Factory are described.
 const INFO_PATH: &str = "llamafactory/dataset_info.json";
-/// Index of the SFT file.
-const SFT: usize = 0;
-/// Index of the file of pairs. One for all kinds: the column `kind` tells them apart, and training takes all.
-const PAIRS: usize = 1;
+/// The data files. Kinds that are trained on together share one, and the column `kind` tells them apart; what a long
+/// answer teaches is another stage of training.
+const FILES: [&str; 4] = [
+    "llamafactory/avr_sft.jsonl",
+    "llamafactory/avr_pairs.jsonl",
+    "llamafactory/avr_long_sft.jsonl",
+    "llamafactory/avr_long_pairs.jsonl",
+];
 
-/// The writer for LLaMA-Factory: `dataset_dir` is the folder `llamafactory`, the data sets are `avr_sft` and
-/// `avr_pairs`.
+/// The writer for LLaMA-Factory: `dataset_dir` is the folder `llamafactory`, the data sets are named
+/// after the files.
 #[derive(Clone, Copy, Debug)]
 pub struct LlamaFactory;
 
 impl Format for LlamaFactory {
     fn files(&self) -> &'static [&'static str] {
-        &["llamafactory/avr_sft.jsonl", "llamafactory/avr_pairs.jsonl"]
+        &FILES
     }
 
     fn file_of(&self, kind: Kind) -> usize {
-        if kind.is_pair() { PAIRS } else { SFT }
+        match kind {
+            Kind::Sft => 0,
+            Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair => 1,
+            Kind::LongSft => 2,
+            Kind::LongPair => 3,
+        }
     }
 
     fn write_row(&self, record: &RawRecord<'_>, buffer: &mut Vec<u8>) {
@@ -49,9 +58,8 @@ impl Format for LlamaFactory {
     }
 
     fn manifest(&self, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
-        let sets = [("avr_sft", SFT, sft_set()), ("avr_pairs", PAIRS, pair_set())];
-        let listed = sets.into_iter().filter(|(_, file, _)| has_rows(*file));
-        let info: BTreeMap<_, _> = listed.map(|(name, _, set)| (name, set)).collect();
+        let listed = Kind::ALL.into_iter().filter(|kind| has_rows(self.file_of(*kind)));
+        let info: BTreeMap<_, _> = listed.map(|kind| data_set(FILES[self.file_of(kind)], kind)).collect();
         let text = serde_json::to_string_pretty(&info).expect("the description has string keys") + "\n";
         Some(Manifest { path: INFO_PATH, text })
     }
@@ -84,15 +92,9 @@ struct DataSet {
     tags: BTreeMap<&'static str, &'static str>,
 }
 
-fn sft_set() -> DataSet {
-    data_set("avr_sft.jsonl", None, &["messages"])
-}
-
-fn pair_set() -> DataSet {
-    data_set("avr_pairs.jsonl", Some(true), &["messages", "chosen", "rejected"])
-}
-
-fn data_set(file_name: &'static str, ranking: Option<bool>, columns: &[&'static str]) -> DataSet {
+/// The name and the description of the data set in `path`, which has records of `kind`.
+fn data_set(path: &'static str, kind: Kind) -> (&'static str, DataSet) {
+    let file_name = path.rsplit('/').next().unwrap_or(path);
     let tags = [
         ("role_tag", "role"),
         ("content_tag", "content"),
@@ -100,8 +102,15 @@ fn data_set(file_name: &'static str, ranking: Option<bool>, columns: &[&'static 
         ("assistant_tag", "assistant"),
         ("system_tag", "system"),
     ];
-    let columns = columns.iter().map(|name| (*name, *name)).collect();
-    DataSet { file_name, formatting: "sharegpt", ranking, columns, tags: tags.into() }
+    let columns: &[&str] = if kind.is_pair() { &["messages", "chosen", "rejected"] } else { &["messages"] };
+    let set = DataSet {
+        file_name,
+        formatting: "sharegpt",
+        ranking: kind.is_pair().then_some(true),
+        columns: columns.iter().map(|name| (*name, *name)).collect(),
+        tags: tags.into(),
+    };
+    (file_name.trim_end_matches(".jsonl"), set)
 }
 
 #[cfg(test)]
@@ -133,7 +142,7 @@ mod tests {
 
     #[test]
     fn only_data_sets_with_rows_are_listed() {
-        let text = |sft, pairs| LlamaFactory.manifest(&|file| [sft, pairs][file]).unwrap().text;
+        let text = |sft, pairs| LlamaFactory.manifest(&|file| [sft, pairs, false, false][file]).unwrap().text;
         assert_eq!(text(false, false), "{}\n");
         assert!(!text(true, false).contains("avr_pairs"));
         assert_eq!(

@@ -17,11 +17,16 @@ pub struct Trl;
 
 impl Format for Trl {
     fn files(&self) -> &'static [&'static str] {
-        &["trl/avr_sft.jsonl", "trl/avr_dpo.jsonl"]
+        &["trl/avr_sft.jsonl", "trl/avr_dpo.jsonl", "trl/avr_long_sft.jsonl", "trl/avr_long_dpo.jsonl"]
     }
 
     fn file_of(&self, kind: Kind) -> usize {
-        usize::from(kind.is_pair())
+        match kind {
+            Kind::Sft => 0,
+            Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair => 1,
+            Kind::LongSft => 2,
+            Kind::LongPair => 3,
+        }
     }
 
     fn write_row(&self, record: &RawRecord<'_>, buffer: &mut Vec<u8>) {

@@ -51,6 +51,8 @@ pub struct StateTotals {
     pub records: BTreeMap<Kind, u64>,
     /// How much improvements gained.
     pub gains: GainTotals,
+    /// Answers to instructions of a test.
+    pub outputs: OutputTotals,
     /// Lines of input that could not be used, by reason.
     pub rejects: BTreeMap<String, u64>,
 }
@@ -92,6 +94,22 @@ impl GainTotals {
     }
 }
 
+/// Answers to instructions of a test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OutputTotals {
+    /// How many.
+    pub count: u64,
+    /// Their lengths together, in Unicode code points.
+    pub chars: u64,
+}
+
+impl OutputTotals {
+    /// The mean length, in Unicode code points; 0 where there are none.
+    pub fn mean_chars(&self) -> u64 {
+        self.chars.checked_div(self.count).unwrap_or(0)
+    }
+}
+
 /// What one process did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ProcessTotals {
@@ -124,7 +142,7 @@ pub struct InputTotals {
 /// What one process asked of one model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ModelSummary {
-    /// What it is used for: `generator` or `reward`.
+    /// What it is used for: `generator`, `long` or `reward`.
     pub role: String,
     /// The model's name.
     pub model: String,

@@ -106,17 +106,32 @@ fn phrase(verdict: Verdict) -> &'static str {
         Verdict::NoImprovementContrast => "the improvements of the best critique are equally good",
         Verdict::RejectedEqualsAnswer => "the lesser improvement is just as good as the answer",
         Verdict::NoEnding => "no failed round follows the last gain",
+        Verdict::NoFinalAnswer => "no long answer came with a final answer",
+        Verdict::SmallGain => "the gain is below the recipe's threshold",
+        Verdict::SmallMargin => "the sides are closer than the recipe's threshold",
         Verdict::DeadLetter => "a stage could not handle it",
     }
 }
 
 fn records(page: &mut Page, state: &StateTotals) {
+    if state.outputs.count > 0 && state.records.is_empty() {
+        return outputs(page, state);
+    }
     page.heading("Records (of all runs on this state)");
-    for kind in Kind::ALL {
-        let number = state.records.get(&kind).copied().unwrap_or(0);
-        page.number(number, &format!("{} ({})", describe(kind), kind.as_str()));
+    for (kind, number) in &state.records {
+        page.number(*number, &format!("{} ({})", describe(*kind), kind.as_str()));
+    }
+    if state.records.is_empty() {
+        page.number(0, "records");
     }
     page.line(&format!("  {}", gains(&state.gains)));
+}
+
+fn outputs(page: &mut Page, state: &StateTotals) {
+    page.heading("Answers to the test (of all runs on this state)");
+    page.number(state.outputs.count, "answers");
+    page.number(state.outputs.mean_chars(), "characters an answer, on average");
+    page.number(state.threads(Verdict::NoFinalAnswer), "instructions without a final answer, left out");
 }
 
 fn describe(kind: Kind) -> &'static str {
@@ -125,6 +140,8 @@ fn describe(kind: Kind) -> &'static str {
         Kind::ResponsePair => "pairs: improvement over answer",
         Kind::CritiquePair => "pairs: better over worse critique",
         Kind::ImprovementPair => "pairs: better over worse improvement",
+        Kind::LongSft => "fine-tuning on long answers that refine themselves",
+        Kind::LongPair => "pairs: better over worse long answer",
     }
 }
 
@@ -274,6 +291,7 @@ mod tests {
                 records: BTreeMap::from(records),
                 gains: GainTotals { compared: 1880, gained: 502, sum: 215.86, max: 2.1 },
                 rejects: BTreeMap::from([("empty_prompt".into(), 3), ("not_json".into(), 1)]),
+                outputs: OutputTotals::default(),
             },
             process: ProcessTotals {
                 input: InputTotals { new: 1900, known: 2, rejected: 4 },
@@ -299,7 +317,6 @@ Records (of all runs on this state)
           402  fine-tuning conversations (sft)
           410  pairs: improvement over answer (response_pair)
           288  pairs: better over worse critique (critique_pair)
-            0  pairs: better over worse improvement (improvement_pair)
   The best improvement gained in 502 of 1,880 threads (26.7 %), by 0.430 on average, 2.100 at most.
 
 This process
@@ -353,10 +370,7 @@ Threads (of all runs on this state)
             0  dead letters (0.0 %): a stage could not handle them
 
 Records (of all runs on this state)
-            0  fine-tuning conversations (sft)
-            0  pairs: improvement over answer (response_pair)
-            0  pairs: better over worse critique (critique_pair)
-            0  pairs: better over worse improvement (improvement_pair)
+            0  records
   No improvement gained over its answer (0 threads compared).
 
 This process

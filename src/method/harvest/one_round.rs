@@ -1,129 +1,68 @@
-//! From a scored thread of one round to its records and its outcome.
-//!
-//! Recipes of several rounds have [`long_record`](super::long_record) in its place: what a later round improves is
-//! not `y0`.
+//! One round: a conversation, and pairs of answers, of critiques and of improvements.
 
-use std::collections::BTreeMap;
-
-use super::{
-    pairs::{Pairs, Sides, pairs, sft},
-    provenance::{Source, cut_off, provenance},
-    recipe::Recipe,
-    rows::{Row, Rows},
-    select::{Judged, Scored, Selection, scored, select},
-    template::Templates,
+use super::{Made, Maker, improved, rewarded_answer};
+use crate::{
+    method::{
+        pairs::{Pairs, Sides, pairs, sft},
+        provenance::Source,
+        rows::{Row, Rows},
+        select::{Judged, Scored, Selection, scored, select},
+    },
+    record::{Kind, Rewards, TrainingRecord, Verdict},
 };
-use crate::record::{Harvest, Kind, Outcome, Rewards, Round, Thread, TrainingRecord, Verdict};
 
-/// What the one round of a thread gives: its records, and one outcome that says for each kind withheld why.
-///
-/// `recipe` is the definition of the recipe that the thread names: it decides which kinds are asked for.
-pub fn harvest(thread: &Thread, recipe: &Recipe, templates: &Templates) -> Harvest {
-    let scored = thread.rounds.last().map(scored).unwrap_or_default();
-    let selection = select_in(thread, &scored);
-    let made = selection.map(|selection| Maker { thread, recipe, templates, selection }.make());
-    let made = made.unwrap_or_else(|verdict| Made::nothing(recipe, verdict));
-    Harvest { outcome: outcome(thread, &scored, &made), records: made.records }
+/// The records of the one round of a thread.
+pub(super) fn make(maker: &Maker<'_>) -> Made {
+    match selection(maker) {
+        Ok(selection) => Records { maker, selection }.make(),
+        Err(verdict) => Made::nothing(maker.recipe, verdict),
+    }
 }
 
 /// The selection, or the first reason in the order of the method why there can be none.
-fn select_in<'a>(thread: &'a Thread, scored: &[Scored<'a>]) -> Result<Selection<'a>, Verdict> {
-    let answer = thread.answer.as_ref().ok_or(Verdict::NoAnswer)?;
-    asked(thread.rounds.last())?;
-    let reward = answer.reward.filter(|reward| reward.is_finite()).ok_or(Verdict::NoAnswerReward)?;
+fn selection<'a>(maker: &Maker<'a>) -> Result<Selection<'a>, Verdict> {
+    let round = maker.thread.rounds.last();
+    improved(maker.thread, round)?;
+    let (answer, reward) = rewarded_answer(maker.thread)?;
+    let scored = round.map(scored).unwrap_or_default();
     if scored.is_empty() {
         return Err(Verdict::NoImprovementReward);
     }
-    select(&answer.text, reward, scored).ok_or(Verdict::NoGain)
-}
-
-/// Whether the models gave what there is to score.
-fn asked(round: Option<&Round>) -> Result<(), Verdict> {
-    let critiques = round.map_or(&[][..], |round| &round.critiques);
-    let given: Vec<_> = critiques.iter().filter(|critique| critique.text.is_some()).collect();
-    if given.is_empty() {
-        return Err(Verdict::NoCritique);
-    }
-    let mut improvements = given.iter().flat_map(|critique| &critique.improvements);
-    let any = improvements.any(|improvement| improvement.text.is_some());
-    if any { Ok(()) } else { Err(Verdict::NoImprovement) }
-}
-
-/// The records of a thread, and why the others are not among them.
-struct Made {
-    records: Vec<TrainingRecord>,
-    withheld: BTreeMap<Kind, Verdict>,
-}
-
-impl Made {
-    fn nothing(recipe: &Recipe, verdict: Verdict) -> Self {
-        let withheld = recipe.records.iter().map(|kind| (*kind, verdict)).collect();
-        Self { records: Vec::new(), withheld }
-    }
-
-    /// The main verdict: of several reasons the first in the order of the method, which is the order of kinds.
-    fn verdict(&self) -> Verdict {
-        let first = self.withheld.values().next().copied();
-        first.filter(|_| self.records.is_empty()).unwrap_or(Verdict::Selected)
-    }
-}
-
-fn outcome(thread: &Thread, scored: &[Scored<'_>], made: &Made) -> Outcome {
-    let answer_reward = thread.answer.as_ref().and_then(|answer| answer.reward);
-    let best_reward = scored.iter().map(|improvement| improvement.reward).reduce(f64::max);
-    Outcome {
-        thread: thread.id.clone(),
-        recipe: thread.recipe.clone(),
-        origin: thread.origin.clone(),
-        verdict: made.verdict(),
-        records: made.records.iter().map(|record| record.kind).collect(),
-        withheld: made.withheld.clone(),
-        answer_reward,
-        best_reward,
-        gain: best_reward.zip(answer_reward).map(|(best, answer)| best - answer),
-        cut_off: cut_off(thread),
-        error: None,
-    }
+    select(answer, reward, &scored).ok_or(Verdict::NoGain)
 }
 
 /// Makes the records of one selection.
-struct Maker<'a> {
-    thread: &'a Thread,
-    recipe: &'a Recipe,
-    templates: &'a Templates,
+struct Records<'a> {
+    maker: &'a Maker<'a>,
     selection: Selection<'a>,
 }
 
-impl Maker<'_> {
+impl Records<'_> {
     fn make(&self) -> Made {
         let pairs = pairs(&self.selection);
-        let mut made = Made { records: Vec::new(), withheld: BTreeMap::new() };
-        for kind in Kind::ALL.into_iter().filter(|kind| self.recipe.records.contains(kind)) {
-            match self.make_one(kind, &pairs) {
-                Ok(record) => made.records.push(record),
-                Err(verdict) => {
-                    made.withheld.insert(kind, verdict);
-                }
-            }
+        let mut made = Made::default();
+        for (kind, record) in self.all(&pairs).into_iter().filter(|(kind, _)| self.maker.asks_for(*kind)) {
+            made.add(self.maker.recipe, kind, record);
         }
         made
     }
 
-    fn make_one(&self, kind: Kind, pairs: &Pairs<'_, '_>) -> Result<TrainingRecord, Verdict> {
-        match kind {
-            Kind::Sft => sft(&self.selection).map(|()| self.sft()),
-            Kind::ResponsePair => pairs.response.map(|best| self.response(best)),
-            Kind::CritiquePair => {
-                pairs.critique.as_ref().map(|sides| self.critique(sides)).map_err(|verdict| *verdict)
-            }
-            Kind::ImprovementPair => {
-                pairs.improvement.as_ref().map(|sides| self.improvement(sides)).map_err(|verdict| *verdict)
-            }
-        }
+    fn all(&self, pairs: &Pairs<'_, '_>) -> [(Kind, Result<TrainingRecord, Verdict>); 4] {
+        let Pairs { response, critique, improvement } = pairs;
+        let failed = |verdict: &Verdict| *verdict;
+        [
+            (Kind::Sft, sft(&self.selection).map(|()| self.sft())),
+            (Kind::ResponsePair, response.map(|best| self.response(best))),
+            (Kind::CritiquePair, critique.as_ref().map(|sides| self.critique(sides)).map_err(failed)),
+            (
+                Kind::ImprovementPair,
+                improvement.as_ref().map(|sides| self.improvement(sides)).map_err(failed),
+            ),
+        ]
     }
 
     fn rows(&self) -> Rows<'_> {
-        Rows { prompt: &self.thread.prompt, templates: self.templates }
+        Rows { prompt: &self.maker.thread.prompt, templates: self.maker.templates }
     }
 
     fn sft(&self) -> TrainingRecord {
@@ -141,8 +80,7 @@ impl Maker<'_> {
     fn critique(&self, sides: &Sides<&Judged<'_>>) -> TrainingRecord {
         let row = self.rows().critique(&self.selection, sides);
         let rewards = (sides.chosen.mean, Some(sides.rejected.mean));
-        let critiques =
-            [sides.chosen, sides.rejected].map(|side| Source::critique(self.thread, side.index()));
+        let critiques = [sides.chosen, sides.rejected].map(|side| self.critique_step(side.index()));
         self.record(Kind::CritiquePair, row, rewards, critiques.into_iter().flatten().collect())
     }
 
@@ -156,12 +94,20 @@ impl Maker<'_> {
 
     /// The calls that led from the answer to an improvement.
     fn steps_to(&self, improvement: &Scored<'_>) -> Vec<Source<'_>> {
-        let critique = Source::critique(self.thread, improvement.place.critique);
+        let critique = self.critique_step(improvement.place.critique);
         critique.into_iter().chain(self.improvement_step(improvement)).collect()
     }
 
     fn improvement_step(&self, improvement: &Scored<'_>) -> Option<Source<'_>> {
-        Source::improvement(self.thread, improvement.place.critique, improvement.place.improvement)
+        Source::improvement(self.maker.thread, self.round(), improvement.place)
+    }
+
+    fn critique_step(&self, index: usize) -> Option<Source<'_>> {
+        Source::critique(self.maker.thread, self.round(), index)
+    }
+
+    fn round(&self) -> usize {
+        self.maker.thread.rounds.len().saturating_sub(1)
     }
 
     fn record(
@@ -171,26 +117,22 @@ impl Maker<'_> {
         (chosen, rejected): (f64, Option<f64>),
         steps: Vec<Source<'_>>,
     ) -> TrainingRecord {
-        let calls: Vec<_> = Source::draft(self.thread).into_iter().chain(steps).collect();
-        let answer = self.selection.answer_reward;
-        TrainingRecord {
-            id: format!("{}/{}", self.thread.id, kind.as_str()),
-            kind,
-            prompt: row.prompt,
-            chosen: row.chosen,
-            rejected: row.rejected,
-            rewards: Rewards { answer, chosen, rejected },
-            gain: chosen - answer,
-            provenance: provenance(self.thread, self.templates, &calls),
-        }
+        let rewards = Rewards { answer: self.selection.answer_reward, chosen, rejected };
+        self.maker.record(kind, row, rewards, steps)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{
+        method::{Base, Recipe, Templates, harvest},
+        record::{Harvest, Thread},
+    };
 
     /// A thread with these critiques, each with its improvements as text and reward.
     fn thread(answer: Value, critiques: &[(Option<&str>, Value)]) -> Thread {
@@ -226,7 +168,7 @@ mod tests {
             [(Some("a"), json!([["p", 3.0], ["q", 1.0]])), (Some("b"), json!([["r", 0.5], ["s", null]]))];
         let harvest = harvest_of(&thread(answer(Some(0.25)), &rows));
         let outcome = &harvest.outcome;
-        assert_eq!((outcome.verdict, &*outcome.records), (Verdict::Selected, &Kind::ALL[..]));
+        assert_eq!((outcome.verdict, &*outcome.records), (Verdict::Selected, Base::Stage1.kinds()));
         assert_eq!((outcome.best_reward, outcome.gain, outcome.cut_off), (Some(3.0), Some(2.75), 6));
         assert!(outcome.withheld.is_empty());
         let told: Vec<_> =
@@ -277,7 +219,7 @@ mod tests {
         for (thread, verdict) in cases {
             let harvest = harvest_of(&thread);
             assert_eq!((harvest.outcome.verdict, harvest.records.len()), (verdict, 0));
-            assert_eq!(harvest.outcome.withheld.len(), Kind::ALL.len());
+            assert_eq!(harvest.outcome.withheld.len(), Base::Stage1.kinds().len());
         }
     }
 

@@ -1,0 +1,153 @@
+//! From a finished thread to its records and its outcome.
+//!
+//! ```text
+//!   stage1      one_round      conversation and pairs of one round
+//!   stage2      long_record    one long record of several rounds
+//!   long-pairs  long_pair      the best of several long answers over the worst
+//!   evaluation  evaluation     the answer to an instruction of a test
+//! ```
+
+mod evaluation;
+mod long_pair;
+mod long_record;
+mod one_round;
+
+use std::collections::BTreeMap;
+
+use super::{
+    provenance::{Source, cut_off, provenance},
+    recipe::{Base, Recipe},
+    rows::Row,
+    template::Templates,
+    threshold,
+};
+use crate::record::{Harvest, Kind, ModelOutput, Outcome, Rewards, Round, Thread, TrainingRecord, Verdict};
+
+/// What a thread gives: its records, and one outcome that says for each kind withheld why.
+///
+/// `recipe` is the definition of the recipe that the thread names: it decides which kinds are asked for.
+pub fn harvest(thread: &Thread, recipe: &Recipe, templates: &Templates) -> Harvest {
+    let maker = Maker { thread, recipe, templates };
+    let made = match recipe.base {
+        Base::Evaluation => evaluation::make(&maker),
+        Base::Stage1 => one_round::make(&maker),
+        Base::Stage2 => long_record::make(&maker),
+        Base::LongPairs => long_pair::make(&maker),
+    };
+    Harvest {
+        outcome: outcome(thread, &made),
+        records: made.records,
+        output: made.output.and_then(Result::ok),
+    }
+}
+
+/// `y0` and `r(y0)`, or what of them is missing.
+fn rewarded_answer(thread: &Thread) -> Result<(&str, f64), Verdict> {
+    let answer = thread.answer.as_ref().ok_or(Verdict::NoAnswer)?;
+    let reward = answer.reward.filter(|reward| reward.is_finite()).ok_or(Verdict::NoAnswerReward)?;
+    Ok((&answer.text, reward))
+}
+
+/// Whether the models gave what there is to score in this round.
+fn improved(thread: &Thread, round: Option<&Round>) -> Result<(), Verdict> {
+    if thread.answer.is_none() {
+        return Err(Verdict::NoAnswer);
+    }
+    let critiques = round.map_or(&[][..], |round| &round.critiques);
+    let given: Vec<_> = critiques.iter().filter(|critique| critique.text.is_some()).collect();
+    if given.is_empty() {
+        return Err(Verdict::NoCritique);
+    }
+    let mut improvements = given.iter().flat_map(|critique| &critique.improvements);
+    let any = improvements.any(|improvement| improvement.text.is_some());
+    if any { Ok(()) } else { Err(Verdict::NoImprovement) }
+}
+
+/// The records of a thread, and why the others are not among them.
+#[derive(Default)]
+struct Made {
+    records: Vec<TrainingRecord>,
+    withheld: BTreeMap<Kind, Verdict>,
+    /// The answer to an instruction of a test, or why there is none; nothing where none is asked for.
+    output: Option<Result<ModelOutput, Verdict>>,
+}
+
+impl Made {
+    fn nothing(recipe: &Recipe, verdict: Verdict) -> Self {
+        let withheld = recipe.records.iter().map(|kind| (*kind, verdict)).collect();
+        Self { withheld, ..Self::default() }
+    }
+
+    /// Takes a record that holds against the recipe's thresholds, or why there is none.
+    fn add(&mut self, recipe: &Recipe, kind: Kind, record: Result<TrainingRecord, Verdict>) {
+        match record.and_then(|record| threshold::check(recipe, &record).map(|()| record)) {
+            Ok(record) => self.records.push(record),
+            Err(verdict) => {
+                self.withheld.insert(kind, verdict);
+            }
+        }
+    }
+
+    /// The main verdict: of several reasons the first in the order of the method, which is the order of kinds.
+    fn verdict(&self) -> Verdict {
+        let no_output = self.output.as_ref().and_then(|output| output.as_ref().err());
+        let first = self.withheld.values().chain(no_output).next().copied();
+        first.filter(|_| self.records.is_empty()).unwrap_or(Verdict::Selected)
+    }
+}
+
+fn outcome(thread: &Thread, made: &Made) -> Outcome {
+    let answer_reward = thread.answer.as_ref().and_then(|answer| answer.reward);
+    let best_reward = best_reward(thread);
+    Outcome {
+        thread: thread.id.clone(),
+        recipe: thread.recipe.clone(),
+        origin: thread.origin.clone(),
+        verdict: made.verdict(),
+        records: made.records.iter().map(|record| record.kind).collect(),
+        withheld: made.withheld.clone(),
+        rounds: u32::try_from(thread.rounds.len()).unwrap_or(u32::MAX),
+        answer_reward,
+        best_reward,
+        gain: best_reward.zip(answer_reward).map(|(best, answer)| best - answer),
+        cut_off: cut_off(thread),
+        error: None,
+    }
+}
+
+/// The highest reward of anything that was made of the answer, in whatever round.
+fn best_reward(thread: &Thread) -> Option<f64> {
+    let critiques = thread.rounds.iter().flat_map(|round| &round.critiques);
+    let improvements = critiques.flat_map(|critique| &critique.improvements);
+    let of_improvements = improvements.filter_map(|improvement| improvement.reward);
+    let of_samples = thread.long_answers.iter().filter_map(|sample| sample.reward);
+    of_improvements.chain(of_samples).filter(|reward| reward.is_finite()).reduce(f64::max)
+}
+
+/// Makes the records of one thread.
+struct Maker<'a> {
+    thread: &'a Thread,
+    recipe: &'a Recipe,
+    templates: &'a Templates,
+}
+
+impl Maker<'_> {
+    fn asks_for(&self, kind: Kind) -> bool {
+        self.recipe.records.contains(&kind)
+    }
+
+    /// A record that came of the draft and these further calls.
+    fn record(&self, kind: Kind, row: Row, rewards: Rewards, steps: Vec<Source<'_>>) -> TrainingRecord {
+        let calls: Vec<_> = Source::draft(self.thread).into_iter().chain(steps).collect();
+        TrainingRecord {
+            id: format!("{}/{}", self.thread.id, kind.as_str()),
+            kind,
+            prompt: row.prompt,
+            chosen: row.chosen,
+            rejected: row.rejected,
+            rewards,
+            gain: rewards.chosen - rewards.answer,
+            provenance: provenance(self.thread, self.templates, &calls),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What is wrong with a recipe: one mistake for each setting, each with what would be right.
+
+use super::recipe::{AnswerSource, Base, Recipe, Shape};
+
+impl Recipe {
+    /// Everything that is wrong with it, one mistake for each key; nothing when it can be used.
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        let mut mistakes = Mistakes::default();
+        mistakes.check("name", is_name(&self.name), NAME_RULE);
+        mistakes.check("answer", self.answer_suits_shape(), ANSWER_RULE);
+        mistakes.check("draft_temperature", is_temperature(self.draft_temperature), TEMPERATURE_RULE);
+        mistakes.check("temperatures", !self.temperatures.is_empty(), TEMPERATURES_RULE);
+        for (index, temperature) in self.temperatures.iter().enumerate() {
+            mistakes.check(format!("temperatures[{index}]"), is_temperature(*temperature), TEMPERATURE_RULE);
+        }
+        mistakes.check("top_p", self.top_p > 0.0 && self.top_p <= 1.0, "must be above 0 and at most 1");
+        mistakes.check("records", self.makes_what_it_can(), &self.records_rule());
+        for (key, least) in [("min_gain", self.min_gain), ("min_margin", self.min_margin)] {
+            mistakes.check(key, least.is_finite() && least >= 0.0, "must be a number, 0 or more");
+        }
+        for (key, count) in self.tries() {
+            mistakes.check(key, count > 0, "must be at least 1");
+        }
+        let (holds, rule) = self.check_rounds();
+        mistakes.check("rounds", holds, rule);
+        let (holds, rule) = self.check_long_answers();
+        mistakes.check("long_answers", holds, rule);
+        mistakes.0
+    }
+
+    fn tries(&self) -> [(&'static str, u32); 3] {
+        [
+            ("critique_tries", self.critique_tries),
+            ("reward_tries", self.reward_tries),
+            ("long_answer_tries", self.long_answer_tries),
+        ]
+    }
+
+    fn answer_suits_shape(&self) -> bool {
+        let is_refined = self.base != Base::LongPairs && self.needs_answer();
+        !is_refined || self.shape == Shape::MultiTurn || self.answer == AnswerSource::Given
+    }
+
+    fn makes_what_it_can(&self) -> bool {
+        let kinds = self.base.kinds();
+        self.records.iter().all(|kind| kinds.contains(kind)) && self.records.is_empty() == kinds.is_empty()
+    }
+
+    fn records_rule(&self) -> String {
+        let kinds: Vec<String> =
+            self.base.kinds().iter().map(|kind| format!("{:?}", kind.as_str())).collect();
+        match kinds.is_empty() {
+            true => format!("must be left out: {} makes no records", self.base.as_str()),
+            false => format!("must be one or more of {}, or be left out for all of them", kinds.join(", ")),
+        }
+    }
+
+    fn check_rounds(&self) -> (bool, &'static str) {
+        match self.base {
+            Base::Stage1 => (self.rounds == 1, "must be 1: stage1 is one round; base \"stage2\" has several"),
+            Base::Stage2 => (self.rounds > 0, "must be at least 1"),
+            Base::LongPairs => (self.rounds == 0, "must be 0: long answers refine themselves"),
+            Base::Evaluation => (
+                self.rounds == 0 || self.long_answers == 0,
+                "must be 0 where long_answers is 1: a long answer refines itself",
+            ),
+        }
+    }
+
+    fn check_long_answers(&self) -> (bool, &'static str) {
+        match self.base {
+            Base::Stage1 | Base::Stage2 => {
+                (self.long_answers == 0, "must be 0: this base refines one answer")
+            }
+            Base::LongPairs => (self.long_answers > 1, "must be at least 2, to have a best and a worst"),
+            Base::Evaluation => (self.long_answers <= 1, "must be 1, or 0 for a plain answer"),
+        }
+    }
+}
+
+const NAME_RULE: &str = "must be one or more of a-z, 0-9, - and _: it becomes part of ids and file names";
+const ANSWER_RULE: &str = "must be \"given\" where shape is \"single-turn\": that shape refines the answer \
+                           that came with the prompt";
+const TEMPERATURE_RULE: &str = "must be a number from 0 to 2";
+const TEMPERATURES_RULE: &str = "must hold at least one temperature: each asks for one critique";
+
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    !name.is_empty() && name.bytes().all(fits)
+}
+
+fn is_temperature(value: f64) -> bool {
+    (0.0..=2.0).contains(&value)
+}
+
+/// A setting of a recipe that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {message}")]
+pub struct Mistake {
+    /// The setting, inside the recipe.
+    pub key: String,
+    /// What would be right.
+    pub message: String,
+}
+
+#[derive(Default)]
+struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    fn check(&mut self, key: impl Into<String>, holds: bool, message: &str) {
+        if !holds {
+            self.0.push(Mistake { key: key.into(), message: message.to_owned() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Kind;
+
+    fn keys(recipe: &Recipe) -> String {
+        let keys: Vec<String> = recipe.mistakes().into_iter().map(|mistake| mistake.key).collect();
+        keys.join(" ")
+    }
+
+    #[test]
+    fn the_papers_recipes_are_without_mistakes() {
+        for base in Base::ALL {
+            assert_eq!(Recipe::of(base).mistakes(), [], "{base:?}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let recipe = Recipe {
+            name: "Stage 1".to_owned(),
+            shape: Shape::SingleTurn,
+            draft_temperature: f64::NAN,
+            temperatures: vec![0.0, 2.5, -0.1, f64::INFINITY],
+            top_p: 0.0,
+            critique_tries: 0,
+            reward_tries: 0,
+            long_answer_tries: 0,
+            rounds: 0,
+            long_answers: 1,
+            records: Vec::new(),
+            ..Recipe::stage1()
+        };
+        let expected = "name answer draft_temperature temperatures[1] temperatures[2] temperatures[3] top_p \
+                        records critique_tries reward_tries long_answer_tries rounds long_answers";
+        assert_eq!(keys(&recipe), expected);
+        assert_eq!(keys(&Recipe { temperatures: Vec::new(), ..Recipe::stage1() }), "temperatures");
+    }
+
+    #[test]
+    fn a_base_has_settings_of_its_own() {
+        let sft = vec![Kind::Sft];
+        let cases = [
+            (Recipe { rounds: 2, ..Recipe::stage1() }, "rounds"),
+            (Recipe { records: sft.clone(), ..Recipe::stage2() }, "records"),
+            (Recipe { long_answers: 1, ..Recipe::long_pairs() }, "long_answers"),
+            (Recipe { rounds: 1, ..Recipe::long_pairs() }, "rounds"),
+            (Recipe { rounds: 2, ..Recipe::evaluation() }, "rounds"),
+            (Recipe { rounds: 2, long_answers: 0, ..Recipe::evaluation() }, ""),
+            (Recipe { records: sft, ..Recipe::evaluation() }, "records"),
+        ];
+        for (recipe, expected) in cases {
+            assert_eq!(keys(&recipe), expected, "{recipe:?}");
+        }
+    }
+}

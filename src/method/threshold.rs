@@ -1,0 +1,55 @@
+//! Thresholds beyond the paper, each off unless the recipe sets it.
+
+use super::recipe::Recipe;
+use crate::record::{Message, TrainingRecord, Verdict};
+
+/// Holds a record against the recipe's thresholds.
+///
+/// # Errors
+/// [`Verdict::SmallGain`], [`Verdict::SmallMargin`], [`Verdict::TooLong`], in this order.
+pub fn check(recipe: &Recipe, record: &TrainingRecord) -> Result<(), Verdict> {
+    let margin = record.rewards.rejected.map(|rejected| record.rewards.chosen - rejected);
+    if recipe.min_gain > 0.0 && record.gain < recipe.min_gain {
+        Err(Verdict::SmallGain)
+    } else if recipe.min_margin > 0.0 && margin.is_some_and(|margin| margin < recipe.min_margin) {
+        Err(Verdict::SmallMargin)
+    } else if recipe.length_control && margin.is_some() && chars(&record.chosen) > chars(&record.rejected) {
+        Err(Verdict::TooLong)
+    } else {
+        Ok(())
+    }
+}
+
+/// Length of a side, in Unicode code points.
+fn chars(turns: &[Message]) -> usize {
+    turns.iter().map(|turn| turn.content.chars().count()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::{Templates, harvest, samples::thread_of};
+
+    /// What becomes of the response pair: `y0` with reward 0 against an improvement with reward 10, both two long.
+    fn response_pair(recipe: Recipe) -> Option<Verdict> {
+        let harvest = harvest(&thread_of(Some(0.0), &[&[10.0]]), &recipe, &Templates::builtin());
+        harvest.outcome.withheld.get(&crate::record::Kind::ResponsePair).copied()
+    }
+
+    #[test]
+    fn each_threshold_withholds_what_is_below_it() {
+        let cases = [
+            (Recipe::stage1(), None),
+            (Recipe { min_gain: 10.0, min_margin: 10.0, length_control: true, ..Recipe::stage1() }, None),
+            (Recipe { min_gain: 10.5, ..Recipe::stage1() }, Some(Verdict::SmallGain)),
+            (Recipe { min_margin: 10.5, ..Recipe::stage1() }, Some(Verdict::SmallMargin)),
+        ];
+        for (recipe, withheld) in cases {
+            assert_eq!(response_pair(recipe.clone()), withheld, "{recipe:?}");
+        }
+        let longer = thread_of(Some(0.0), &[&[100.0]]);
+        let recipe = Recipe { length_control: true, ..Recipe::stage1() };
+        let outcome = harvest(&longer, &recipe, &Templates::builtin()).outcome;
+        assert_eq!(outcome.withheld.get(&crate::record::Kind::ResponsePair), Some(&Verdict::TooLong));
+    }
+}
