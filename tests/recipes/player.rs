@@ -23,6 +23,7 @@ pub(crate) struct Player<'a> {
 impl Player<'_> {
     /// Takes a thread as it came in and gives it back finished.
     pub(crate) async fn play(&self, mut thread: Thread) -> Thread {
+        thread.reward_model = self.recipe.is_scored().then(|| self.reward.model().to_owned());
         if self.recipe.base != Base::Evaluation || self.recipe.long_answers == 0 {
             thread.answer = Some(self.answer(&thread).await);
         }
