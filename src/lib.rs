@@ -13,7 +13,8 @@
 //!                  └───── dead-letters ◀─ any stage
 //! ```
 //!
-//! One unit of work, the [thread](record::Thread), goes from topic to topic and grows.
+//! One unit of work, the [thread](record::Thread), goes from topic to topic and grows. Its recipe decides the way:
+//! with several rounds, a scored thread goes back to `drafted`; see [`dataflow`].
 //!
 //! ## Reading order
 //!
