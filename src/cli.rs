@@ -99,6 +99,14 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "N")]
     pub rounds: Option<u64>,
 
+    /// A Kafka cluster to be the log, as host:port; once for each address. Without it the embedded log is used.
+    #[arg(long, value_name = "ADDRESS")]
+    pub kafka: Vec<String>,
+
+    /// This worker's name in the cluster, of one running process at a time.
+    #[arg(long, value_name = "NAME")]
+    pub worker: Option<String>,
+
     /// A server of the model that writes; once for each replica.
     #[arg(long, value_name = "URL")]
     pub generator: Vec<String>,
@@ -147,6 +155,7 @@ impl SettingsArgs {
         let texts = [
             ("out", self.out.clone()),
             ("recipe", self.recipe.clone()),
+            ("kafka.worker", self.worker.clone()),
             ("models.generator.model", self.generator_model.clone()),
             ("models.reward.model", self.reward_model.clone()),
             ("observe.progress", self.progress.map(|mode| name_of(&ProgressMode::NAMES, mode))),
@@ -157,8 +166,12 @@ impl SettingsArgs {
                 put(key, ValueKind::String(value));
             }
         }
-        for (key, urls) in [("models.generator.urls", &self.generator), ("models.reward.urls", &self.reward)]
-        {
+        let lists = [
+            ("kafka.bootstrap_servers", &self.kafka),
+            ("models.generator.urls", &self.generator),
+            ("models.reward.urls", &self.reward),
+        ];
+        for (key, urls) in lists {
             if !urls.is_empty() {
                 let urls = urls.iter().map(|url| config::Value::new(None, url.as_str())).collect();
                 put(key, ValueKind::Array(urls));

@@ -21,6 +21,7 @@
 //!   which the log keeps and hands back at the next assignment.
 
 pub mod embedded;
+pub mod kafka;
 
 use std::{fmt, future::Future};
 

@@ -8,6 +8,7 @@
 //! unknown key.
 
 mod engine;
+mod kafka;
 mod models;
 mod reader;
 mod recipe;
@@ -15,6 +16,7 @@ mod settings;
 mod sources;
 mod value;
 
+pub use kafka::KafkaSettings;
 pub use reader::{InForce, Mistake, Reader, Section};
 pub use settings::{LogSettings, RuntimeSettings, Settings};
 pub use sources::{ConfigError, Override, load};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Reader, engine, models, recipe};
+use super::{KafkaSettings, Reader, engine, kafka, models, recipe};
 use crate::{
     broker::embedded,
     dataflow::StageLimits,
@@ -38,6 +38,8 @@ pub struct Settings {
     pub limits: StageLimits,
     /// The embedded log.
     pub log: LogSettings,
+    /// The Kafka cluster that is the log; none where the embedded one is.
+    pub kafka: Option<KafkaSettings>,
     /// How prompts are taken in.
     pub intake: IntakeOptions,
     /// Formats to write beside the canonical records.
@@ -92,6 +94,7 @@ impl Settings {
             engine: engine::options(&mut reader.section("engine")),
             limits: engine::limits(&mut reader.section("stages")),
             log: engine::log(&mut reader.section("log")),
+            kafka: kafka::read(&mut reader.section("kafka")),
             intake,
             formats,
             observe: ObserveOptions::read(&mut reader.section("observe")),

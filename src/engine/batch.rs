@@ -173,9 +173,7 @@ impl Owner {
     }
 
     fn keep_note(&mut self, at: usize, note: &str) {
-        let stage = &mut self.stages[at];
-        let carrier = stage.note_carrier();
-        if let Some(state) = carrier.and_then(|carrier| stage.partitions.get_mut(&carrier)) {
+        if let Some(state) = self.stages[at].note_holder() {
             note.clone_into(&mut state.note);
         }
     }
@@ -209,11 +207,7 @@ impl Owner {
             }
         }
         self.reread_notes(known);
-        let begun = |at: usize| {
-            self.stages[at].note_carrier().is_some_and(|carrier| {
-                self.stages[at].partitions.get(&carrier).is_some_and(|state| !state.note.is_empty())
-            })
-        };
+        let mut begun = |at: usize| self.stages[at].note_holder().is_some_and(|state| !state.note.is_empty());
         self.sink_begins = sink_begins.filter(|&at| !begun(at));
         reply_to(submissions, || Err(SubmitError::Doubtful));
     }
@@ -229,8 +223,7 @@ impl Owner {
             let carrier = stage.note_carrier();
             let found = known.iter().find(|(g, p, _)| *g == stage.spec.group && Some(*p) == carrier);
             let decoded = found.and_then(|(_, _, progress)| progress_text::decode(progress.as_ref()?).ok());
-            let state = carrier.and_then(|carrier| stage.partitions.get_mut(&carrier));
-            if let (Some(decoded), Some(state)) = (decoded, state) {
+            if let (Some(decoded), Some(state)) = (decoded, stage.note_holder()) {
                 state.note = decoded.note;
             }
         }

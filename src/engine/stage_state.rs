@@ -69,6 +69,12 @@ impl StageState {
         matches!(self.spec.work, Work::Sink).then_some(Partition { topic, index: 0 })
     }
 
+    /// The state of that partition, while it is assigned.
+    pub(super) fn note_holder(&mut self) -> Option<&mut PartitionState> {
+        let carrier = self.note_carrier()?;
+        self.partitions.get_mut(&carrier)
+    }
+
     /// Whether the sink's note is committed with this partition's progress.
     pub(super) fn carries_note(&self, partition: Partition) -> bool {
         self.note_carrier() == Some(partition)

@@ -1,0 +1,38 @@
+//! How a Kafka cluster is reached and used, as valid values.
+
+use std::collections::BTreeMap;
+
+/// How partitions are shared out among the members of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members agree among themselves; works with every broker.
+    Classic,
+    /// The broker decides (KIP-848, brokers from 4.0 on).
+    Consumer,
+}
+
+/// A Kafka cluster, and this process in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaOptions {
+    /// Addresses to begin with, `host:port`; the cluster tells the others.
+    pub bootstrap_servers: Vec<String>,
+    /// What the names of all topics, groups and transactional ids begin with, so that several pipelines can share a
+    /// cluster.
+    pub prefix: String,
+    /// This process' name among its kind, one running process each: its transactional id follows from it, and with
+    /// `static_membership` its place in the groups. None: a name is drawn at every start.
+    pub worker: Option<String>,
+    /// Whether a worker that comes back under its name within the session time-out finds its partitions again without
+    /// a rebalance.
+    pub static_membership: bool,
+    /// How partitions are shared out.
+    pub group_protocol: GroupProtocol,
+    /// The largest record, in bytes of key, value and headers.
+    pub max_record_bytes: usize,
+    /// librdkafka's own keys for every client of this process, below those of its kind.
+    pub client: BTreeMap<String, String>,
+    /// librdkafka's own keys for consumers.
+    pub consumer: BTreeMap<String, String>,
+    /// librdkafka's own keys for the producer.
+    pub producer: BTreeMap<String, String>,
+}
