@@ -177,26 +177,21 @@ impl Admin {
     /// # Errors
     /// The cluster does not answer, or has no leader for a partition.
     pub async fn bounds(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Bounds>, LogError> {
-        let first = self.offsets_at(partitions, Offset::Beginning).await?;
-        let ends = self.offsets_at(partitions, Offset::End).await?;
-        Ok(first.into_iter().filter_map(|(at, first)| Some((at, (first, *ends.get(&at)?)))).collect())
-    }
-
-    async fn offsets_at(
-        &self,
-        partitions: &[Partition],
-        place: Offset,
-    ) -> Result<BTreeMap<Partition, i64>, LogError> {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
         let context = "reading where partitions begin and end";
-        let asked = self.list(partitions.iter().map(|partition| (*partition, place)), context)?;
+        let at = |place| self.list(partitions.iter().map(|partition| (*partition, place)), context);
+        let (beginnings, ends) = (at(Offset::Beginning)?, at(Offset::End)?);
         let reader = self.reader(None)?;
-        let found = blocking(context, move || reader.offsets_for_times(asked, PATIENCE)).await?;
-        let offsets = self.read_list(&found, partitions, context)?;
-        let known = |(partition, offset): (Partition, Offset)| Some((partition, offset.to_raw()?));
-        Ok(offsets.into_iter().filter_map(known).collect())
+        let ask = move || {
+            let beginnings = reader.offsets_for_times(beginnings, PATIENCE)?;
+            Ok((beginnings, reader.offsets_for_times(ends, PATIENCE)?))
+        };
+        let (beginnings, ends) = blocking(context, ask).await?;
+        let beginnings = self.offsets(&beginnings, partitions, context)?;
+        let ends = self.offsets(&ends, partitions, context)?;
+        Ok(beginnings.into_iter().filter_map(|(at, first)| Some((at, (first, *ends.get(&at)?)))).collect())
     }
 
     /// Up to where a group is done in each partition; those for which the cluster knows nothing are left out.
@@ -215,11 +210,7 @@ impl Admin {
         let asked = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)), &context)?;
         let reader = self.reader(Some(group))?;
         let found = blocking(&context, move || reader.committed_offsets(asked, PATIENCE)).await?;
-        let known = |(partition, offset)| match offset {
-            Offset::Offset(offset) => Some((partition, offset)),
-            _ => None,
-        };
-        Ok(self.read_list(&found, partitions, &context)?.into_iter().filter_map(known).collect())
+        self.offsets(&found, partitions, &context)
     }
 
     /// Commits where a group begins.
@@ -264,10 +255,7 @@ impl Admin {
         let partitions: Vec<Partition> = offsets.keys().copied().collect();
         let list = self.list(offsets.iter().map(|(at, offset)| (*at, Offset::Offset(*offset))), context)?;
         let deleted = self.client.delete_records(&list, &request()).await;
-        let deleted =
-            self.read_list(&deleted.map_err(|error| failed(context, error))?, &partitions, context)?;
-        let known = |(partition, offset): (Partition, Offset)| Some((partition, offset.to_raw()?));
-        Ok(deleted.into_iter().filter_map(known).collect())
+        self.offsets(&deleted.map_err(|error| failed(context, error))?, &partitions, context)
     }
 
     /// A client that reads as a member of no group. It joins none either where it asks in a group's name.
@@ -292,22 +280,24 @@ impl Admin {
         Ok(list)
     }
 
-    /// What the cluster says of each of these partitions.
-    fn read_list(
+    /// The offsets that the cluster tells of these partitions; those of which it knows none are left out.
+    fn offsets(
         &self,
         list: &TopicPartitionList,
         partitions: &[Partition],
         context: &str,
-    ) -> Result<Vec<(Partition, Offset)>, LogError> {
-        let mut read = Vec::with_capacity(partitions.len());
+    ) -> Result<BTreeMap<Partition, i64>, LogError> {
+        let mut offsets = BTreeMap::new();
         for partition in partitions {
             let name = self.name(partition.topic.0);
             let Some(element) = list.find_partition(&name, partition.index) else { continue };
             let place = || format!("{context}: {name}, partition {}", partition.index);
             element.error().map_err(|error| failed(place(), error))?;
-            read.push((*partition, element.offset()));
+            if let Offset::Offset(offset) = element.offset() {
+                offsets.insert(*partition, offset);
+            }
         }
-        Ok(read)
+        Ok(offsets)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use tokio::task::JoinSet;
+
 use super::{
     Difference, FoundPartition, FoundTopic, MissingStart, TopicDemands, WantedTopic, consumed, differences,
     missing_starts,
@@ -160,21 +162,27 @@ async fn groups(
     }
     let all: Vec<Partition> = read.values().flatten().copied().collect();
     let bounds = admin.bounds(&all).await?;
-    let mut groups = Vec::new();
+    // All at once: each group has a coordinator of its own to be found.
+    let mut asked = JoinSet::new();
     for (group, partitions) in read {
-        let committed = admin.committed(group, &partitions).await?;
-        let mut of_group: BTreeMap<TopicName, Vec<FoundPartition>> = BTreeMap::new();
+        let admin = admin.clone();
+        asked.spawn(async move { Ok((group, admin.committed(group, &partitions).await?, partitions)) });
+    }
+    let mut groups = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        let broken = |_| {
+            LogError::new("reading the offsets of groups", std::io::Error::other("the call was broken off"))
+        };
+        let (group, committed, partitions) = answer.map_err(broken)??;
+        let mut topics: BTreeMap<TopicName, Vec<FoundPartition>> = BTreeMap::new();
         for partition in partitions {
             let Some(&(first, end)) = bounds.get(&partition) else { continue };
             let committed = committed.get(&partition).copied();
             let found = FoundPartition { partition, committed, first, end };
-            of_group.entry(partition.topic).or_default().push(found);
+            topics.entry(partition.topic).or_default().push(found);
         }
-        groups.extend(of_group.into_iter().map(|(topic, partitions)| FoundGroup {
-            group,
-            topic,
-            partitions,
-        }));
+        groups.extend(topics.into_iter().map(|(topic, partitions)| FoundGroup { group, topic, partitions }));
     }
+    groups.sort_by_key(|found| (found.group, found.topic));
     Ok(groups)
 }
