@@ -1,6 +1,7 @@
 //! Topics in a real Kafka cluster. `AVR_TEST_KAFKA` names its address, as `scripts/kafka start` prints it; each test
 //! works under a prefix of its own and takes away what it made.
 
+mod command;
 mod pipeline;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,10 @@ async fn an_empty_cluster_is_set_up_and_the_second_time_nothing_changes() {
     let Some(pipeline) = Pipeline::new("empty") else { return };
     let demands = pipeline.demands();
     let refused = check(&pipeline.admin, &demands, &["draft"], COMMAND).await.expect_err("nothing is there");
-    assert!(refused.to_string().contains("prompts is missing; it should have 2 partitions"), "{refused}");
+    assert!(
+        refused.to_string().contains("prompts is missing; it should have partitions 2, replicas 1"),
+        "{refused}"
+    );
     assert!(refused.to_string().ends_with(&format!("set it right with: {COMMAND}")), "{refused}");
 
     let applied = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");

@@ -66,6 +66,14 @@ impl Pipeline {
         TopicDemands { partitions: Some(2), replicas: Some(1), max_record_bytes: RECORD_BYTES }
     }
 
+    /// The same for the command line.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let prefix = format!("--set=kafka.prefix={}", self.options.prefix);
+        let servers = self.options.bootstrap_servers.iter().map(|address| format!("--kafka={address}"));
+        let sets = [prefix, "--set=kafka.replicas=1".into(), "--set=kafka.partitions=2".into()];
+        servers.chain(sets).collect()
+    }
+
     fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.options.bootstrap_servers.join(","));

@@ -25,7 +25,9 @@ use crate::{
     topic::TopicName,
 };
 
-/// How long the cluster may take to answer.
+/// How long the cluster may take to answer at all.
+const CONTACT: Duration = Duration::from_secs(10);
+/// How long it may take to do something.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The first and the next offset of a partition.
@@ -73,7 +75,12 @@ impl Admin {
         let client = Arc::clone(&self.client);
         let context = format!("asking {} for its topics", self.options.bootstrap_servers.join(", "));
         // All of the cluster's: asking for one by name would create it, where the cluster does that.
-        let metadata = blocking(&context, move || client.inner().fetch_metadata(None, PATIENCE)).await?;
+        let asked = blocking_result(&context, move || client.inner().fetch_metadata(None, CONTACT)).await?;
+        let metadata = asked.map_err(|error| {
+            let advice =
+                "does it run, is the address right, and does it want TLS or a password (kafka.client)?";
+            failed(&context, format!("no answer ({error}): {advice}"))
+        })?;
         let mut shapes = BTreeMap::new();
         for topic in topics {
             let name = self.name(topic.0);
