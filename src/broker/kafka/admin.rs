@@ -8,11 +8,11 @@ use rdkafka::{
     Offset, TopicPartitionList,
     admin::{
         AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic,
-        OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+        OwnedResourceSpecifier, ResourceSpecifier, TopicReplication, TopicResult,
     },
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     metadata::MetadataTopic,
 };
 
@@ -349,7 +349,7 @@ fn create_advice(code: RDKafkaErrorCode, replicas: u16) -> Option<String> {
 /// The result of a request about one topic.
 fn each(
     context: &str,
-    results: Result<Vec<Result<String, (String, RDKafkaErrorCode)>>, KafkaError>,
+    results: KafkaResult<Vec<TopicResult>>,
     advice: impl Fn(RDKafkaErrorCode) -> Option<String>,
 ) -> Result<(), LogError> {
     for result in results.map_err(|error| failed(context, error))? {
@@ -368,14 +368,14 @@ fn failed(context: impl Into<String>, cause: impl Display) -> LogError {
 /// Runs a call of librdkafka that blocks.
 async fn blocking<T: Send + 'static>(
     context: &str,
-    call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+    call: impl FnOnce() -> KafkaResult<T> + Send + 'static,
 ) -> Result<T, LogError> {
     blocking_result(context, call).await?.map_err(|error| failed(context, error))
 }
 
 async fn blocking_result<T: Send + 'static>(
     context: &str,
-    call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
-) -> Result<Result<T, KafkaError>, LogError> {
+    call: impl FnOnce() -> KafkaResult<T> + Send + 'static,
+) -> Result<KafkaResult<T>, LogError> {
     tokio::task::spawn_blocking(call).await.map_err(|_| failed(context, "the call was broken off"))
 }

@@ -62,7 +62,7 @@ pub(super) fn changes(applied: &Applied, name: Name<'_>) -> String {
 
 /// Every topic with what is known of it.
 pub(super) fn list(demands: &TopicDemands, prefix: &str) -> String {
-    let head = ["TOPIC", "PARTITIONS", "REPLICAS", "RECORDS STAY", "PAYLOAD", "READ BY", "WHAT IS IN IT"];
+    let head = ["TOPIC", "PARTITIONS", "REPLICAS", "KEPT", "PAYLOAD", "READ BY", "WHAT IS IN IT"];
     let rows: Vec<_> = demands
         .wanted()
         .into_iter()
@@ -130,7 +130,7 @@ fn starts<'a>(found: impl Iterator<Item = (&'a MissingStart, String)>, name: Nam
         [name(start.group.0), name(start.topic.0), partitions, waiting, last]
     };
     let rows: Vec<_> = found.map(row).collect();
-    format!("\n{}", table(["GROUP WITHOUT OFFSET", "TOPIC", "PARTITIONS", "RECORDS THERE", last], &rows))
+    format!("\n{}", table(["GROUP WITHOUT OFFSET", "TOPIC", "PARTITIONS", "WAITING", last], &rows))
 }
 
 /// Ascending numbers, those that follow one another as a range: `0-3,7`.
