@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{RunError, models::Models};
 use crate::{
     broker::embedded::{EmbeddedLog, Retention, TopicSpec},
-    config::Settings,
+    config::{LogSettings, Settings},
     dataflow,
     engine::{Engine, Handle},
     export::ExportOptions,
@@ -25,7 +25,7 @@ pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunErro
     let (folder, log) = (settings.out.join(STATE), settings.log);
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
-        Ok(EmbeddedLog::open(&folder, &topics(log.partitions), log.options)?)
+        Ok(EmbeddedLog::open(&folder, &topics(&log), log.options)?)
     });
     opened.await.map_err(|_| RunError::Broken("log"))?
 }
@@ -35,16 +35,17 @@ fn make_folder(folder: &Path) -> Result<(), RunError> {
 }
 
 /// The topics of the catalogue, as the embedded log wants to know them.
-fn topics(partitions: u32) -> Vec<TopicSpec> {
+fn topics(log: &LogSettings) -> Vec<TopicSpec> {
     let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
         name: *name,
         partitions: match info.partitions {
-            Spread::Stages => partitions,
+            Spread::Stages => log.partitions,
             Spread::One => 1,
         },
         retention: match info.retention {
             Keep::Consumed => Retention::Consumed,
-            Keep::Forever => Retention::Forever,
+            Keep::Replay if !log.keep_for_replay => Retention::Consumed,
+            Keep::Replay | Keep::Forever | Keep::Compacted => Retention::Forever,
         },
     };
     catalogue().iter().map(spec).collect()

@@ -3,12 +3,14 @@
 //! What else there is to know of them stands in `topics/`, one file each; see [`catalogue()`].
 
 mod catalogue;
+mod schema;
 
 use std::{fmt, marker::PhantomData};
 
-pub use catalogue::{Keep, Spread, TopicInfo, catalogue};
+pub use catalogue::{KafkaTopic, Keep, RECORD_BYTES, Spread, TopicInfo, catalogue};
+pub use schema::schema;
 
-use crate::record::{Harvest, IndexEntry, Reject, Thread};
+use crate::record::{HandledLetter, Harvest, IndexEntry, Reject, Thread, WorkerStatus};
 
 /// A topic's name inside the project. A log may write it differently (a prefix, for instance).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,3 +53,7 @@ pub const DEAD_LETTERS: TopicName = TopicName("dead-letters");
 pub const REJECTS: Topic<Reject> = Topic::new("rejects");
 /// What was taken in: one entry for each thread and each rejected line, by id.
 pub const INDEX: Topic<IndexEntry> = Topic::new("index");
+/// What was done with dead letters, by letter id.
+pub const HANDLED: Topic<HandledLetter> = Topic::new("handled");
+/// How each worker is, by name.
+pub const WORKERS: Topic<WorkerStatus> = Topic::new("workers");

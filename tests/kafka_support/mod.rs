@@ -68,20 +68,19 @@ impl Cluster {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
         let consumer = match group_protocol {
-            GroupProtocol::Classic => texts(&[("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")]),
+            GroupProtocol::Classic => {
+                texts(&[("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")])
+            }
             GroupProtocol::Consumer => texts(&[]),
         };
+        let servers = self.bootstrap.split(',').map(str::to_owned).collect();
         KafkaOptions {
-            bootstrap_servers: self.bootstrap.split(',').map(str::to_owned).collect(),
-            prefix: prefix.to_owned(),
-            worker: None,
-            static_membership: false,
             group_protocol,
             missing_progress: MissingProgress::Begin,
             max_record_bytes: MAX_RECORD,
             client: texts(&[("topic.metadata.refresh.interval.ms", "1000")]),
             consumer,
-            producer: BTreeMap::new(),
+            ..KafkaOptions::new(servers, prefix)
         }
     }
 
@@ -148,7 +147,8 @@ impl Pipeline {
         let name = format!("{}{topic}", self.prefix);
         let count = usize::try_from(partitions).expect("a number of partitions");
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-        let grown = self.cluster.admin().create_partitions(&[NewPartitions::new(&name, count)], &options).await;
+        let grown =
+            self.cluster.admin().create_partitions(&[NewPartitions::new(&name, count)], &options).await;
         grown.expect("partitions can be added").into_iter().for_each(|topic| {
             topic.expect("partitions can be added");
         });
@@ -160,8 +160,10 @@ impl Pipeline {
         let reader: BaseConsumer = self.cluster.config().create().expect("a consumer can be made");
         let begun = std::time::Instant::now();
         loop {
-            let metadata = reader.fetch_metadata(Some(name), Duration::from_secs(10)).expect("the cluster answers");
-            let led = metadata.topics()[0].partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0);
+            let metadata =
+                reader.fetch_metadata(Some(name), Duration::from_secs(10)).expect("the cluster answers");
+            let led =
+                metadata.topics()[0].partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0);
             if led.count() == usize::try_from(partitions).expect("a number of partitions") {
                 return;
             }
