@@ -43,6 +43,9 @@ fn run(args: &RunArgs) -> u8 {
     if let Err(error) = logging::init(&settings.observe.log, &screen) {
         return fail(WRONG_CONFIGURATION, &error);
     }
+    for passed_over in config::passed_over_variables() {
+        tracing::warn!("{passed_over}");
+    }
     let options = RunOptions {
         files: args.files.clone(),
         simulate: args.simulate,
@@ -89,6 +92,7 @@ fn simulate(args: SimulateArgs) -> u8 {
 fn show_config(args: &SettingsArgs) -> u8 {
     match load(args) {
         Ok((_, in_force)) => {
+            config::passed_over_variables().iter().for_each(|text| warn(text));
             print(&in_force.iter().map(line).collect::<String>());
             0
         }
@@ -114,6 +118,11 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> u8 {
     // Where standard error is gone, the exit code must do.
     let _ = writeln!(std::io::stderr(), "avr: {error}");
     code
+}
+
+/// Says what may be a mistake.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "avr: {text}");
 }
 
 /// Prints to standard output; a reader that went away is no failure.

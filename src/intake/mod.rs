@@ -291,6 +291,7 @@ impl<L: Log> Intake<L> {
             reward_model: None,
             rounds: vec![],
             long_answers: vec![],
+            fusion: None,
             extra: serde_json::Map::new(),
         }
     }

@@ -101,13 +101,8 @@ pub(super) fn write_outputs(settings: &Settings, totals: &Totals) {
 }
 
 /// Writes the data set's card beside the records. A card that cannot be written is no reason to fail a run.
-pub(super) fn write_card(settings: &Settings, models: &Models, totals: &Totals, is_simulated: bool) {
-    let facts = CardFacts {
-        recipes: vec![settings.recipe.name.clone()],
-        generators: models.writers().map(|(_, model)| model.model().to_owned()).collect(),
-        rewards: models.reward.iter().map(|reward| reward.model().to_owned()).collect(),
-        is_simulated,
-    };
+pub(super) fn write_card(settings: &Settings, totals: &Totals, is_simulated: bool) {
+    let facts = CardFacts { recipes: vec![settings.recipe.name.clone()], is_simulated };
     let path = settings.out.join("README.md");
     if let Err(error) = replace_card(&path, &card(totals, &facts)) {
         tracing::warn!(path = %path.display(), %error, "the data set card was not written");

@@ -109,6 +109,9 @@ fn phrase(verdict: Verdict) -> &'static str {
         Verdict::NoFinalAnswer => "no long answer came with a final answer",
         Verdict::SmallGain => "the gain is below the recipe's threshold",
         Verdict::SmallMargin => "the sides are closer than the recipe's threshold",
+        Verdict::NoVerdict => "the drafts were not compared with a verdict",
+        Verdict::VerdictsDisagree => "the verdict changes when the drafts change places",
+        Verdict::OverLimit => "other pairs have larger margins, and no more are taken",
         Verdict::DeadLetter => "a stage could not handle it",
     }
 }
@@ -142,6 +145,9 @@ fn describe(kind: Kind) -> &'static str {
         Kind::ImprovementPair => "pairs: better over worse improvement",
         Kind::LongSft => "fine-tuning on long answers that refine themselves",
         Kind::LongPair => "pairs: better over worse long answer",
+        Kind::FusionPair => "pairs: fused answer over a draft",
+        Kind::Kto => "labelled answers",
+        Kind::RewardPair => "pairs for a reward model",
     }
 }
 
