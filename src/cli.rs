@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use config::ValueKind;
 
 use crate::{
+    command::replay::ReplayArgs,
     config::Override,
     observe::{LogFormat, ProgressMode},
     simulate::SimulateArgs,
@@ -36,6 +37,8 @@ pub struct Cli {
 pub enum Command {
     /// Refine prompts into training records.
     Run(Box<RunArgs>),
+    /// Select from the finished threads of a run again, with other thresholds and without one model call.
+    Replay(Box<ReplayArgs>),
     /// Start a cluster of simulated model servers on this machine.
     Simulate(Box<SimulateArgs>),
     /// Print the configuration that is in force and where each value comes from; secrets are masked.
@@ -87,7 +90,7 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,
 
-    /// The recipe: stage1, stage2, long-pairs, evaluation, or one defined in the configuration [default: stage1].
+    /// The recipe: stage1, stage2, long-pairs, evaluation, fusion, or one defined in the configuration [default: stage1].
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<String>,
 
@@ -123,7 +126,8 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "NAME")]
     pub reward_model: Option<String>,
 
-    /// Go on after the end of the input and take what is added to it.
+    /// Go on after the end of the input and take what is added to it; a last line without a line end is taken when that
+    /// comes.
     #[arg(long)]
     pub follow: bool,
 

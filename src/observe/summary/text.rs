@@ -1,6 +1,6 @@
 //! The summary for people.
 
-use super::{Ending, GainTotals, ModelSummary, ProcessTotals, StateTotals, Summary};
+use super::{Ending, GainTotals, ModelSummary, ProcessTotals, SourceTotals, StateTotals, Summary};
 use crate::{
     observe::text::{count, counted, duration, rate, share},
     record::{Kind, Verdict},
@@ -43,9 +43,12 @@ impl Page {
 pub(super) fn render(summary: &Summary) -> String {
     let mut page = Page::default();
     opening(&mut page, summary);
-    threads(&mut page, &summary.state);
-    records(&mut page, &summary.state);
-    process(&mut page, &summary.process);
+    threads(&mut page, summary);
+    records(&mut page, summary);
+    match &summary.ending {
+        Ending::Replayed { source, .. } => replayed(&mut page, source),
+        _ => process(&mut page, &summary.process),
+    }
     places(&mut page, summary);
     next_steps(&mut page, summary);
     page.text
@@ -58,14 +61,29 @@ fn opening(page: &mut Page, summary: &Summary) {
         Ending::Interrupted { .. } => {
             page.line(&format!("Stopped after {time}, before everything was done; what is done is safe."));
         }
+        Ending::Replayed { interrupted: false, .. } => {
+            page.line(&format!("Selected again in {time}, without a call to a model."));
+        }
+        Ending::Replayed { interrupted: true, .. } => {
+            page.line(&format!("Stopped after {time}, before all threads were gone through."));
+        }
     }
     if summary.simulated {
         page.line("The models were SIMULATED: the records show the shape of things and teach nothing.");
     }
 }
 
-fn threads(page: &mut Page, state: &StateTotals) {
-    page.heading("Threads (of all runs on this state)");
+/// Whose numbers a heading is over.
+fn scope(summary: &Summary) -> &'static str {
+    match summary.ending {
+        Ending::Replayed { .. } => "of this replay",
+        _ => "of all runs on this state",
+    }
+}
+
+fn threads(page: &mut Page, summary: &Summary) {
+    let state = &summary.state;
+    page.heading(&format!("Threads ({})", scope(summary)));
     let ended = state.ended();
     let part = |number| share(number, ended);
     let selected = state.threads(Verdict::Selected);
@@ -116,11 +134,12 @@ fn phrase(verdict: Verdict) -> &'static str {
     }
 }
 
-fn records(page: &mut Page, state: &StateTotals) {
+fn records(page: &mut Page, summary: &Summary) {
+    let state = &summary.state;
     if state.outputs.count > 0 && state.records.is_empty() {
-        return outputs(page, state);
+        return outputs(page, summary);
     }
-    page.heading("Records (of all runs on this state)");
+    page.heading(&format!("Records ({})", scope(summary)));
     for (kind, number) in &state.records {
         page.number(*number, &format!("{} ({})", describe(*kind), kind.as_str()));
     }
@@ -130,8 +149,9 @@ fn records(page: &mut Page, state: &StateTotals) {
     page.line(&format!("  {}", gains(&state.gains)));
 }
 
-fn outputs(page: &mut Page, state: &StateTotals) {
-    page.heading("Answers to the test (of all runs on this state)");
+fn outputs(page: &mut Page, summary: &Summary) {
+    let state = &summary.state;
+    page.heading(&format!("Answers to the test ({})", scope(summary)));
     page.number(state.outputs.count, "answers");
     page.number(state.outputs.mean_chars(), "characters an answer, on average");
     page.number(state.threads(Verdict::NoFinalAnswer), "instructions without a final answer, left out");
@@ -165,6 +185,24 @@ fn gains(gains: &GainTotals) -> String {
         share(gains.gained, gains.compared),
         gains.max
     )
+}
+
+fn replayed(page: &mut Page, source: &SourceTotals) {
+    page.heading(&format!("Source {}", source.name));
+    page.number(source.taken_in, "threads taken in");
+    if let Some(outcomes) = source.outcomes {
+        page.number(outcomes, "threads ended, whatever they came to");
+    }
+    page.number(source.kept, "finished threads kept, and selected from here");
+    let others = [
+        (source.unreadable, "finished threads that cannot be read (see the log)"),
+        (source.of_other_recipes, "finished threads of other recipes, passed over"),
+        (source.again, "finished threads that were there more than once, counted once"),
+    ];
+    for (number, what) in others.into_iter().filter(|(number, _)| *number > 0) {
+        page.number(number, what);
+    }
+    page.line("  Threads that ended as dead letters before they were scored are not among the finished.");
 }
 
 fn process(page: &mut Page, process: &ProcessTotals) {
@@ -221,7 +259,8 @@ fn next_steps(page: &mut Page, summary: &Summary) {
 
 fn resume(summary: &Summary) -> Option<String> {
     match &summary.ending {
-        Ending::Finished => None,
+        Ending::Finished | Ending::Replayed { interrupted: false, .. } => None,
+        Ending::Replayed { .. } => Some("Run the same command again: it begins afresh.".to_owned()),
         Ending::Interrupted { resume } => Some(format!("Carry on where it stopped: {resume}")),
     }
 }

@@ -1,0 +1,3 @@
+//! Commands beside `avr run`: a file each, with its arguments and what it does.
+
+pub mod replay;
