@@ -7,6 +7,7 @@ use avr::{
     cli::{self, Cli, Command, RunArgs, SettingsArgs},
     command::replay::{self, ReplayArgs, ReplayError},
     config::{self, InForce, Settings},
+    export::ExportError,
     intake::IntakeError,
     observe::{LogOptions, Screen, Summary, logging},
     run::{self, RunError, RunOptions},
@@ -91,6 +92,9 @@ fn code_of_replay(error: &ReplayError) -> u8 {
     match error {
         ReplayError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
         ReplayError::Run(error) => code_of(error),
+        ReplayError::Export(ExportError::OtherFormats { .. } | ExportError::Foreign(_)) => {
+            WRONG_CONFIGURATION
+        }
         ReplayError::Log(_) | ReplayError::Export(_) | ReplayError::Marker { .. } | ReplayError::Broken => {
             FAILED
         }
