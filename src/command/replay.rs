@@ -34,8 +34,6 @@ use crate::{
     intake::read_index,
     observe::{Ending, Progress, ProgressSnapshot, Screen, SourceTotals, StageProgress, Summary},
     run::{self, RunError, Signals},
-    stage::{SelectStage, ThreadStage as _},
-    topic::SCORED,
 };
 
 /// What `avr replay` takes.
@@ -184,8 +182,7 @@ async fn replay<L: Log>(
     let (started, mut signals) = (Instant::now(), Signals::listen()?);
     let index = read_index(&log).await?;
     let made_by = source::compatible(&index, &settings)?;
-    let ends = log.ends(SCORED.name).await?;
-    let total: u64 = ends.iter().filter_map(|(_, end)| u64::try_from(*end).ok()).sum();
+    let total = selection::kept(&log).await?;
     if total == 0 {
         return Err(ReplayError::NothingKept);
     }
@@ -223,6 +220,9 @@ async fn replay<L: Log>(
     Ok(Replayed { summary, interrupted })
 }
 
+/// What the display calls the work: it is that stage's.
+const STAGE: &str = "select";
+
 /// What the display and a signal share with the selection.
 #[derive(Clone, Debug, Default)]
 struct Watched {
@@ -234,12 +234,7 @@ fn show_progress(settings: &Settings, screen: &Screen, total: u64, watched: &Wat
     let done = Arc::clone(&watched.done);
     Progress::start(settings.observe.progress, screen, move || {
         let done = done.load(Ordering::Relaxed);
-        let stage = StageProgress {
-            name: SelectStage::NAME,
-            done,
-            in_flight: 0,
-            waiting: total.saturating_sub(done),
-        };
+        let stage = StageProgress { name: STAGE, done, in_flight: 0, waiting: total.saturating_sub(done) };
         ProgressSnapshot { total: Some(total), finished: done, stages: vec![stage] }
     })
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::atomic::Ordering};
 
 use super::{ReplayError, Watched};
 use crate::{
-    broker::{Log, Record},
+    broker::{Log, LogError, Record},
     config::Settings,
     export::{BadHarvest, Entry, ExportError, Files, RawHarvest, Totals},
     method::{Recipe, Templates, harvest},
@@ -32,6 +32,12 @@ pub(super) struct Counts {
 pub(super) struct Selected {
     pub(super) totals: Totals,
     pub(super) counts: Counts,
+}
+
+/// How many threads the log has had among its finished ones, at most.
+pub(super) async fn kept<L: Log>(log: &L) -> Result<u64, LogError> {
+    let ends = log.ends(SCORED.name).await?;
+    Ok(ends.iter().filter_map(|(_, end)| u64::try_from(*end).ok()).sum())
 }
 
 /// Selects from threads as they come.

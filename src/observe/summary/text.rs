@@ -431,4 +431,47 @@ Files
 ";
         assert_eq!(summary.text(), expected);
     }
+
+    #[test]
+    fn a_replay_tells_of_its_source_instead_of_a_process() {
+        let source = SourceTotals {
+            name: "out".into(),
+            taken_in: 805,
+            outcomes: Some(805),
+            kept: 803,
+            unreadable: 0,
+            of_other_recipes: 0,
+            again: 1,
+        };
+        let mut summary = Summary { places: places(), ..Summary::default() };
+        summary.ending = Ending::Replayed { source, interrupted: false };
+        summary.state.outcomes = BTreeMap::from([(Verdict::Selected, 800), (Verdict::SmallMargin, 3)]);
+        summary.state.records = BTreeMap::from([(Kind::Kto, 3000)]);
+        let expected = "\
+Selected again in 0.0 s, without a call to a model.
+
+Threads (of this replay)
+          800  selected (99.6 %): gave at least one record
+            3  not selected (0.4 %)
+                3  the sides are closer than the recipe's threshold (small_margin)
+            0  dead letters (0.0 %): a stage could not handle them
+
+Records (of this replay)
+        3,000  labelled answers (kto)
+  No improvement gained over its answer (0 threads compared).
+
+Source out
+          805  threads taken in
+          805  threads ended, whatever they came to
+          803  finished threads kept, and selected from here
+            1  finished threads that were there more than once, counted once
+  Threads that ended as dead letters before they were scored are not among the finished.
+
+Files
+  out/llamafactory    for LLaMA-Factory, with dataset_info.json
+  out/records         canonical records with provenance
+  out/outcomes.jsonl  one line for each thread
+";
+        assert_eq!(summary.text(), expected);
+    }
 }
