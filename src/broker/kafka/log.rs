@@ -1,10 +1,6 @@
 //! The log itself: where consumers and committers come from.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::mpsc;
@@ -12,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     KafkaCommitter, KafkaConsumer, KafkaOptions,
     beginning::LOOK,
-    failure::{self},
+    failure,
     member::Members,
     reporter::Reporter,
     scan, watermarks,
@@ -47,11 +43,9 @@ impl KafkaLog {
     pub async fn connect(options: KafkaOptions) -> Result<Self, LogError> {
         let options = Arc::new(options);
         blocking("connecting to Kafka", move || {
-            let mut config = options.admin_config();
-            config.extend(options.consumer.clone());
-            config.set("isolation.level", "read_committed");
             let reach = || {
-                let looker: BaseConsumer<Reporter> = config.create_with_context(Reporter::new("looker"))?;
+                let looker: BaseConsumer<Reporter> =
+                    options.looker_config().create_with_context(Reporter::new("looker"))?;
                 looker.fetch_metadata(Some(&options.name("-")), LOOK)?;
                 Ok(looker)
             };
@@ -88,9 +82,9 @@ impl Log for KafkaLog {
         topic: TopicName,
         visit: &mut (dyn FnMut(Record) + Send),
     ) -> Result<(), LogError> {
-        let options = Arc::clone(&self.options);
+        let (options, looker) = (Arc::clone(&self.options), Arc::clone(&self.looker));
         let (sender, mut batches) = mpsc::channel(BATCHES);
-        let scan = tokio::task::spawn_blocking(move || scan::scan(&options, topic, &sender));
+        let scan = tokio::task::spawn_blocking(move || scan::scan(&options, &looker, topic, &sender));
         while let Some(batch) = batches.recv().await {
             batch.into_iter().for_each(&mut *visit);
         }
@@ -99,22 +93,11 @@ impl Log for KafkaLog {
 
     async fn ends(&self, topic: TopicName) -> Result<Vec<(Partition, i64)>, LogError> {
         let (looker, prefix) = (Arc::clone(&self.looker), self.options.prefix.clone());
-        blocking("reading ends", move || patiently(|| watermarks::ends(&*looker, &prefix, topic, LOOK))).await
+        blocking("reading ends", move || watermarks::patiently(|| watermarks::ends(&*looker, &prefix, topic, LOOK))).await
     }
 
     fn max_record_bytes(&self) -> usize {
         self.options.max_record_bytes
-    }
-}
-
-/// Tries for a while: a partition whose leader died has another within seconds.
-fn patiently<T>(read: impl Fn() -> Result<T, LogError>) -> Result<T, LogError> {
-    let begun = Instant::now();
-    loop {
-        match read() {
-            Err(_) if begun.elapsed() < LOOK => std::thread::sleep(Duration::from_millis(100)),
-            result => return result,
-        }
     }
 }
 

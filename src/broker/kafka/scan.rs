@@ -1,6 +1,9 @@
 //! Reading a topic from its beginning to where it ends now, as no member of any group.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -12,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     KafkaOptions, beginning::LOOK, failure, failure::Class, record, reporter::Reporter, watermarks,
+    watermarks::patiently,
 };
 use crate::{
     broker::{LogError, Partition, Record},
@@ -21,11 +25,17 @@ use crate::{
 /// Records that are handed over at once.
 const BATCH: usize = 256;
 /// How long nothing may come before the scan looks whether the topic was cut meanwhile.
-const STALLED: std::time::Duration = std::time::Duration::from_secs(10);
+const STALLED: Duration = Duration::from_secs(10);
+/// How long after it was looked whether all is decided it is looked again.
+const UNDECIDED: Duration = Duration::from_millis(10);
 
 /// Sends every record of `topic` in batches, and returns at the end of it. Blocks.
+///
+/// The end is where records end now, decided or not: what was committed before is seen, also while the cluster is
+/// yet to write down that it was.
 pub(super) fn scan(
     options: &KafkaOptions,
+    looker: &BaseConsumer<Reporter>,
     topic: TopicName,
     batches: &mpsc::Sender<Vec<Record>>,
 ) -> Result<(), LogError> {
@@ -38,9 +48,8 @@ pub(super) fn scan(
     config.set("auto.offset.reset", "earliest");
     let reader: BaseConsumer<Reporter> =
         config.create_with_context(Reporter::new(format!("scan of {topic}"))).map_err(failed)?;
-    let marks = watermarks::of_topic(&reader, &options.prefix, topic, LOOK)?;
-    let mut open: BTreeMap<Partition, i64> =
-        marks.into_iter().filter(|(_, (low, high))| low < high).map(|(p, (_, high))| (p, high)).collect();
+    let ends = patiently(|| watermarks::ends(looker, &options.prefix, topic, LOOK))?;
+    let mut open = decided(&reader, &options.prefix, topic, &ends, || batches.is_closed())?;
     reader.assign(&list(options, &open).map_err(failed)?).map_err(failed)?;
 
     let mut batch = Vec::new();
@@ -76,6 +85,26 @@ pub(super) fn scan(
     // Whoever does not listen any more needs no records.
     let _ = batches.blocking_send(batch);
     Ok(())
+}
+
+/// Waits until everything before these ends is decided, and returns the ends of partitions that have anything. A
+/// transaction of a process that died makes it wait until a broker gives that up.
+fn decided(
+    reader: &BaseConsumer<Reporter>,
+    prefix: &str,
+    topic: TopicName,
+    ends: &[(Partition, i64)],
+    gives_up: impl Fn() -> bool,
+) -> Result<BTreeMap<Partition, i64>, LogError> {
+    loop {
+        let marks = patiently(|| watermarks::of_topic(reader, prefix, topic, LOOK))?;
+        let mark = |partition: &Partition| marks.get(partition).copied().unwrap_or_default();
+        if gives_up() || ends.iter().all(|(partition, end)| mark(partition).1 >= *end) {
+            let has_any = |(partition, end): &&(Partition, i64)| mark(partition).0 < *end;
+            return Ok(ends.iter().filter(has_any).copied().collect());
+        }
+        std::thread::sleep(UNDECIDED);
+    }
 }
 
 fn is_final(error: &KafkaError) -> bool {
