@@ -92,6 +92,21 @@ impl Cluster {
         pipeline
     }
 
+    /// The broker that coordinates a group, or the transactions of an id: the leader of the partition of `topic`, one
+    /// of Kafka's own, to which its name belongs.
+    pub(crate) fn coordinator(&self, topic: &str, name: &str) -> i32 {
+        let reader: BaseConsumer = self.config().create().expect("a consumer can be made");
+        let metadata =
+            reader.fetch_metadata(Some(topic), Duration::from_secs(30)).expect("the cluster answers");
+        let partitions = metadata.topics()[0].partitions();
+        // As Java hashes a text.
+        let hash =
+            name.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+        let count = i32::try_from(partitions.len()).expect("few partitions");
+        let index = (hash & i32::MAX) % count;
+        partitions.iter().find(|partition| partition.id() == index).expect("it has that partition").leader()
+    }
+
     fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap);

@@ -1,14 +1,11 @@
 //! Where a group begins in partitions of which it has committed nothing.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use rdkafka::consumer::Consumer as _;
-
-use super::{
-    MissingProgress, failure,
-    member::{Member, Native},
-    progress, watermarks,
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
 };
+
+use super::{MissingProgress, failure, member::Member, progress, watermarks};
 use crate::{
     broker::{LogError, Partition, Progress},
     topic::TopicName,
@@ -55,7 +52,7 @@ pub(super) fn progress_of(
     missing: MissingProgress,
 ) -> Result<Vec<(Partition, Option<Progress>)>, LogError> {
     let context = format!("reading the progress of {} for an assignment", member.group);
-    let gives_up = || member.native.context().is_closing();
+    let gives_up = || member.is_leaving();
     let found = progress::read(&member.native, prefix, partitions, &context, gives_up)?;
     let mut assigned: Vec<_> = partitions.iter().copied().zip(found).collect();
     if missing == MissingProgress::Refuse && assigned.iter().any(|(_, progress)| progress.is_none()) {
@@ -72,10 +69,8 @@ fn begin_at_what_is_missing(
     let mut topics = BTreeMap::new();
     for (partition, progress) in assigned.iter_mut().filter(|(_, progress)| progress.is_none()) {
         let looked = match topics.entry(partition.topic) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(look(member, prefix, partition.topic)?)
-            }
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(look(member, prefix, partition.topic)?),
         };
         let (low, high) = looked.marks.get(partition).copied().unwrap_or_default();
         let empty = looked.marks.values().all(|(low, high)| low == high);
@@ -114,13 +109,9 @@ fn look(member: &Member, prefix: &str, topic: TopicName) -> Result<Looked, LogEr
     let context = format!("looking at topic {topic} for group {}", member.group);
     let marks = watermarks::of_topic(&member.native, prefix, topic, LOOK)?;
     let partitions: Vec<Partition> = marks.keys().copied().collect();
-    let gives_up = || is_closing(&member.native);
+    let gives_up = || member.is_leaving();
     let found = progress::read(&member.native, prefix, &partitions, &context, gives_up)?;
     Ok(Looked { known: found.iter().any(Option::is_some), marks })
-}
-
-fn is_closing(native: &Native) -> bool {
-    native.context().is_closing()
 }
 
 #[cfg(test)]
