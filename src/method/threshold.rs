@@ -43,7 +43,7 @@ mod tests {
     /// What becomes of the response pair: `y0` with reward 0 against an improvement with reward 10, both two long.
     fn response_pair(recipe: Recipe) -> Option<Verdict> {
         let harvest = harvest(&thread_of(Some(0.0), &[&[10.0]]), &recipe, &Templates::builtin());
-        harvest.outcome.withheld.get(&crate::record::Kind::ResponsePair).copied()
+        harvest.outcome.withheld.get(&Kind::ResponsePair).copied()
     }
 
     #[test]
@@ -60,6 +60,6 @@ mod tests {
         let longer = thread_of(Some(0.0), &[&[100.0]]);
         let recipe = Recipe { length_control: true, ..Recipe::stage1() };
         let outcome = harvest(&longer, &recipe, &Templates::builtin()).outcome;
-        assert_eq!(outcome.withheld.get(&crate::record::Kind::ResponsePair), Some(&Verdict::TooLong));
+        assert_eq!(outcome.withheld.get(&Kind::ResponsePair), Some(&Verdict::TooLong));
     }
 }
