@@ -6,6 +6,7 @@ use avr::{
     broker::{LogError, LogErrorKind},
     cli::{self, Cli, Command, RunArgs, SettingsArgs},
     command::replay::{self, ReplayArgs, ReplayError},
+    command::topics::{self, TopicsArgs},
     config::{self, InForce, Settings},
     export::ExportError,
     intake::IntakeError,
@@ -20,6 +21,8 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const FAILED: u8 = 1;
+/// Of `avr topics`: something is not as it should be.
+const DIFFERS: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 const STRICT: u8 = 3;
 const IN_USE: u8 = 4;
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     drop(rustls::crypto::ring::default_provider().install_default());
     let code = match Cli::parse().command {
         Command::Run(args) => run(&args),
+        Command::Topics(args) => topics(&args),
         Command::Replay(args) => replay(&args),
         Command::Simulate(args) => simulate(*args),
         Command::Config(args) => show_config(&args),
@@ -112,6 +116,24 @@ fn code_of(error: &RunError) -> u8 {
         | RunError::Nothing
         | RunError::Intake(IntakeError::RecipeChanged { .. }) => WRONG_CONFIGURATION,
         _ => FAILED,
+    }
+}
+
+fn topics(args: &TopicsArgs) -> u8 {
+    let settings = match load(&args.cluster().into()) {
+        Ok((settings, _)) => settings,
+        Err(code) => return code,
+    };
+    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    match runtime(2).map(|runtime| runtime.block_on(topics::run(args, &settings))) {
+        Ok(Ok(told)) => {
+            print(&told.text);
+            if told.is_fit { 0 } else { DIFFERS }
+        }
+        Ok(Err(error)) => fail(WRONG_CONFIGURATION, &error),
+        Err(error) => fail(WRONG_CONFIGURATION, &error),
     }
 }
 

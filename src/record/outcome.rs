@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, ModelOutput, Origin, RecipeRef, ThreadId, TrainingRecord};
 
 /// Why a thread gave a record, or gave none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// At least one record came out, or the answer that an evaluation asks for.
@@ -117,7 +118,7 @@ impl Verdict {
 }
 
 /// How one thread ended: one line of `outcomes.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// The thread.
     pub thread: ThreadId,
@@ -147,7 +148,7 @@ pub struct Outcome {
 }
 
 /// What selection makes of one thread, and the payload of the records topic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Harvest {
     /// How the thread ended.
     pub outcome: Outcome,
@@ -162,7 +163,7 @@ pub struct Harvest {
 }
 
 /// The models behind a thread's records, each once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Models {
     /// Those that wrote the texts.
     pub writers: Vec<String>,

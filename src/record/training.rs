@@ -1,11 +1,12 @@
 //! Training records, in the one canonical shape from which every trainer's format is written.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Message;
 
 /// What a record teaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Supervised fine-tuning on answer, critique and improvement (rejection sampling).
@@ -64,7 +65,7 @@ impl Kind {
 }
 
 /// The rewards behind a record.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rewards {
     /// `r(y0)`: the answer everything started from; of two drafts the better.
     pub answer: f64,
@@ -82,7 +83,7 @@ impl Rewards {
 }
 
 /// One training record. Every field is in every row, of one type, in one order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrainingRecord {
     /// Unique: the thread's id, a slash, the kind; where a thread can give several of a kind, a slash and the names
     /// of the texts follow.

@@ -32,7 +32,7 @@ pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunErro
 pub(crate) async fn open_state(folder: PathBuf, log: LogSettings) -> Result<EmbeddedLog, RunError> {
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
-        Ok(EmbeddedLog::open(&folder, &topics(log.partitions), log.options)?)
+        Ok(EmbeddedLog::open(&folder, &topics(&log), log.options)?)
     });
     opened.await.map_err(|_| RunError::Broken("log"))?
 }
@@ -42,15 +42,16 @@ fn make_folder(folder: &Path) -> Result<(), RunError> {
 }
 
 /// The topics of the catalogue, as the embedded log wants to know them.
-fn topics(partitions: u32) -> Vec<TopicSpec> {
+fn topics(log: &LogSettings) -> Vec<TopicSpec> {
     let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
         name: *name,
         partitions: match info.partitions {
-            Spread::Stages => partitions,
+            Spread::Stages => log.partitions,
             Spread::One => 1,
         },
         retention: match info.retention {
             Keep::Consumed => Retention::Consumed,
+            Keep::Replay if !log.keep_for_replay => Retention::Consumed,
             Keep::Replay | Keep::Forever | Keep::Compacted => Retention::Forever,
         },
     };

@@ -5,6 +5,7 @@
 //! ```
 
 mod assemble;
+pub mod cleanup;
 mod lag;
 mod models;
 mod signals;
