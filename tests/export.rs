@@ -237,7 +237,7 @@ impl World {
 
 /// A numbered item in the shape in which it comes.
 enum Payload {
-    Harvest(String, Harvest),
+    Harvest(String, Box<Harvest>),
     DeadLetter(Outcome),
     Reject(Reject),
 }
@@ -246,7 +246,7 @@ fn payload(item: &Item, number: usize) -> Payload {
     match item {
         Item::Harvest(kinds, text, reward) => {
             let harvest = harvest(number, kinds, text, *reward);
-            Payload::Harvest(json(&harvest), harvest)
+            Payload::Harvest(json(&harvest), Box::new(harvest))
         }
         Item::DeadLetter => Payload::DeadLetter(outcome(number, Verdict::DeadLetter, None)),
         Item::Reject(reason) => Payload::Reject(Reject {

@@ -247,6 +247,15 @@ async fn fusion_pairs_the_fused_answer_with_the_worse_draft() {
 }
 
 #[tokio::test]
+async fn the_first_of_two_drafts_may_be_the_prompts_own_answer() {
+    let found =
+        check("recipe = \"own\"\n[recipes.own]\nbase = \"fusion\"\nanswer = \"given\"\npairs = \"all\"")
+            .await;
+    let is_given = |message: &Message| message.content.starts_with("Thing number");
+    assert!(found.records.values().any(|record| record.rejected.iter().any(is_given)));
+}
+
+#[tokio::test]
 async fn selection_beyond_the_paper_gives_every_kind_it_is_asked_for() {
     let recipe = "recipe = \"wide\"\n[recipes.wide]\nbase = \"stage1\"\npairs = \"all\"\nmax_pairs = 3\n\
                   records = [\"response_pair\", \"critique_pair\", \"improvement_pair\", \"kto\", \"reward_pair\"]";

@@ -27,7 +27,7 @@ use self::{
     source::Source,
 };
 use crate::{
-    broker::{Log, LogError},
+    broker::{Log, LogError, kafka::KafkaLog},
     cli::SettingsArgs,
     config::Settings,
     export::ExportError,
@@ -47,9 +47,11 @@ were scored are not among them.
 Examples:
   avr replay --from out --out out-wide --set recipes.stage1.min_margin=0.5
   avr replay --from out --out out-kto --set recipes.stage1.records=kto,reward_pair
+  avr replay --kafka broker:9092 --out selected
   avr replay --from out --out out-strict --recipe strict    ([recipes.strict] with base = \"stage1\" in avr.toml)")]
 pub struct ReplayArgs {
-    /// The output folder of the run whose threads are selected from; no process may have it open.
+    /// The output folder of the run whose threads are selected from; no process may have it open. With --kafka and without
+    /// it they come from the cluster, where workers may be at work.
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
 
@@ -75,7 +77,9 @@ pub struct Replayed {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// Nobody said which threads.
-    #[error("name the output folder whose threads are to be selected from again with --from DIR")]
+    #[error(
+        "name the output folder whose threads are to be selected from again with --from DIR, or a cluster with --kafka"
+    )]
     NoSource,
     /// The folder holds no state.
     #[error("{}: no state of a run is there; --from wants the folder that was given to avr run as --out", .0.display())]
@@ -146,7 +150,7 @@ pub enum ReplayError {
     Broken,
 }
 
-/// Selects again from the threads of the state in `from`.
+/// Selects again from the threads of the state in `from`, or without it from those of the cluster that the settings name.
 ///
 /// # Errors
 /// See [`ReplayError`].
@@ -155,7 +159,12 @@ pub async fn run(
     from: Option<PathBuf>,
     screen: &Screen,
 ) -> Result<Replayed, ReplayError> {
-    let from = from.ok_or(ReplayError::NoSource)?;
+    let Some(from) = from else {
+        let kafka = settings.kafka.as_ref().ok_or(ReplayError::NoSource)?;
+        let source = Source::in_cluster(&kafka.options);
+        let log = KafkaLog::connect(kafka.options.clone()).await?;
+        return replay(settings, log, source, screen).await;
+    };
     let state = from.join(run::STATE);
     if !state.is_dir() {
         return Err(ReplayError::NoState(from));

@@ -28,6 +28,12 @@ pub(super) struct Counts {
     pub(super) again: u64,
 }
 
+impl Counts {
+    fn is_empty(&self) -> bool {
+        self.kept + self.unreadable + self.of_other_recipes + self.again == 0
+    }
+}
+
 /// What was made of them.
 pub(super) struct Selected {
     pub(super) totals: Totals,
@@ -52,7 +58,8 @@ pub(super) struct Selection {
     /// Harvests, as the records topic holds them.
     batch: Vec<Vec<u8>>,
     batch_bytes: usize,
-    seen: HashSet<ThreadId>,
+    /// Hashes of the threads met so far: 16 bytes of memory for each.
+    seen: HashSet<u128>,
     counts: Counts,
     watched: Watched,
 }
@@ -86,6 +93,9 @@ impl Selection {
         if let Some(error) = failure {
             return Err(error.into());
         }
+        if self.counts.is_empty() && !self.watched.stop.load(Ordering::Relaxed) {
+            return Err(ReplayError::NothingKept);
+        }
         self.write()?;
         Ok(Selected { totals: self.files.totals().clone(), counts: self.counts })
     }
@@ -118,7 +128,7 @@ impl Selection {
         } else if thread.recipe != self.source {
             self.counts.of_other_recipes += 1;
             None
-        } else if !self.seen.insert(thread.id.clone()) {
+        } else if !self.seen.insert(short_hash(&thread.id)) {
             // It came back from the dead letters: the same texts, so the first will do.
             self.counts.again += 1;
             None
@@ -149,4 +159,10 @@ fn encoded(harvest: &Harvest) -> Result<Vec<u8>, BadHarvest> {
     let bytes = serde_json::to_vec(harvest)?;
     RawHarvest::parse(&bytes)?;
     Ok(bytes)
+}
+
+fn short_hash(id: &ThreadId) -> u128 {
+    let mut short = [0; 16];
+    blake3::Hasher::new().update(id.as_str().as_bytes()).finalize_xof().fill(&mut short);
+    u128::from_le_bytes(short)
 }

@@ -8,6 +8,7 @@ use std::{
 
 use super::ReplayError;
 use crate::{
+    broker::kafka::KafkaOptions,
     config::Settings,
     export::OUTCOMES_PATH,
     intake::{Index, difference},
@@ -32,6 +33,12 @@ impl Source {
         let identity =
             std::fs::canonicalize(folder).map_or_else(|_| name.clone(), |path| path.display().to_string());
         Self { name, identity, outcomes: count_lines(&folder.join(OUTCOMES_PATH)) }
+    }
+
+    /// A pipeline of a cluster. How many threads ended is in the folders of its workers.
+    pub(super) fn in_cluster(options: &KafkaOptions) -> Self {
+        let name = format!("{}* at {}", options.prefix, options.bootstrap_servers.join(","));
+        Self { identity: name.clone(), name, outcomes: None }
     }
 }
 

@@ -13,15 +13,9 @@ pub(super) fn keep_widest(made: &mut Made, most: usize) {
         pairs(&made.records).partition(|(index, _)| made.records[*index].kind == Kind::RewardPair);
     let dropped: Vec<usize> =
         [of_rewards, of_preferences].into_iter().flat_map(|pairs| beyond(pairs, most)).collect();
-    let mut index = 0;
     let (mut lost, mut kept) = (Vec::new(), Vec::new());
-    for record in made.records.drain(..) {
-        if dropped.contains(&index) {
-            lost.push(record.kind)
-        } else {
-            kept.push(record)
-        }
-        index += 1;
+    for (index, record) in made.records.drain(..).enumerate() {
+        if dropped.contains(&index) { lost.push(record.kind) } else { kept.push(record) }
     }
     for kind in lost.into_iter().filter(|kind| !kept.iter().any(|record| record.kind == *kind)) {
         made.withheld.insert(kind, Verdict::OverLimit);
