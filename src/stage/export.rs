@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::on_threads::decode;
 use crate::{
-    broker::Record,
+    broker::{Partition, Record},
     engine::{Appended, DeadLetter, Failure, Sink, SinkError, describe_dead_letter},
     export::{Entry, ExportOptions, Files, RawHarvest, Totals},
     method,
@@ -19,6 +19,8 @@ use crate::{
 pub struct ExportSink {
     options: ExportOptions,
     files: Option<Files>,
+    /// Carries the note of the files.
+    carrier: Option<Partition>,
     metrics: OutcomeMetrics,
     /// Outcomes that were appended and not committed.
     pending: Vec<Outcome>,
@@ -39,7 +41,7 @@ impl ExportSink {
     pub fn new(options: ExportOptions, metrics: &Metrics) -> (Self, watch::Receiver<Written>) {
         let (written, watched) = watch::channel(Written::default());
         let (metrics, pending) = (OutcomeMetrics::new(metrics), Vec::new());
-        (Self { options, files: None, metrics, pending, written }, watched)
+        (Self { options, files: None, carrier: None, metrics, pending, written }, watched)
     }
 
     fn files(&mut self) -> Result<&mut Files, SinkError> {
@@ -48,14 +50,14 @@ impl ExportSink {
 }
 
 impl Sink for ExportSink {
-    fn restore(&mut self, note: &str) -> Result<(), SinkError> {
+    fn restore(&mut self, partition: Partition, note: &str) -> Result<(), SinkError> {
         // The old handles hold the folder's lock.
         self.files = None;
         self.pending.clear();
         let files = Files::open(self.options.clone(), Some(note).filter(|note| !note.is_empty()))?;
         let (totals, ended_before) = (files.totals().clone(), files.totals().threads());
         self.written.send_replace(Written { totals, ended_before });
-        self.files = Some(files);
+        (self.files, self.carrier) = (Some(files), Some(partition));
         Ok(())
     }
 
@@ -70,15 +72,16 @@ impl Sink for ExportSink {
         }
         let note = self.files()?.append(&entries)?;
         self.pending = entries.into_iter().filter_map(outcome_of).collect();
-        Ok(Appended { note, refused })
+        Ok(Appended { notes: self.carrier.map(|carrier| (carrier, note)).into_iter().collect(), refused })
     }
 
-    fn committed(&mut self) {
+    fn committed(&mut self) -> Result<(), SinkError> {
         if let Some(files) = &mut self.files {
             files.committed();
             self.pending.drain(..).for_each(|outcome| self.metrics.ended(&outcome));
             self.written.send_modify(|written| written.totals = files.totals().clone());
         }
+        Ok(())
     }
 
     fn roll_back(&mut self) -> Result<(), SinkError> {
