@@ -90,6 +90,7 @@ fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
         best_reward: gain,
         gain,
         cut_off: 1,
+        retried: 0,
         error: None,
     }
 }

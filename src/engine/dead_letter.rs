@@ -14,6 +14,8 @@ use crate::{
 const CONNECT: &str = "__connect.errors.";
 const OURS: [&str; 5] = ["avr.error.kind", "avr.attempts", "avr.http.status", "avr.model", FIRST_FAILED_AT];
 const FIRST_FAILED_AT: &str = "avr.first_failed_at";
+/// How often the record was sent back from the dead letters. It stays with everything that comes of the record.
+pub const RETRIES: &str = "avr.retries";
 /// Longer messages are cut: a letter must fit beside the record it carries.
 const MAX_MESSAGE: usize = 2000;
 

@@ -32,6 +32,8 @@ mod files;
 mod format;
 mod model_outputs;
 mod note;
+mod rows;
+mod shards;
 mod table;
 mod totals;
 
@@ -39,7 +41,8 @@ pub use card::{CARD_HEADING, CardFacts, card};
 pub use entry::{BadHarvest, Entry, Fault, RawHarvest, RawRecord, RawText, RawTurn};
 pub use error::ExportError;
 pub use files::{ExportOptions, Files, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH};
-pub use format::{Format, FormatName, LlamaFactory, Manifest, Trl};
+pub use format::{Format, FormatName, Layout, LlamaFactory, Manifest, Trl};
 pub use model_outputs::{MODEL_OUTPUT_LINES_PATH, MODEL_OUTPUTS_PATH, write_model_outputs};
 pub use note::MAX_NOTE;
+pub use shards::{LocalDisk, STAGING_PATH, ShardBatch, ShardOptions, Shards};
 pub use totals::{Gains, Outputs, Totals};

@@ -61,6 +61,7 @@ mod tests {
         let formats = FormatName::ALL.iter().flat_map(|name| name.format().files());
         let files = fixed.iter().chain(formats).map(|path| (*path, u64::MAX));
         let totals = Totals {
+            retried: u64::MAX,
             outcomes: Verdict::ALL.iter().map(|verdict| (*verdict, u64::MAX)).collect(),
             records: Kind::ALL.iter().map(|kind| (*kind, u64::MAX)).collect(),
             gains: Gains {

@@ -155,6 +155,7 @@ mod tests {
             best_reward: None,
             gain,
             cut_off: 0,
+            retried: 0,
             error: None,
         }
     }

@@ -17,7 +17,7 @@ use super::world::World;
 /// What all processes share: shards by name, put aside or in place.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
-    staged: BTreeMap<String, (Partition, Vec<Bytes>)>,
+    staged: BTreeMap<String, Vec<Bytes>>,
     placed: BTreeMap<String, Vec<Bytes>>,
 }
 
@@ -29,7 +29,7 @@ impl Folder {
 
     /// Puts a shard in place, if it is not there yet.
     fn place(&mut self, name: &str) -> bool {
-        if let Some((_, lines)) = self.staged.remove(name) {
+        if let Some(lines) = self.staged.remove(name) {
             self.placed.insert(name.to_owned(), lines);
         }
         self.placed.contains_key(name)
@@ -63,7 +63,6 @@ impl Sink for Shards {
         if !note.is_empty() && !folder.place(note) {
             return Err(format!("{partition}: {note} is neither put aside nor in place").into());
         }
-        folder.staged.retain(|_, (of, _)| *of != partition);
         Ok(())
     }
 
@@ -78,7 +77,7 @@ impl Sink for Shards {
         let mut notes = BTreeMap::new();
         for (partition, lines) in batches {
             let name = format!("{partition}-{}", self.world.draw(0..1 << 60));
-            self.folder()?.staged.insert(name.clone(), (partition, lines));
+            self.folder()?.staged.insert(name.clone(), lines);
             self.pending.push(name.clone());
             notes.insert(partition, name);
         }
