@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use config::ValueKind;
 
 use crate::{
+    command::DeadLettersArgs,
     config::Override,
     observe::{LogFormat, ProgressMode},
     simulate::SimulateArgs,
@@ -38,6 +39,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Start a cluster of simulated model servers on this machine.
     Simulate(Box<SimulateArgs>),
+    /// Look at the records that a stage could not handle, send them back, or give them up.
+    DeadLetters(DeadLettersArgs),
     /// Print the configuration that is in force and where each value comes from; secrets are masked.
     Config(Box<SettingsArgs>),
 }
@@ -77,7 +80,7 @@ pub struct RunArgs {
 }
 
 /// Options that stand for keys of the configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct SettingsArgs {
     /// The configuration file; by default avr.toml in this folder, if it is there.
     #[arg(long, value_name = "FILE", env = "AVR_CONFIG")]

@@ -47,7 +47,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use committer::SubmitError;
 pub use completed::Completed;
-pub use dead_letter::{RETRIES, describe as describe_dead_letter, header as dead_letter_header};
+pub use dead_letter::{RETRIES, describe as describe_dead_letter, header as dead_letter_header, sent_back};
 pub use owner::Engine;
 pub use sink::{Appended, Gathering, Notes, Sink, SinkError};
 pub use stage::{DeadLetter, DynStage, Failure, Stage, StageSpec, Work};

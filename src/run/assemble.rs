@@ -1,6 +1,9 @@
 //! The log and the engine of a run over the embedded log.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
@@ -20,9 +23,17 @@ use crate::{
 /// Where the embedded log lies, below the output folder.
 const STATE: &str = ".state";
 
+/// Where the embedded log lies.
+pub fn state_folder(settings: &Settings) -> PathBuf {
+    settings.out.join(STATE)
+}
+
 /// Opens the embedded log in the output folder.
-pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
-    let (folder, log) = (settings.out.join(STATE), settings.log);
+///
+/// # Errors
+/// Another process has it, or it cannot be read or made.
+pub async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
+    let (folder, log) = (state_folder(settings), settings.log);
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
         Ok(EmbeddedLog::open(&folder, &topics(log.partitions), log.options)?)

@@ -13,6 +13,7 @@ mod supervise;
 
 use std::path::PathBuf;
 
+pub use assemble::{open_log, state_folder};
 pub use supervise::run;
 
 use crate::{

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::broker::{
     CommitError, Committer, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Output,
-    Partition, Progress,
+    Partition, Progress, size_limit,
 };
 
 /// A committer of an embedded log.
@@ -62,7 +62,8 @@ impl EmbeddedCommitter {
 
     /// The partition of a record: by a hash of its key, or in turn where it has none.
     fn partition(&self, output: &Output) -> Result<Partition, Mistake> {
-        let (size, limit) = (output.size(), self.running.shared.options.max_record_bytes);
+        let size = output.size();
+        let limit = size_limit(output.topic, self.running.shared.options.max_record_bytes);
         if size > limit {
             return Err(Mistake::RecordTooLarge { topic: output.topic, size, limit });
         }
