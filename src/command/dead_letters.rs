@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::letter_text;
 use crate::{
@@ -76,9 +76,10 @@ pub enum DeadLettersCommand {
 
 /// Which letters, and how.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true).args(["ids", "all", "stage", "error"])))]
 pub struct HandleArgs {
     /// The letters, as `list` names them.
-    #[arg(value_name = "ID", required_unless_present_any = ["all", "stage", "error"], conflicts_with_all = ["all", "stage", "error"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "stage", "error"])]
     pub ids: Vec<LetterId>,
     /// All that nothing was done with yet.
     #[arg(long, conflicts_with_all = ["stage", "error"])]

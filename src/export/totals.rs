@@ -90,6 +90,11 @@ impl Totals {
         outcomes
     }
 
+    /// Threads that were ever sent back from the dead letters.
+    pub fn retried(&self) -> u64 {
+        self.retried
+    }
+
     /// Training records of all kinds.
     pub fn all_records(&self) -> u64 {
         self.records.values().sum()

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     broker::{Log, LogError, Record},
     engine::{RETRIES, dead_letter_header},
-    record::HandledLetter,
+    record::{HandledAction, HandledLetter},
     topic::{DEAD_LETTERS, HANDLED, TopicName, catalogue},
 };
 
@@ -221,6 +221,16 @@ pub(super) async fn read_handled<L: Log>(log: &L) -> Result<BTreeMap<LetterId, H
     };
     log.scan(HANDLED.name, &mut visit).await?;
     Ok(handled)
+}
+
+/// How many records were ever sent back.
+///
+/// # Errors
+/// The log cannot be read.
+pub async fn count_sent_back<L: Log>(log: &L) -> Result<u64, LogError> {
+    let handled = read_handled(log).await?;
+    let sent_back = handled.values().filter(|entry| entry.action == HandledAction::Retried);
+    Ok(sent_back.count() as u64)
 }
 
 #[cfg(test)]

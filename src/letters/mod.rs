@@ -12,4 +12,6 @@ mod handle;
 mod letter;
 
 pub use handle::{Deed, HandleError, Report, handle};
-pub use letter::{Letter, LetterId, Letters, Selection, Unreturnable, read_letter, read_letters};
+pub use letter::{
+    Letter, LetterId, Letters, Selection, Unreturnable, count_sent_back, read_letter, read_letters,
+};
