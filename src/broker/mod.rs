@@ -27,20 +27,11 @@ use std::{fmt, future::Future};
 
 use bytes::Bytes;
 
-use crate::topic::{DEAD_LETTERS, TopicName};
+use crate::topic::TopicName;
 
 /// The most a progress text may hold, in UTF-16 units: `offset.metadata.max.bytes` of an Apache Kafka broker
 /// as it comes.
 pub const MAX_PROGRESS_TEXT: usize = 4096;
-
-/// What a dead letter may hold above the limit of other records, in bytes: the headers that say what happened.
-pub const LETTER_ROOM: usize = 1 << 20;
-
-/// The largest record that a topic takes in a log whose largest record is of `max_record_bytes`: a dead letter is a
-/// record as it came, and headers.
-pub fn size_limit(topic: TopicName, max_record_bytes: usize) -> usize {
-    if topic == DEAD_LETTERS { max_record_bytes + LETTER_ROOM } else { max_record_bytes }
-}
 
 /// Names a consumer group: the members that share a topic's partitions among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -236,7 +227,8 @@ pub trait Log: Clone + Send + Sync + 'static {
     /// The end of every partition of a topic: the offset that the next record will at least have.
     fn ends(&self, topic: TopicName) -> impl Future<Output = Result<Vec<(Partition, i64)>, LogError>> + Send;
 
-    /// The largest record that the log takes, in bytes of key, value and headers; see [`size_limit`] for each topic's.
+    /// The largest record that the log takes, in bytes of key, value and headers; see [`TopicName::size_limit`] for each
+    /// topic's.
     fn max_record_bytes(&self) -> usize;
 }
 

@@ -9,7 +9,7 @@ use super::{
     DeadLetter, DynStage, Failure, committer::too_large, dead_letter::dead_letter, partition::Epoch,
     time::now_ms,
 };
-use crate::broker::{Output, Record, size_limit};
+use crate::broker::{Output, Record};
 
 /// What a step needs to run.
 pub(super) struct Step {
@@ -83,7 +83,7 @@ fn judge(step: &Step, result: Result<Vec<Output>, Failure>) -> StepResult {
         Err(Failure::Stop(reason)) => return StepResult::Stop(reason),
     };
     let output = dead_letter(&step.record, step.name, &letter, now_ms());
-    let limit = size_limit(output.topic, step.max_record_bytes);
+    let limit = output.topic.size_limit(step.max_record_bytes);
     if output.size() > limit {
         return StepResult::Held(format!(
             "its dead letter ({}: {}) has {} bytes; the log takes {}: raise the limit",

@@ -17,7 +17,7 @@ pub use intake::{IndexEntry, Reject};
 pub use message::{Message, Role};
 pub use outcome::{Harvest, Outcome, Verdict};
 pub use thread::{
-    Answer, Call, Critique, Improvement, LongSample, Origin, RecipeRef, Round, SCHEMA_VERSION, Thread,
+    Answer, Call, Critique, Extra, Improvement, LongSample, Origin, RecipeRef, Round, SCHEMA_VERSION, Thread,
     ThreadId,
 };
 pub use training::{Kind, Rewards, TrainingRecord};

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     engine::Failure,
     method::{CallSite, Turn, ask, rating::rating},
-    record::{Critique, Round, Thread, ThreadId},
+    record::{Critique, Extra, Round, Thread, ThreadId},
     topic::{DRAFTED, Topic},
 };
 
@@ -33,7 +33,7 @@ impl ThreadStage for CritiqueStage {
             self.critique(site, temperature, &turns)
         });
         let critiques = try_join_all(asked).await?;
-        thread.rounds.push(Round { critiques });
+        thread.rounds.push(Round { critiques, ..Round::default() });
         Ok(thread)
     }
 }
@@ -55,7 +55,13 @@ impl CritiqueStage {
                     Some(rating) => {
                         let call = ask.answered(&answer);
                         let (text, rating) = (Some(answer.text), Some(rating));
-                        return Ok(Critique { text, rating, call, improvements: vec![] });
+                        return Ok(Critique {
+                            text,
+                            rating,
+                            call,
+                            improvements: vec![],
+                            extra: Extra::new(),
+                        });
                     }
                     None => {
                         ask.model.count_used_try(Self::NAME);
@@ -66,7 +72,13 @@ impl CritiqueStage {
             }
         }
         log_given_up(site.thread, failure.as_deref());
-        Ok(Critique { text: None, rating: None, call: ask.failed(failure), improvements: vec![] })
+        Ok(Critique {
+            text: None,
+            rating: None,
+            call: ask.failed(failure),
+            improvements: vec![],
+            extra: Extra::new(),
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     engine::{DeadLetter, Failure},
     method::{AnswerSource, CallSite, ask},
-    record::{Answer, Thread},
+    record::{Answer, Extra, Thread},
     topic::{PROMPTS, Topic},
 };
 
@@ -50,7 +50,7 @@ impl DraftStage {
         match self.0.ask(&ask).await? {
             Tried::Answer(answer) => {
                 let call = Some(ask.answered(&answer));
-                Ok(Answer { text: answer.text, reward: None, call })
+                Ok(Answer { text: answer.text, reward: None, call, extra: Extra::new() })
             }
             Tried::Refused(refusal) => Err(refusal.into_dead_letter(self.0.chat.model())),
         }
@@ -64,5 +64,5 @@ fn given(thread: &Thread) -> Result<Answer, Failure> {
             "the recipe needs the prompt's own answer and there is none",
         ))
     })?;
-    Ok(Answer { text, reward: None, call: None })
+    Ok(Answer { text, reward: None, call: None, extra: Extra::new() })
 }

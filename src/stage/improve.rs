@@ -10,7 +10,7 @@ use super::{
 use crate::{
     engine::Failure,
     method::{CallSite, Turn, ask},
-    record::{Improvement, Thread},
+    record::{Extra, Improvement, Thread},
     topic::{CRITIQUED, Topic},
 };
 
@@ -70,11 +70,11 @@ impl ImproveStage {
         Ok(match self.0.ask(&ask).await? {
             Tried::Answer(answer) => {
                 let call = ask.answered(&answer);
-                Improvement { text: Some(answer.text), reward: None, call }
+                Improvement { text: Some(answer.text), reward: None, call, extra: Extra::new() }
             }
             Tried::Refused(refusal) => {
                 let call = ask.failed(Some(refusal.message));
-                Improvement { text: None, reward: None, call }
+                Improvement { text: None, reward: None, call, extra: Extra::new() }
             }
         })
     }

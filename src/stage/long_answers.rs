@@ -9,7 +9,7 @@ use super::{
 use crate::{
     engine::Failure,
     method::{CallSite, Turn, ask, final_answer::final_answer},
-    record::{LongSample, Thread},
+    record::{Extra, LongSample, Thread},
 };
 
 /// The draft of the answer to refine is the stage's call 0.
@@ -37,7 +37,12 @@ impl Context {
             match self.ask(&ask).await? {
                 Tried::Answer(answer) if final_answer(&answer.text).is_some() => {
                     let call = ask.answered(&answer);
-                    return Ok(LongSample { text: Some(answer.text), reward: None, call });
+                    return Ok(LongSample {
+                        text: Some(answer.text),
+                        reward: None,
+                        call,
+                        extra: Extra::new(),
+                    });
                 }
                 Tried::Answer(_) => {
                     ask.model.count_used_try(site.stage);
@@ -47,6 +52,6 @@ impl Context {
             }
         }
         tracing::debug!(thread = %site.thread, failure, "a long answer was given up");
-        Ok(LongSample { text: None, reward: None, call: ask.failed(failure) })
+        Ok(LongSample { text: None, reward: None, call: ask.failed(failure), extra: Extra::new() })
     }
 }

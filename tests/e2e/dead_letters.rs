@@ -63,7 +63,8 @@ fn a_letter_is_listed_shown_sent_back_and_its_thread_ends_well() {
     undisturbed.write("prompts.jsonl", std::fs::read(bench.path("prompts.jsonl")).expect("there"));
     undisturbed.run(&Cluster::start(&[]), &["prompts.jsonl"]).expect_code(0);
     let (mut here, mut there) = (bench.output().contents(), undisturbed.output().contents());
-    (drop(here.remove("outcomes.jsonl")), drop(there.remove("outcomes.jsonl")));
+    drop(here.remove("outcomes.jsonl"));
+    drop(there.remove("outcomes.jsonl"));
     assert_eq!(here, there);
     let asked = large.counts();
     bench.run(&large, &["prompts.jsonl"]).expect_code(0);

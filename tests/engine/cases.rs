@@ -9,15 +9,14 @@ use std::{
 
 use avr::{
     broker::{
-        Committer as _, Consumer as _, Event, GroupName, GroupProgress, LETTER_ROOM, Log as _, Output,
-        Partition, Record,
+        Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition, Record,
     },
     engine::{
         Completed, Engine, EngineError, EngineOptions, Failure, Handle, Stage, StageSpec, Stop, SubmitError,
         dead_letter_header, progress_text,
     },
     observe::Metrics,
-    topic::{DEAD_LETTERS, PROMPTS, RECORDS, TopicName},
+    topic::{DEAD_LETTERS, LETTER_ROOM, PROMPTS, RECORDS, TopicName},
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;

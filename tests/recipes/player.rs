@@ -8,7 +8,7 @@ use avr::{
         recursion::{Step, next_step},
     },
     model::{ChatModel, ChatRequest, Priority, RewardModel, RewardRequest},
-    record::{Answer, Call, Critique, Improvement, LongSample, Round, Thread},
+    record::{Answer, Call, Critique, Extra, Improvement, LongSample, Round, Thread},
 };
 
 /// Who plays, and by which rules.
@@ -45,13 +45,13 @@ impl Player<'_> {
     async fn answer(&self, thread: &Thread) -> Answer {
         if self.recipe.answer == AnswerSource::Given {
             let text = thread.given_answer.clone().expect("the prompt has an answer");
-            return Answer { text, reward: None, call: None };
+            return Answer { text, reward: None, call: None, extra: Extra::new() };
         }
         let site = site(thread, "draft", 0, 0);
         let turns = ask::draft(&thread.prompt);
         let (text, call) =
             self.ask(self.chat, site, self.recipe.draft_temperature, &turns, 1, |_| true).await;
-        Answer { text: text.expect("a draft"), reward: None, call: Some(call) }
+        Answer { text: text.expect("a draft"), reward: None, call: Some(call), extra: Extra::new() }
     }
 
     async fn sample(&self, thread: &Thread, nth: u32) -> LongSample {
@@ -64,7 +64,7 @@ impl Player<'_> {
             Some(text) => Some(self.score(thread, text).await),
             None => None,
         };
-        LongSample { text, reward, call }
+        LongSample { text, reward, call, extra: Extra::new() }
     }
 
     async fn score_answer(&self, thread: &mut Thread) {
@@ -114,7 +114,7 @@ impl Player<'_> {
                 None => vec![],
             };
             let rating = text.as_deref().and_then(rating);
-            round.critiques.push(Critique { text, rating, call, improvements });
+            round.critiques.push(Critique { text, rating, call, improvements, extra: Extra::new() });
         }
         round
     }
@@ -133,7 +133,7 @@ impl Player<'_> {
             let index = nth * self.recipe.temperatures.len() + index;
             let site = site(thread, "improve", thread.rounds.len() as u32, index as u32);
             let (text, call) = self.ask(self.chat, site, *temperature, &turns, 1, |_| true).await;
-            improvements.push(Improvement { text, reward: None, call });
+            improvements.push(Improvement { text, reward: None, call, extra: Extra::new() });
         }
         improvements
     }
@@ -171,6 +171,7 @@ impl Player<'_> {
                 prompt_tokens: 0,
                 completion_tokens: 0,
                 failure: None,
+                extra: Extra::new(),
             };
             if good {
                 return (Some(answer.text), last);

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::broker::{
     CommitError, Committer, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Output,
-    Partition, Progress, size_limit,
+    Partition, Progress,
 };
 
 /// A committer of an embedded log.
@@ -63,7 +63,7 @@ impl EmbeddedCommitter {
     /// The partition of a record: by a hash of its key, or in turn where it has none.
     fn partition(&self, output: &Output) -> Result<Partition, Mistake> {
         let size = output.size();
-        let limit = size_limit(output.topic, self.running.shared.options.max_record_bytes);
+        let limit = output.topic.size_limit(self.running.shared.options.max_record_bytes);
         if size > limit {
             return Err(Mistake::RecordTooLarge { topic: output.topic, size, limit });
         }

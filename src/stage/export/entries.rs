@@ -5,7 +5,9 @@ use crate::{
     engine::{DeadLetter, Failure, RETRIES, dead_letter_header, describe_dead_letter},
     export::{Entry, RawHarvest},
     method,
-    record::{HandledAction, HandledLetter, Origin, Outcome, RecipeRef, Reject, Thread, ThreadId, Verdict},
+    record::{
+        Extra, HandledAction, HandledLetter, Origin, Outcome, RecipeRef, Reject, Thread, ThreadId, Verdict,
+    },
     stage::on_threads::decode,
     topic::{DEAD_LETTERS, HANDLED, RECORDS, REJECTS},
 };
@@ -110,7 +112,7 @@ fn unreadable(record: &Record) -> (ThreadId, RecipeRef, Origin) {
     let (recipe, input) = key.split_once(':').unwrap_or(("unknown", &key));
     (
         ThreadId::new(recipe, input),
-        RecipeRef { name: recipe.to_owned(), hash: String::new() },
-        Origin { source: String::new(), line: 0 },
+        RecipeRef { name: recipe.to_owned(), hash: String::new(), extra: Extra::new() },
+        Origin { source: String::new(), line: 0, extra: Extra::new() },
     )
 }

@@ -8,7 +8,7 @@ use std::{
 use avr::{
     broker::{
         CommitError, Event, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Output,
-        Partition, Progress, Record, size_limit,
+        Partition, Progress, Record,
     },
     topic::TopicName,
 };
@@ -329,7 +329,7 @@ impl State {
         if let Some(output) = outputs.iter().find(|output| !self.topics.knows(output.topic)) {
             return Err(other("committing", format!("there is no topic {}", output.topic)));
         }
-        let limit = |output: &Output| size_limit(output.topic, self.options.max_record_bytes);
+        let limit = |output: &Output| output.topic.size_limit(self.options.max_record_bytes);
         if let Some(output) = outputs.iter().find(|output| output.size() > limit(output)) {
             let said = format!("a record of {} bytes is above the limit of {}", output.size(), limit(output));
             return Err(other(format!("writing to {}", output.topic), said));
