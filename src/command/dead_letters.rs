@@ -180,11 +180,11 @@ pub async fn dead_letters(args: &DeadLettersArgs, settings: &Settings) -> Result
     if settings.kafka.is_some() {
         return Err(DeadLettersError::Kafka);
     }
-    let state = run::state_folder(settings);
+    let state = settings.out.join(run::STATE);
     if !state.is_dir() {
         return Err(DeadLettersError::NoLog(state));
     }
-    let log = run::open_log(settings).await.map_err(|error| match error {
+    let log = run::open_state(state, settings.log).await.map_err(|error| match error {
         RunError::Log(error) => DeadLettersError::Log(error),
         other => DeadLettersError::Open(other),
     })?;

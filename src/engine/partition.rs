@@ -237,7 +237,9 @@ mod tests {
         partition.open(&first, Phase::Ended);
         partition.put_back(first);
         assert_eq!(partition.take().map(|record| record.offset), Some(0));
-        assert!(partition.is_quiet());
+        assert!(!partition.is_quiet(), "two wait");
+        partition.closed = true;
+        assert!(partition.is_quiet(), "and will not start");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub const SFT_RECORDS_PATH: &str = "records/sft.jsonl";
 /// The canonical pairs. A file of their own: loaders take the types of the columns from a file's first rows, and
 /// cannot read turns where `rejected` was empty so far.
 pub const PAIR_RECORDS_PATH: &str = "records/pairs.jsonl";
+/// The canonical labelled answers.
+pub const KTO_RECORDS_PATH: &str = "records/kto.jsonl";
 /// Lines of input that could not be used.
 pub const REJECTS_PATH: &str = "rejects.jsonl";
 

@@ -1,18 +1,27 @@
 //! Rows: what each entry adds to each of the output's tables, wherever those lie.
 
 use super::{
-    Entry, Format, FormatName, MODEL_OUTPUT_LINES_PATH, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH,
-    RawHarvest, SFT_RECORDS_PATH, format::write_line, model_outputs::OutputLine,
+    Entry, Format, FormatName, KTO_RECORDS_PATH, MODEL_OUTPUT_LINES_PATH, OUTCOMES_PATH, PAIR_RECORDS_PATH,
+    REJECTS_PATH, RawHarvest, RawRecord, SFT_RECORDS_PATH, entry::Labelled, format::write_line,
+    model_outputs::OutputLine,
 };
+use crate::record::Kind;
 
 /// The tables that are always there, before those of formats.
-pub(super) const FIXED: [&str; 5] =
-    [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH, MODEL_OUTPUT_LINES_PATH];
+pub(super) const FIXED: [&str; 6] = [
+    OUTCOMES_PATH,
+    REJECTS_PATH,
+    SFT_RECORDS_PATH,
+    PAIR_RECORDS_PATH,
+    MODEL_OUTPUT_LINES_PATH,
+    KTO_RECORDS_PATH,
+];
 pub(super) const OUTCOMES: usize = 0;
 const REJECTS: usize = 1;
 const SFT_RECORDS: usize = 2;
 const PAIR_RECORDS: usize = 3;
 const MODEL_OUTPUTS: usize = 4;
+const KTO_RECORDS: usize = 5;
 
 /// The most that a table's buffer keeps between batches, in bytes; one that grew larger gives the rest back.
 const KEPT_BUFFER: usize = 1 << 20;
@@ -64,11 +73,18 @@ impl Rows {
             write_line(&OutputLine { origin, output }, &mut self.lines[MODEL_OUTPUTS]);
         }
         for record in &harvest.records {
-            let records = if record.kind.is_pair() { PAIR_RECORDS } else { SFT_RECORDS };
-            write_line(record, &mut self.lines[records]);
+            self.add_canonical(record);
             for Placed { format, first } in &self.formats {
                 format.write_row(record, &mut self.lines[first + format.file_of(record.kind)]);
             }
+        }
+    }
+
+    fn add_canonical(&mut self, record: &RawRecord<'_>) {
+        match record.kind {
+            Kind::Kto => write_line(&Labelled::of(record), &mut self.lines[KTO_RECORDS]),
+            kind if kind.is_pair() => write_line(record, &mut self.lines[PAIR_RECORDS]),
+            _ => write_line(record, &mut self.lines[SFT_RECORDS]),
         }
     }
 

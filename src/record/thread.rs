@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,7 +17,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub type Extra = Map<String, Value>;
 
 /// Names a thread: the recipe's name, a colon, and the input's own id or else a hash of its messages.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ThreadId(String);
 
@@ -39,7 +40,7 @@ impl fmt::Display for ThreadId {
 }
 
 /// Which recipe a thread follows: its name and a hash of its whole definition, templates included.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RecipeRef {
     /// The recipe's name in the configuration.
     pub name: String,
@@ -58,7 +59,7 @@ impl RecipeRef {
 }
 
 /// Where a prompt came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Origin {
     /// The file as the user named it, or `-` for standard input.
     pub source: String,
@@ -70,9 +71,9 @@ pub struct Origin {
 }
 
 /// One prompt on its way through the stages.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Thread {
-    /// Major version of this schema, [`SCHEMA_VERSION`].
+    /// Major version of this schema. A program refuses a thread of a newer one than it knows.
     pub version: u32,
     /// Unique name.
     pub id: ThreadId,
@@ -80,14 +81,14 @@ pub struct Thread {
     pub recipe: RecipeRef,
     /// Where the prompt came from.
     pub origin: Origin,
-    /// `x`: the conversation up to and including its last user turn.
+    /// The conversation up to and including its last user turn, `x`.
     pub prompt: Vec<Message>,
     /// The answer that came with the prompt, if one did.
     pub given_answer: Option<String>,
     /// The name of the test set that the prompt is from, where its source says one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
-    /// `y0`: the answer to refine; absent until the draft stage.
+    /// The answer to refine, `y0`; absent until the draft stage.
     pub answer: Option<Answer>,
     /// The model that gave the rewards; absent before scoring.
     #[serde(default)]
@@ -97,17 +98,20 @@ pub struct Thread {
     /// Long answers to the prompt, in the order they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub long_answers: Vec<LongSample>,
+    /// What two drafts came to; absent where the recipe makes no fusion, and before the draft stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
     /// Fields of a later minor version, passed on untouched.
     #[serde(flatten)]
     pub extra: Extra,
 }
 
-/// `y0`, with its reward once it is scored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The answer to refine, `y0`, with its reward once it is scored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
     /// The text.
     pub text: String,
-    /// `r(y0)`; absent before scoring, and where the reward model gave none.
+    /// Its reward, `r(y0)`; absent before scoring, and where the reward model gave none.
     pub reward: Option<f64>,
     /// The call that drafted it; absent where the answer came with the prompt.
     pub call: Option<Call>,
@@ -117,37 +121,38 @@ pub struct Answer {
 }
 
 /// One round: critiques of one answer, each with its improvements, in the order they were asked for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Round {
-    /// `c_i`, one for each temperature of the recipe.
+    /// The critiques, `c_i`, one for each temperature of the recipe.
     pub critiques: Vec<Critique>,
     /// Fields of a later minor version, passed on untouched.
     #[serde(flatten)]
     pub extra: Extra,
 }
 
-/// `c_i`: a critique of the round's answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A critique of the round's answer, `c_i`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Critique {
     /// The text; absent when it was given up after the last try.
     pub text: Option<String>,
     /// The rating read from the text, 1 to 10.
+    #[schemars(range(min = 1, max = 10))]
     pub rating: Option<u8>,
     /// The call that gave it, or the last that was tried.
     pub call: Call,
-    /// `y_ij`, one for each temperature of the recipe; empty before the improve stage.
+    /// The improvements that it led to, `y_ij`, one for each temperature of the recipe; empty before the improve stage.
     pub improvements: Vec<Improvement>,
     /// Fields of a later minor version, passed on untouched.
     #[serde(flatten)]
     pub extra: Extra,
 }
 
-/// `y_ij`: an improvement of the round's answer, guided by one critique.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An improvement of the round's answer, `y_ij`, guided by one critique.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Improvement {
     /// The text; absent when the call failed.
     pub text: Option<String>,
-    /// `r(y_ij)`; absent before scoring, and where the reward model gave none.
+    /// Its reward, `r(y_ij)`; absent before scoring, and where the reward model gave none.
     pub reward: Option<f64>,
     /// The call that gave it.
     pub call: Call,
@@ -157,7 +162,7 @@ pub struct Improvement {
 }
 
 /// A long answer, which may hold a final answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LongSample {
     /// The whole text; absent when no try gave one with a final answer.
     pub text: Option<String>,
@@ -170,14 +175,68 @@ pub struct LongSample {
     pub extra: Extra,
 }
 
+/// Two drafts of an answer, what was said of them, and the one answer made out of both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Fusion {
+    /// The second draft; the first is the thread's answer.
+    pub other: Answer,
+    /// Comparisons of the two: as they stand, then the other way round; empty before the critique stage.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
+    /// The answer made out of both; absent before the improve stage, and where the comparisons gave no verdict.
+    #[serde(default)]
+    pub fused: Option<Improvement>,
+    /// Fields of a later minor version, passed on untouched.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// A comparison of two answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// The text; absent when it was given up after the last try.
+    pub text: Option<String>,
+    /// Which of the two, in the order in which they were shown, is better.
+    pub preferred: Option<Preferred>,
+    /// The call that gave it, or the last that was tried.
+    pub call: Call,
+    /// Fields of a later minor version, passed on untouched.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// Which of two answers is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Preferred {
+    /// The one shown first, A.
+    First,
+    /// The one shown second, B.
+    Second,
+}
+
+impl Preferred {
+    /// The same preference where the two answers were shown the other way round.
+    #[must_use]
+    pub fn swapped(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
 /// What is worth knowing of a model call. Nothing in it differs between a run that was disturbed and one that
 /// was not: times, endpoints and send counts are in metrics and traces.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Call {
     /// The model asked.
     pub model: String,
     /// The seed sent: hashed from thread, stage, round, index and attempt, below 2³¹.
     pub seed: u32,
+    /// Which of the choices of its request, from 0: one request can ask for several.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub choice: u32,
     /// Sampling temperature.
     pub temperature: f64,
     /// Tries made, the successful one included.
@@ -186,7 +245,7 @@ pub struct Call {
     pub finish_reason: Option<String>,
     /// Tokens of the prompt, as the server counted them.
     pub prompt_tokens: u32,
-    /// Tokens of the completion, as the server counted them.
+    /// Tokens of the completion, as the server counted them: of several choices the first has those of all.
     pub completion_tokens: u32,
     /// Why no usable answer came; absent when one did.
     pub failure: Option<String>,
@@ -231,6 +290,10 @@ mod tests {
             "given_answer": null, "dataset": "helpful", "answer": {"text": "y0", "reward": null, "call": call},
             "reward_model": "r", "rounds": [{"critiques": [critique, critique]}, {"critiques": []}],
             "long_answers": [{"text": "long", "reward": 1.5, "call": call}],
+            "fusion": {
+                "other": {"text": "z0", "reward": null, "call": null}, "fused": improvement,
+                "comparisons": [{"text": "c", "preferred": "first", "call": call}],
+            },
         })
     }
 
@@ -273,6 +336,10 @@ mod tests {
     #[test]
     fn a_thread_of_this_version_comes_back_as_it_is() {
         assert_eq!(through(&whole()), whole());
-        assert_eq!(objects(&whole()), 22, "all sorts of objects are in it");
+        assert_eq!(objects(&whole()), 28, "all sorts of objects are in it");
     }
+}
+
+fn is_first(choice: &u32) -> bool {
+    *choice == 0
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::{RunError, models::Models};
 use crate::{
     broker::embedded::{EmbeddedLog, Retention, TopicSpec},
-    config::Settings,
+    config::{LogSettings, Settings},
     dataflow,
     engine::{Engine, Handle, Notes},
     export::ExportOptions,
@@ -21,22 +21,18 @@ use crate::{
 };
 
 /// Where the embedded log lies, below the output folder.
-const STATE: &str = ".state";
-
-/// Where the embedded log lies.
-pub fn state_folder(settings: &Settings) -> PathBuf {
-    settings.out.join(STATE)
-}
+pub const STATE: &str = ".state";
 
 /// Opens the embedded log in the output folder.
-///
-/// # Errors
-/// Another process has it, or it cannot be read or made.
-pub async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
-    let (folder, log) = (state_folder(settings), settings.log);
+pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
+    open_state(settings.out.join(STATE), settings.log).await
+}
+
+/// Opens the embedded log in a folder.
+pub(crate) async fn open_state(folder: PathBuf, log: LogSettings) -> Result<EmbeddedLog, RunError> {
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
-        Ok(EmbeddedLog::open(&folder, &topics(log.partitions), log.options)?)
+        Ok(EmbeddedLog::open(&folder, &topics(&log), log.options)?)
     });
     opened.await.map_err(|_| RunError::Broken("log"))?
 }
@@ -46,15 +42,16 @@ fn make_folder(folder: &Path) -> Result<(), RunError> {
 }
 
 /// The topics of the catalogue, as the embedded log wants to know them.
-fn topics(partitions: u32) -> Vec<TopicSpec> {
+fn topics(log: &LogSettings) -> Vec<TopicSpec> {
     let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
         name: *name,
         partitions: match info.partitions {
-            Spread::Stages => partitions,
+            Spread::Stages => log.partitions,
             Spread::One => 1,
         },
         retention: match info.retention {
             Keep::Consumed => Retention::Consumed,
+            Keep::Replay if !log.keep_for_replay => Retention::Consumed,
             Keep::Replay | Keep::Forever | Keep::Compacted => Retention::Forever,
         },
     };
@@ -100,7 +97,7 @@ pub(super) fn assemble(
 
 /// What is remembered of the recipe. Whether the models are simulated belongs to it: a folder of simulated records
 /// must not go on with real ones, nor the other way round.
-fn definition(settings: &Settings, simulated: bool) -> serde_json::Value {
+pub(crate) fn definition(settings: &Settings, simulated: bool) -> serde_json::Value {
     let mut definition = serde_json::to_value(&settings.recipe).unwrap_or_default();
     definition["simulated"] = simulated.into();
     definition["templates"] = serde_json::to_value(settings.templates.hashes()).unwrap_or_default();

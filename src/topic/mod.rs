@@ -3,10 +3,12 @@
 //! What else there is to know of them stands in `topics/`, one file each; see [`catalogue()`].
 
 mod catalogue;
+mod schema;
 
 use std::{fmt, marker::PhantomData};
 
-pub use catalogue::{KafkaTopic, Keep, Spread, TopicInfo, catalogue};
+pub use catalogue::{KafkaTopic, Keep, RECORD_BYTES, Spread, TopicInfo, catalogue};
+pub use schema::schema;
 
 use crate::record::{HandledLetter, Harvest, IndexEntry, Reject, Thread, WorkerStatus};
 
@@ -29,7 +31,7 @@ impl fmt::Display for TopicName {
 }
 
 /// What a dead letter may hold above the limit of other records, in bytes: the headers that say what happened.
-pub const LETTER_ROOM: usize = 1 << 20;
+const LETTER_ROOM: usize = 1 << 20;
 
 /// A topic whose values are `P`, encoded as JSON.
 pub struct Topic<P> {

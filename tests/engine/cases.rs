@@ -16,7 +16,7 @@ use avr::{
         dead_letter_header, progress_text,
     },
     observe::Metrics,
-    topic::{DEAD_LETTERS, LETTER_ROOM, PROMPTS, RECORDS, TopicName},
+    topic::{DEAD_LETTERS, PROMPTS, RECORDS, TopicName},
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -202,7 +202,7 @@ async fn the_largest_record_has_a_letter() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_whose_letter_is_too_large_is_held() {
-    let log = large_and_bad(LETTER_ROOM + 1000).await;
+    let log = large_and_bad(DEAD_LETTERS.size_limit(1000)).await;
     log.set_max_record_bytes(100);
     let life = Life::start(log.process("avr"), 2, the_first_is_bad);
     a_while().await;

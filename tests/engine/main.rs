@@ -3,6 +3,7 @@
 mod cases;
 mod letters;
 mod log;
+#[path = "../log_suite/mod.rs"]
 mod log_suite;
 mod memory_log;
 mod simulation;
