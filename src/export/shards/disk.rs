@@ -24,6 +24,8 @@ pub(super) trait Disk {
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder; none where there is no such folder.
     fn names(&self, folder: &Path) -> io::Result<Option<Vec<String>>>;
+    /// Whether something is in a folder, or there is such a file.
+    fn is_filled(&self, path: &Path) -> io::Result<bool>;
     /// Makes sure of the names in a folder on the disk.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 }
@@ -67,6 +69,16 @@ impl Disk for LocalDisk {
         let Some(entries) = if_there(fs::read_dir(folder))? else { return Ok(None) };
         let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
         entries.map(name).collect::<io::Result<_>>().map(Some)
+    }
+
+    fn is_filled(&self, path: &Path) -> io::Result<bool> {
+        match if_there(fs::metadata(path))? {
+            // Not the whole list: a data folder may hold very many files.
+            Some(found) if found.is_dir() => {
+                Ok(if_there(fs::read_dir(path))?.is_some_and(|mut it| it.next().is_some()))
+            }
+            found => Ok(found.is_some()),
+        }
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {

@@ -109,7 +109,7 @@ impl<D: Disk> Shards<D> {
         let (totals, committed_totals, pending) = (Totals::default(), Totals::default(), Vec::new());
         let shards = Self { disk, options, rows, pending, totals, committed_totals };
         for path in FIXED.map(|path| shards.options.folder.join(path)) {
-            if shards.disk.read(&path).map_err(at(&path))?.is_some() {
+            if shards.disk.is_filled(&path).map_err(at(&path))? {
                 return Err(ExportError::OtherLayout(path));
             }
         }
@@ -278,7 +278,7 @@ impl<D: Disk> Shards<D> {
         }
         for table in &note.tables {
             let place = file_in(&self.options.folder.join(table), name);
-            if self.disk.read(&place).map_err(at(&place))?.is_none() {
+            if !self.disk.is_filled(&place).map_err(at(&place))? {
                 let folder = self.options.folder.clone();
                 return Err(ExportError::NotShared { folder, shard: name.to_string() });
             }
@@ -340,8 +340,7 @@ impl<D: Disk> Shards<D> {
         let mut filled = Vec::new();
         for path in format.files() {
             let folder = self.options.folder.join(Layout::Shards.place(path));
-            let names = self.disk.names(&folder).map_err(at(&folder))?;
-            filled.push(names.is_some_and(|names| !names.is_empty()));
+            filled.push(self.disk.is_filled(&folder).map_err(at(&folder))?);
         }
         let Some(manifest) = format.manifest(Layout::Shards, &|file| filled[file]) else { return Ok(true) };
         let place = self.options.folder.join(manifest.path);

@@ -96,6 +96,10 @@ impl Disk for Rc<Gated> {
         self.pass()?.names(folder)
     }
 
+    fn is_filled(&self, path: &Path) -> io::Result<bool> {
+        self.pass()?.is_filled(path)
+    }
+
     fn sync_folder(&self, _path: &Path) -> io::Result<()> {
         self.pass().map(drop)
     }
