@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use config::ValueKind;
 
 use crate::{
+    command::dead_letters::DeadLettersArgs,
     command::replay::ReplayArgs,
     command::topics::TopicsArgs,
     config::Override,
@@ -44,6 +45,8 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Start a cluster of simulated model servers on this machine.
     Simulate(Box<SimulateArgs>),
+    /// Look at the records that a stage could not handle, send them back, or give them up.
+    DeadLetters(DeadLettersArgs),
     /// Print the configuration that is in force and where each value comes from; secrets are masked.
     Config(Box<SettingsArgs>),
 }

@@ -5,6 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use avr::{
     broker::{LogError, LogErrorKind},
     cli::{self, Cli, Command, RunArgs, SettingsArgs},
+    command::dead_letters::{self, Answer, DeadLettersArgs, DeadLettersError},
     command::replay::{self, ReplayArgs, ReplayError},
     command::topics::{self, TopicsArgs},
     config::{self, InForce, Settings},
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Topics(args) => topics(&args),
         Command::Replay(args) => replay(&args),
         Command::Simulate(args) => simulate(*args),
+        Command::DeadLetters(args) => dead_letters(&args),
         Command::Config(args) => show_config(&args),
     };
     ExitCode::from(code)
@@ -145,6 +147,34 @@ fn simulate(args: SimulateArgs) -> u8 {
         Ok(Ok(())) => 0,
         Ok(Err(error)) => fail(FAILED, &error),
         Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn dead_letters(args: &DeadLettersArgs) -> u8 {
+    let (settings, _) = match load(&args.settings()) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    match runtime(2).map(|runtime| runtime.block_on(dead_letters::dead_letters(args, &settings))) {
+        Ok(Ok(Answer { text, problems })) => {
+            print(&text);
+            problems.iter().fold(0, |_, problem| fail(FAILED, problem))
+        }
+        Ok(Err(error)) => fail(code_of_letters(&error), &error),
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn code_of_letters(error: &DeadLettersError) -> u8 {
+    match error {
+        DeadLettersError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
+        DeadLettersError::NoLog(_) | DeadLettersError::Everything | DeadLettersError::Kafka => {
+            WRONG_CONFIGURATION
+        }
+        _ => FAILED,
     }
 }
 

@@ -15,7 +15,7 @@ use avr::{
         PAIR_RECORDS_PATH, REJECTS_PATH, RawHarvest, SFT_RECORDS_PATH,
     },
     record::{
-        Harvest, Kind, Message, Models, Origin, Outcome, RecipeRef, Reject, Rewards, ThreadId,
+        Extra, Harvest, Kind, Message, Models, Origin, Outcome, RecipeRef, Reject, Rewards, ThreadId,
         TrainingRecord, Verdict,
     },
 };
@@ -87,8 +87,8 @@ fn options(folder: &Path) -> ExportOptions {
 fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
     Outcome {
         thread: ThreadId::new("stage1", &number.to_string()),
-        recipe: RecipeRef { name: "stage1".into(), hash: "00ff".into() },
-        origin: Origin { source: "prompts.jsonl".into(), line: number as u64 + 1 },
+        recipe: RecipeRef { name: "stage1".into(), hash: "00ff".into(), extra: Extra::new() },
+        origin: Origin { source: "prompts.jsonl".into(), line: number as u64 + 1, extra: Extra::new() },
         verdict,
         records: Vec::new(),
         withheld: BTreeMap::from([(Kind::Sft, Verdict::TooLong)]),
@@ -97,6 +97,7 @@ fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
         best_reward: gain,
         gain,
         cut_off: 1,
+        retried: 0,
         error: None,
     }
 }

@@ -17,7 +17,7 @@ use avr::{
     method::harvest,
     model::{ChatModel, RewardModel, Stop},
     observe::{Metrics, Screen},
-    record::{Harvest, Kind, Message, ModelOutput, Origin, Outcome, Thread, ThreadId, TrainingRecord},
+    record::{Extra, Harvest, Kind, Message, ModelOutput, Origin, Outcome, Thread, ThreadId, TrainingRecord},
     run::{self, RunOptions},
     simulate::{Cluster, Options},
 };
@@ -112,7 +112,7 @@ impl Bench {
         let thread = json!({
             "version": 1, "id": ThreadId::new(&settings.recipe.name, &format!("p{number}")),
             "recipe": settings.recipe.reference(&settings.templates),
-            "origin": Origin { source: self.prompts().display().to_string(), line: number as u64 + 1 },
+            "origin": Origin { source: self.prompts().display().to_string(), line: number as u64 + 1, extra: Extra::new() },
             "prompt": [Message::user(question(number))], "given_answer": given(number),
             "answer": null, "rounds": [],
         });

@@ -1,12 +1,12 @@
 //! The whole configuration as a valid value.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::{KafkaSettings, Reader, engine, kafka, models, recipe};
 use crate::{
     broker::embedded,
     dataflow::StageLimits,
-    engine::EngineOptions,
+    engine::{EngineOptions, Gathering},
     export::FormatName,
     intake::IntakeOptions,
     method::{AnswerSource, Recipe, Templates},
@@ -44,6 +44,8 @@ pub struct Settings {
     pub intake: IntakeOptions,
     /// Formats to write beside the canonical records.
     pub formats: Vec<FormatName>,
+    /// How long rows gather before they become a shard, over Kafka.
+    pub gathering: Gathering,
     /// How the process shows itself.
     pub observe: ObserveOptions,
     /// The process' threads.
@@ -87,7 +89,8 @@ impl Settings {
             AnswerSource::Given if recipe.needs_answer() => AnswerUse::Used,
             AnswerSource::Draft | AnswerSource::Given => AnswerUse::Ignored,
         };
-        let formats = formats(&mut reader.section("export"));
+        let mut export = reader.section("export");
+        let (formats, gathering) = (formats(&mut export), gathering(&mut export));
         let settings = Self {
             out,
             recipe,
@@ -101,6 +104,7 @@ impl Settings {
             kafka: kafka::read(&mut reader.section("kafka")),
             intake,
             formats,
+            gathering,
             observe: ObserveOptions::read(&mut reader.section("observe")),
             runtime: runtime(&mut reader.section("runtime")),
             // Last: sections that nobody read would be reported as unknown, too.
@@ -120,6 +124,15 @@ impl Settings {
             reader.contradiction(
                 "engine.max_bytes",
                 format!("must be at least {key} ({largest}), or the largest thread could never move"),
+            );
+        }
+        if self.kafka.is_some() && self.gathering.bytes > self.engine.max_bytes / 2 {
+            reader.contradiction(
+                "export.shard_bytes",
+                format!(
+                    "must be at most half of engine.max_bytes ({}), or what gathers for files would stop the rest",
+                    self.engine.max_bytes
+                ),
             );
         }
         if self.intake.max_line_bytes > largest {
@@ -171,6 +184,13 @@ fn formats(section: &mut super::Section<'_>) -> Vec<FormatName> {
         }
     }
     formats
+}
+
+fn gathering(section: &mut super::Section<'_>) -> Gathering {
+    Gathering {
+        bytes: section.count("shard_bytes", 16 << 20, 1 << 16..=1 << 36),
+        interval: section.seconds("shard_interval_s", Duration::from_secs(30), Duration::from_secs(3600)),
+    }
 }
 
 fn runtime(section: &mut super::Section<'_>) -> RuntimeSettings {

@@ -88,8 +88,9 @@ fn counts(totals: &Totals) -> String {
     let mut text = String::from("\n## Counts\n\n| what | how many |\n|---|---|\n");
     let mut row = |what: &str, count: u64| line(&mut text, format_args!("| {what} | {count} |"));
     row("prompts", totals.threads());
+    let outcomes = totals.outcomes();
     for verdict in Verdict::ALL {
-        if let Some(count) = totals.outcomes.get(&verdict) {
+        if let Some(count) = outcomes.get(&verdict) {
             row(&format!("prompts: `{}`", verdict.as_str()), *count);
         }
     }

@@ -18,6 +18,8 @@ pub enum Entry<'a> {
     DeadLetter(Outcome),
     /// A line of input that could not be used.
     Reject(Reject),
+    /// A thread that had ended as a dead letter was sent back and will end again.
+    Retried,
 }
 
 /// A payload of the records topic ([`Harvest`](crate::record::Harvest)) with its texts left as they are.

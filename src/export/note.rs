@@ -48,7 +48,7 @@ impl Note {
 mod tests {
     use super::*;
     use crate::{
-        export::{Gains, ModelCounts, Outputs, files::FIXED, format::FormatName},
+        export::{Gains, ModelCounts, Outputs, format::FormatName, rows::FIXED},
         record::{Kind, Verdict},
     };
 
@@ -64,6 +64,7 @@ mod tests {
         let formats = FormatName::ALL.iter().flat_map(|name| name.format().files());
         let files = FIXED.iter().chain(formats).map(|path| (*path, MOST));
         let totals = Totals {
+            retried: MOST,
             outcomes: Verdict::ALL.iter().map(|verdict| (*verdict, MOST)).collect(),
             records: Kind::ALL.iter().map(|kind| (*kind, MOST)).collect(),
             gains: Gains { compared: MOST, gained: MOST, sum: -5.0e-324, max: -1.2345678901234567e-300 },

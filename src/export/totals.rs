@@ -24,8 +24,11 @@ pub(super) const OTHER_MODELS: &str = "others";
 /// Totals over all batches since the folder was begun.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Threads that ended, by what they came to.
-    pub outcomes: BTreeMap<Verdict, u64>,
+    /// Threads that ended, by what they came to; those that were sent back since are among the dead letters.
+    pub(super) outcomes: BTreeMap<Verdict, u64>,
+    /// Threads that were sent back from the dead letters.
+    #[serde(default)]
+    pub(super) retried: u64,
     /// Training records, by kind.
     pub records: BTreeMap<Kind, u64>,
     /// How much the improvements gained.
@@ -106,9 +109,24 @@ impl Gains {
 }
 
 impl Totals {
-    /// Threads that ended, whatever they came to.
+    /// Threads that ended and were not sent back since, whatever they came to.
     pub fn threads(&self) -> u64 {
-        self.outcomes.values().sum()
+        self.outcomes.values().sum::<u64>().saturating_sub(self.retried)
+    }
+
+    /// Those threads, by what they came to.
+    pub fn outcomes(&self) -> BTreeMap<Verdict, u64> {
+        let mut outcomes = self.outcomes.clone();
+        if let Some(letters) = outcomes.get_mut(&Verdict::DeadLetter) {
+            // What was sent back may be read before the letter itself.
+            *letters = letters.saturating_sub(self.retried);
+        }
+        outcomes
+    }
+
+    /// Threads that were ever sent back from the dead letters.
+    pub fn retried(&self) -> u64 {
+        self.retried
     }
 
     /// Training records of all kinds.
@@ -135,8 +153,10 @@ impl Totals {
                     *self.records.entry(record.kind).or_default() += 1;
                 }
             }
-            Entry::DeadLetter(outcome) => self.add_outcome(outcome),
+            // Its answers that were cut off count where the thread ends otherwise.
+            Entry::DeadLetter(outcome) => *self.outcomes.entry(outcome.verdict).or_default() += 1,
             Entry::Reject(line) => self.add_reject(line),
+            Entry::Retried => self.retried += 1,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
     broker::{Log, LogError, LogErrorKind, Output},
     engine::{Handle, SubmitError},
     observe::Metrics,
-    record::{IndexEntry, Origin, RecipeRef, Reject, SCHEMA_VERSION, Thread, ThreadId},
+    record::{Extra, IndexEntry, Origin, RecipeRef, Reject, SCHEMA_VERSION, Thread, ThreadId},
     source::{AnswerUse, Item, Prompt, Source, SourceError},
     stage::Written,
     topic::{INDEX, PROMPTS, REJECTS},
@@ -232,7 +232,7 @@ impl<L: Log> Intake<L> {
 
     /// Decides what becomes of one item.
     fn sort(&mut self, source: &Source, item: Item, batch: &mut Batch) -> Result<(), IntakeError> {
-        let origin = Origin { source: source.name().to_owned(), line: item.line };
+        let origin = Origin { source: source.name().to_owned(), line: item.line, extra: Extra::new() };
         match item.result {
             Ok(prompt) => self.sort_prompt(source, origin, prompt, batch),
             Err(reject) => {
@@ -318,7 +318,7 @@ impl<L: Log> Intake<L> {
         batch: &mut Batch,
     ) -> Result<(), IntakeError> {
         if self.options.strict {
-            let Origin { source: source_name, line } = origin;
+            let Origin { source: source_name, line, .. } = origin;
             return Err(IntakeError::Strict { source_name, line, message });
         }
         if self.index.see_reject(&id) {

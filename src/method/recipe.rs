@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Templates;
-use crate::record::{Kind, RecipeRef};
+use crate::record::{Extra, Kind, RecipeRef};
 
 /// How an instruction is put to the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,7 +256,7 @@ impl Recipe {
         let definition = serde_json::to_vec(&(self, templates.hashes()))
             .expect("numbers, texts and lists of them always have a JSON form");
         let hash = blake3::hash(&definition).to_hex();
-        RecipeRef { name: self.name.clone(), hash: hash[..32].to_owned() }
+        RecipeRef { name: self.name.clone(), hash: hash[..32].to_owned(), extra: Extra::new() }
     }
 }
 

@@ -17,7 +17,7 @@ pub use intake::{IndexEntry, Reject};
 pub use message::{Message, Role};
 pub use outcome::{Harvest, Models, Outcome, Verdict};
 pub use thread::{
-    Answer, Call, Comparison, Critique, Fusion, Improvement, LongSample, Origin, Preferred, RecipeRef, Round,
-    SCHEMA_VERSION, Thread, ThreadId,
+    Answer, Call, Comparison, Critique, Extra, Fusion, Improvement, LongSample, Origin, Preferred, RecipeRef,
+    Round, SCHEMA_VERSION, Thread, ThreadId,
 };
 pub use training::{Kind, Rewards, TrainingRecord};

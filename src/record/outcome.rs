@@ -143,8 +143,16 @@ pub struct Outcome {
     pub gain: Option<f64>,
     /// Answers of models that were cut off at their length limit.
     pub cut_off: u32,
+    /// How often it was sent back from the dead letters before it ended so; its last line counts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retried: u32,
     /// What went wrong, for a dead letter.
     pub error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What selection makes of one thread, and the payload of the records topic.

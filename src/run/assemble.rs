@@ -12,7 +12,7 @@ use crate::{
     broker::embedded::{EmbeddedLog, Retention, TopicSpec},
     config::{LogSettings, Settings},
     dataflow,
-    engine::{Engine, Handle},
+    engine::{Engine, Handle, Notes},
     export::ExportOptions,
     observe::Metrics,
     record::RecipeRef,
@@ -88,7 +88,7 @@ pub(super) fn assemble(
     let sync = matches!(settings.log.options.durability, crate::broker::embedded::Durability::EachCommit);
     let options = ExportOptions { folder: settings.out.clone(), sync, formats: settings.formats.clone() };
     let (sink, written) = ExportSink::new(options, metrics);
-    let stages = dataflow::stages(&context, &settings.limits);
+    let stages = dataflow::stages(&context, &settings.limits, Notes::One);
     let (engine, handle) =
         Engine::new(log, stages, Some(Box::new(sink)), settings.engine.clone(), metrics.clone());
     let definition = definition(settings, models.cluster.is_some());

@@ -47,7 +47,7 @@ pub(super) fn summary(facts: &Facts<'_>) -> Summary {
 fn state(written: &Totals, threads: u64) -> StateTotals {
     let gains = &written.gains;
     StateTotals {
-        outcomes: written.outcomes.clone(),
+        outcomes: written.outcomes(),
         under_way: threads.saturating_sub(written.threads()),
         records: written.records.clone(),
         gains: GainTotals { compared: gains.compared, gained: gains.gained, sum: gains.sum, max: gains.max },
@@ -64,7 +64,7 @@ fn process(facts: &Facts<'_>) -> ProcessTotals {
     ProcessTotals {
         input: InputTotals { new, known, rejected },
         models: writers.chain(reward).collect(),
-        ended: facts.written.totals.threads() - facts.written.ended_before,
+        ended: facts.written.totals.threads().saturating_sub(facts.written.ended_before),
         elapsed: facts.elapsed,
     }
 }

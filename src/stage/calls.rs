@@ -5,7 +5,7 @@ use crate::{
     engine::{DeadLetter, Failure},
     method::{CallSite, TemplateError, Turn},
     model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardRequest, Scope},
-    record::Call,
+    record::{Call, Extra},
 };
 
 /// Work near the end goes first: a stage's rank among the calls that wait for a server.
@@ -192,6 +192,7 @@ impl Ask<'_> {
             prompt_tokens: 0,
             completion_tokens: 0,
             failure,
+            extra: Extra::new(),
         }
     }
 }

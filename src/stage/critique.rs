@@ -11,7 +11,7 @@ use super::{
 use crate::{
     engine::Failure,
     method::{CallSite, Turn, ask, pairwise::verdict, rating::rating},
-    record::{Comparison, Critique, Preferred, Round, Thread},
+    record::{Comparison, Critique, Extra, Preferred, Round, Thread},
     topic::{DRAFTED, Topic},
 };
 
@@ -37,7 +37,7 @@ impl ThreadStage for CritiqueStage {
             }
             None => {
                 let critiques = self.critiques(&thread, answer).await?;
-                thread.rounds.push(Round { critiques });
+                thread.rounds.push(Round { critiques, ..Round::default() });
             }
         }
         Ok(thread)
@@ -51,7 +51,7 @@ impl CritiqueStage {
         let asked = recipe.temperatures.iter().enumerate().map(async |(index, &temperature)| {
             let Read { found, call } = self.read(thread, index, temperature, &turns, &RATING).await?;
             let (text, rating) = found.unzip();
-            Ok(Critique { text, rating, call, improvements: vec![] })
+            Ok(Critique { text, rating, call, improvements: vec![], extra: Extra::new() })
         });
         try_join_all(asked).await
     }
@@ -75,7 +75,7 @@ impl CritiqueStage {
         let temperature = recipe.only_temperature();
         let Read { found, call } = self.read(thread, index, temperature, &turns, &VERDICT).await?;
         let (text, preferred) = found.unzip();
-        Ok(Comparison { text, preferred, call })
+        Ok(Comparison { text, preferred, call, extra: Extra::new() })
     }
 
     /// Asks until an answer can be read or the tries are used up. Source: METHOD, "Calls to the models".

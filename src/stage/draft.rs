@@ -10,7 +10,7 @@ use super::{
 use crate::{
     engine::{DeadLetter, Failure},
     method::{AnswerSource, Base, CallSite, ask},
-    record::{Answer, Fusion, Thread},
+    record::{Answer, Extra, Fusion, Thread},
     topic::{PROMPTS, Topic},
 };
 
@@ -48,7 +48,7 @@ impl DraftStage {
             return Ok(None);
         }
         let other = self.draft(thread, OTHER_DRAFT).await?;
-        Ok(Some(Fusion { other, comparisons: vec![], fused: None }))
+        Ok(Some(Fusion { other, comparisons: vec![], fused: None, extra: Extra::new() }))
     }
 
     async fn draft(&self, thread: &Thread, index: u32) -> Result<Answer, Failure> {
@@ -63,7 +63,7 @@ impl DraftStage {
         match self.0.ask(&ask).await? {
             Tried::Answer(answer) => {
                 let call = Some(ask.answered(&answer));
-                Ok(Answer { text: answer.text, reward: None, call })
+                Ok(Answer { text: answer.text, reward: None, call, extra: Extra::new() })
             }
             Tried::Refused(refusal) => Err(refusal.into_dead_letter(self.0.chat.model())),
         }
@@ -77,5 +77,5 @@ fn given(thread: &Thread) -> Result<Answer, Failure> {
             "the recipe needs the prompt's own answer and there is none",
         ))
     })?;
-    Ok(Answer { text, reward: None, call: None })
+    Ok(Answer { text, reward: None, call: None, extra: Extra::new() })
 }

@@ -14,7 +14,7 @@ use crate::{
         CallSite, Turn, ask,
         pairwise::{Compared, compared},
     },
-    record::{Fusion, Improvement, Thread},
+    record::{Extra, Fusion, Improvement, Thread},
     topic::{CRITIQUED, Topic},
 };
 
@@ -90,11 +90,11 @@ impl ImproveStage {
         Ok(match self.0.ask(&ask).await? {
             Tried::Answer(answer) => {
                 let call = ask.answered(&answer);
-                Improvement { text: Some(answer.text), reward: None, call }
+                Improvement { text: Some(answer.text), reward: None, call, extra: Extra::new() }
             }
             Tried::Refused(refusal) => {
                 let call = ask.failed(Some(refusal.message));
-                Improvement { text: None, reward: None, call }
+                Improvement { text: None, reward: None, call, extra: Extra::new() }
             }
         })
     }

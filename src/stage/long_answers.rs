@@ -15,7 +15,7 @@ use super::{
 use crate::{
     engine::Failure,
     method::{CallSite, Turn, ask, final_answer::final_answer},
-    record::{LongSample, Thread},
+    record::{Extra, LongSample, Thread},
 };
 
 /// The draft of the answer to refine is the stage's call 0.
@@ -90,5 +90,5 @@ impl Context {
 }
 
 fn sample(Read { found, call }: Read<()>) -> LongSample {
-    LongSample { text: found.map(|(text, ())| text), reward: None, call }
+    LongSample { text: found.map(|(text, ())| text), reward: None, call, extra: Extra::new() }
 }

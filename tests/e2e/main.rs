@@ -5,6 +5,7 @@
 //! see (lines of a log, counts of the cluster, lines of a file), never for time to pass.
 
 mod config;
+mod dead_letters;
 mod faults;
 mod follow;
 mod input;

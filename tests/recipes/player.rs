@@ -9,7 +9,7 @@ use avr::{
         recursion::{Step, next_step},
     },
     model::{ChatModel, ChatRequest, Priority, RewardModel, RewardRequest},
-    record::{Answer, Call, Comparison, Critique, Fusion, Improvement, LongSample, Round, Thread},
+    record::{Answer, Call, Comparison, Critique, Extra, Fusion, Improvement, LongSample, Round, Thread},
 };
 
 /// Who plays, and by which rules.
@@ -44,7 +44,7 @@ impl Player<'_> {
     async fn answer(&self, thread: &Thread) -> Answer {
         if self.recipe.answer == AnswerSource::Given {
             let text = thread.given_answer.clone().expect("the prompt has an answer");
-            return Answer { text, reward: None, call: None };
+            return Answer { text, reward: None, call: None, extra: Extra::new() };
         }
         self.draft(thread, 0).await
     }
@@ -54,7 +54,7 @@ impl Player<'_> {
         let turns = ask::draft(&thread.prompt);
         let (text, call) =
             self.ask(self.chat, site, self.recipe.draft_temperature, &turns, 1, |_| true).await;
-        Answer { text: text.expect("a draft"), reward: None, call: Some(call) }
+        Answer { text: text.expect("a draft"), reward: None, call: Some(call), extra: Extra::new() }
     }
 
     /// The long answers; where several are asked for at once, what came in one request and what had to be asked again.
@@ -105,6 +105,7 @@ impl Player<'_> {
                 text: Some(answer.text),
                 reward: Some(reward),
                 call,
+                extra: Extra::new(),
             }));
         }
         samples
@@ -121,7 +122,7 @@ impl Player<'_> {
             Some(text) => Some(self.score(thread, text).await),
             None => None,
         };
-        LongSample { text, reward, call }
+        LongSample { text, reward, call, extra: Extra::new() }
     }
 
     /// Two drafts, both comparisons, and where these agree the fusion and all rewards.
@@ -145,7 +146,7 @@ impl Player<'_> {
         } else {
             thread.reward_model = None;
         }
-        thread.fusion = Some(Fusion { other, comparisons: vec![one, two], fused });
+        thread.fusion = Some(Fusion { other, comparisons: vec![one, two], fused, extra: Extra::new() });
     }
 
     async fn compare(&self, thread: &Thread, index: u32, first: &str, second: &str) -> Comparison {
@@ -155,7 +156,7 @@ impl Player<'_> {
             .ask(self.chat, site, self.recipe.temperatures[0], &turns, tries, |text| verdict(text).is_some())
             .await;
         let preferred = text.as_deref().and_then(verdict);
-        Comparison { text, preferred, call }
+        Comparison { text, preferred, call, extra: Extra::new() }
     }
 
     async fn score_answer(&self, thread: &mut Thread) {
@@ -205,7 +206,7 @@ impl Player<'_> {
                 None => vec![],
             };
             let rating = text.as_deref().and_then(rating);
-            round.critiques.push(Critique { text, rating, call, improvements });
+            round.critiques.push(Critique { text, rating, call, improvements, extra: Extra::new() });
         }
         round
     }
@@ -224,7 +225,7 @@ impl Player<'_> {
             let index = nth * self.recipe.temperatures.len() + index;
             let site = site(thread, "improve", thread.rounds.len() as u32, index as u32);
             let (text, call) = self.ask(self.chat, site, *temperature, &turns, 1, |_| true).await;
-            improvements.push(Improvement { text, reward: None, call });
+            improvements.push(Improvement { text, reward: None, call, extra: Extra::new() });
         }
         improvements
     }

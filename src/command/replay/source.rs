@@ -13,7 +13,7 @@ use crate::{
     export::OUTCOMES_PATH,
     intake::{Index, difference},
     method::Recipe,
-    record::RecipeRef,
+    record::{Extra, RecipeRef},
     run,
 };
 
@@ -73,5 +73,8 @@ pub(super) fn compatible(index: &Index, settings: &Settings) -> Result<MadeBy, R
         let allowed = Recipe::SELECTION[1..].join(", ");
         return Err(ReplayError::Incompatible { name: wanted.clone(), difference, allowed });
     }
-    Ok(MadeBy { reference: RecipeRef { name: (*name).to_owned(), hash: hash.clone() }, simulated })
+    Ok(MadeBy {
+        reference: RecipeRef { name: (*name).to_owned(), hash: hash.clone(), extra: Extra::new() },
+        simulated,
+    })
 }

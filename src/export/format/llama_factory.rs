@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Conversation, Format, Manifest, write_line};
+use super::{Conversation, Format, Layout, Manifest, write_line};
 use crate::{
     export::{RawRecord, RawText, RawTurn},
     record::Kind,
@@ -71,9 +71,10 @@ impl Format for LlamaFactory {
         }
     }
 
-    fn manifest(&self, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
+    fn manifest(&self, layout: Layout, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
         let listed = Kind::ALL.into_iter().filter(|kind| has_rows(self.file_of(*kind)));
-        let info: BTreeMap<_, _> = listed.map(|kind| data_set(FILES[self.file_of(kind)], kind)).collect();
+        let data_set = |kind| data_set(layout.place(FILES[self.file_of(kind)]), kind);
+        let info: BTreeMap<_, _> = listed.map(data_set).collect();
         let text = serde_json::to_string_pretty(&info).expect("the description has string keys") + "\n";
         Some(Manifest { path: INFO_PATH, text })
     }
@@ -112,8 +113,8 @@ struct RewardRow<'a> {
 
 /// One entry of `dataset_info.json`.
 #[derive(Serialize)]
-struct DataSet {
-    file_name: &'static str,
+struct DataSet<'a> {
+    file_name: &'a str,
     formatting: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     ranking: Option<bool>,
@@ -121,8 +122,8 @@ struct DataSet {
     tags: BTreeMap<&'static str, &'static str>,
 }
 
-/// The name and the description of the data set in `path`, which has records of `kind`.
-fn data_set(path: &'static str, kind: Kind) -> (&'static str, DataSet) {
+/// The name and the description of the data set in the file or folder `path`, which has records of `kind`.
+fn data_set(path: &str, kind: Kind) -> (&str, DataSet<'_>) {
     let file_name = path.rsplit('/').next().unwrap_or(path);
     let tags = [
         ("role_tag", "role"),
@@ -176,7 +177,10 @@ mod tests {
     #[test]
     fn only_data_sets_with_rows_are_listed() {
         let text = |sft, pairs| {
-            LlamaFactory.manifest(&|file| [sft, pairs, false, false, false, false][file]).unwrap().text
+            LlamaFactory
+                .manifest(Layout::Files, &|file| [sft, pairs, false, false, false, false][file])
+                .unwrap()
+                .text
         };
         assert_eq!(text(false, false), "{}\n");
         assert!(!text(true, false).contains("avr_pairs"));
@@ -203,7 +207,7 @@ mod tests {
             "\n"
         );
         assert_eq!(row(&LlamaFactory, tests::KTO), expected);
-        let info = LlamaFactory.manifest(&|file| file == 4).unwrap().text;
+        let info = LlamaFactory.manifest(Layout::Files, &|file| file == 4).unwrap().text;
         let info: serde_json::Value = serde_json::from_str(&info).unwrap();
         let columns = serde_json::json!({"messages": "messages", "kto_tag": "kto_tag"});
         assert_eq!(info["avr_kto"]["columns"], columns);

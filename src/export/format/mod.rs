@@ -28,7 +28,29 @@ pub trait Format: Send + Sync {
 
     /// The file that lists the data files for the trainer, when those `has_rows` says yes to have any; none if
     /// the trainer needs no such file. An empty data file must not be listed: loading it is an error.
-    fn manifest(&self, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest>;
+    fn manifest(&self, layout: Layout, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest>;
+}
+
+/// How the rows of a data file lie below the output folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// In one file, which grows.
+    Files,
+    /// In a folder of files that never change, named like the one file without its ending.
+    Shards,
+}
+
+/// The ending of data files.
+pub(super) const ENDING: &str = ".jsonl";
+
+impl Layout {
+    /// Where the rows of the data file `path` lie.
+    pub fn place(self, path: &str) -> &str {
+        match self {
+            Self::Files => path,
+            Self::Shards => path.strip_suffix(ENDING).unwrap_or(path),
+        }
+    }
 }
 
 /// A small file that describes data files.

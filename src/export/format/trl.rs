@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::{Conversation, Format, Manifest, write_line};
+use super::{Conversation, Format, Layout, Manifest, write_line};
 use crate::{
     export::{RawRecord, RawText, RawTurn},
     record::Kind,
@@ -53,7 +53,7 @@ impl Format for Trl {
         }
     }
 
-    fn manifest(&self, _has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
+    fn manifest(&self, _layout: Layout, _has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
         None
     }
 }

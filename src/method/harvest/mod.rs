@@ -139,6 +139,7 @@ fn outcome(thread: &Thread, made: &Made) -> Outcome {
         best_reward,
         gain: best_reward.zip(answer_reward).map(|(best, answer)| best - answer),
         cut_off: cut_off(thread),
+        retried: 0,
         error: None,
     }
 }
