@@ -4,7 +4,7 @@
 mod command;
 mod pipeline;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use avr::{
     broker::{
@@ -13,6 +13,8 @@ use avr::{
             Change, LostStart, Remedy, TopicDemands, TopicsError, apply, check, delete_consumed, survey,
         },
     },
+    observe::Metrics,
+    run::cleanup,
     topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORD_BYTES, RECORDS, SCORED, TopicName, catalogue},
 };
 use pipeline::Pipeline;
@@ -186,6 +188,38 @@ async fn consumed_records_go_and_nothing_else_does() {
     let bounds = pipeline.admin.bounds(&all).await.expect("the cluster answers");
     let expected = all.into_iter().zip([(7, 10), (0, 10), (0, 10), (0, 10)]).collect();
     assert_eq!(bounds, expected);
+    pipeline.end().await;
+}
+
+#[tokio::test]
+async fn a_worker_cleans_up_by_itself_and_counts_it() {
+    let Some(pipeline) = Pipeline::new("clean") else { return };
+    apply(&pipeline.admin, &pipeline.demands(), None).await.expect("the cluster answers");
+    pipeline.produce(at(PROMPTS.name, 1), 4).await;
+    pipeline.admin.commit_start(DRAFT, &[(at(PROMPTS.name, 1), 3)]).await.expect("nobody is at work");
+    let metrics = Metrics::new();
+    let interval = Duration::from_millis(10);
+    let cleaning = tokio::spawn(cleanup::keep(pipeline.admin.clone(), interval, metrics.clone()));
+    let deleted = metrics.deleted_offsets.with_label_values(&[PROMPTS.name.0]);
+    let count = pipeline.until("records are deleted", || (deleted.get() > 0).then(|| deleted.get())).await;
+    cleaning.abort();
+    assert_eq!(count, 3);
+    assert!(metrics.cleanups.with_label_values(&["done"]).get() > 0);
+    pipeline.end().await;
+}
+
+/// A commit under way hides what was committed before it; it is waited for.
+#[tokio::test]
+async fn offsets_of_a_commit_under_way_are_waited_for() {
+    let Some(pipeline) = Pipeline::new("pending") else { return };
+    apply(&pipeline.admin, &pipeline.demands(), None).await.expect("the cluster answers");
+    let partition = at(PROMPTS.name, 0);
+    let commit = pipeline.begin_commit(DRAFT, partition, 5).await;
+    let admin = pipeline.admin.clone();
+    let reading = tokio::spawn(async move { admin.committed(DRAFT, &[partition]).await });
+    commit.commit().await;
+    let committed = reading.await.expect("it ends").expect("the cluster answers");
+    assert_eq!(committed, BTreeMap::from([(partition, 5)]), "and not what was there before");
     pipeline.end().await;
 }
 

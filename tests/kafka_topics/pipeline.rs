@@ -21,17 +21,21 @@ use avr::{
     topic::{RECORD_BYTES, TopicName, catalogue},
 };
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
-    producer::{FutureProducer, FutureRecord},
+    error::KafkaResult,
+    producer::{BaseProducer, FutureProducer, FutureRecord, Producer as _},
     types::RDKafkaErrorCode,
 };
 use tokio::task::JoinHandle;
 
 /// How long a cluster may take to do what it was told.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often and how long to look for something that is to come.
+const LOOKS: u32 = 600;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// A prefix of a cluster.
 pub(crate) struct Pipeline {
@@ -102,15 +106,51 @@ impl Pipeline {
         demands: &TopicDemands,
         awaited: impl Fn(&[Difference]) -> bool,
     ) -> Vec<Difference> {
-        let mut differences = Vec::new();
-        for _ in 0..600 {
-            differences = survey(&self.admin, demands).await.expect("the cluster answers").differences;
-            if awaited(&differences) {
-                return differences;
+        for _ in 0..LOOKS {
+            let found = survey(&self.admin, demands).await.expect("the cluster answers").differences;
+            if awaited(&found) {
+                return found;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        panic!("it never came to that: {differences:?}");
+        panic!("it never came to the differences that were awaited");
+    }
+
+    /// What `look` finds once it finds something.
+    pub(crate) async fn until<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> T {
+        for _ in 0..LOOKS {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        panic!("it never came to it that {what}");
+    }
+
+    /// A transaction that has an offset of a group in it and is not ended.
+    pub(crate) async fn begin_commit(
+        &self,
+        group: GroupName,
+        partition: Partition,
+        offset: i64,
+    ) -> Transaction {
+        let mut config = self.config();
+        config.set("transactional.id", self.admin.name("test"));
+        let producer: BaseProducer = config.create().expect("a producer");
+        let mut group_config = self.config();
+        group_config.set("group.id", self.admin.name(group.0));
+        let group: BaseConsumer = group_config.create().expect("a consumer");
+        let mut offsets = TopicPartitionList::new();
+        let name = self.admin.name(partition.topic.0);
+        offsets.add_partition_offset(&name, partition.index, Offset::Offset(offset)).expect("it is one");
+        let begin = move || {
+            producer.init_transactions(PATIENCE)?;
+            producer.begin_transaction()?;
+            let metadata = group.group_metadata().expect("it names a group");
+            producer.send_offsets_to_transaction(&offsets, &metadata, PATIENCE)?;
+            KafkaResult::Ok(producer)
+        };
+        Transaction(tokio::task::spawn_blocking(begin).await.expect("it ends").expect("the cluster does it"))
     }
 
     /// Writes so many records to a partition.
@@ -197,5 +237,15 @@ impl Member {
     pub(crate) async fn leave(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.polling.await.expect("it leaves");
+    }
+}
+
+/// A transaction under way.
+pub(crate) struct Transaction(BaseProducer);
+
+impl Transaction {
+    pub(crate) async fn commit(self) {
+        let commit = move || self.0.commit_transaction(PATIENCE);
+        tokio::task::spawn_blocking(commit).await.expect("it ends").expect("the cluster commits");
     }
 }

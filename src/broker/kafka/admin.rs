@@ -2,7 +2,12 @@
 //!
 //! librdkafka's calls block, so each runs on a thread that may.
 
-use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -29,6 +34,9 @@ use crate::{
 const CONTACT: Duration = Duration::from_secs(10);
 /// How long it may take to do something.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long after an undecided answer the next question is.
+const BETWEEN_READS: Duration = Duration::from_millis(50);
 
 /// The first and the next offset of a partition.
 pub type Bounds = (i64, i64);
@@ -216,7 +224,7 @@ impl Admin {
         let context = format!("reading the offsets of the group {}", self.name(group.0));
         let asked = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)), &context)?;
         let reader = self.reader(Some(group))?;
-        let found = blocking(&context, move || reader.committed_offsets(asked, PATIENCE)).await?;
+        let found = blocking(&context, move || committed_once(&reader, &asked)).await?;
         self.offsets(&found, partitions, &context)
     }
 
@@ -305,6 +313,26 @@ impl Admin {
             }
         }
         Ok(offsets)
+    }
+}
+
+/// Reads offsets that are decided: those of a commit under way are waited for, which its time-out ends at the latest.
+fn committed_once(reader: &BaseConsumer, asked: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let found = reader.committed_offsets(asked.clone(), PATIENCE);
+        let undecided =
+            |error: &KafkaError| error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnstableOffsetCommit);
+        let is_undecided = match &found {
+            Ok(list) => {
+                list.elements().iter().any(|element| element.error().is_err_and(|error| undecided(&error)))
+            }
+            Err(error) => undecided(error),
+        };
+        if !is_undecided || Instant::now() >= until {
+            return found;
+        }
+        std::thread::sleep(BETWEEN_READS);
     }
 }
 
