@@ -25,7 +25,6 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
-    error::KafkaResult,
     producer::{BaseProducer, FutureProducer, FutureRecord, Producer as _},
     types::RDKafkaErrorCode,
 };
@@ -127,15 +126,11 @@ impl Pipeline {
         panic!("it never came to it that {what}");
     }
 
-    /// A transaction that has an offset of a group in it and is not ended.
-    pub(crate) async fn begin_commit(
-        &self,
-        group: GroupName,
-        partition: Partition,
-        offset: i64,
-    ) -> Transaction {
+    /// Puts an offset of a group into a transaction and never ends it.
+    pub(crate) async fn die_in_a_commit(&self, group: GroupName, partition: Partition, offset: i64) {
         let mut config = self.config();
         config.set("transactional.id", self.admin.name("test"));
+        config.set("transaction.timeout.ms", "2000");
         let producer: BaseProducer = config.create().expect("a producer");
         let mut group_config = self.config();
         group_config.set("group.id", self.admin.name(group.0));
@@ -147,10 +142,9 @@ impl Pipeline {
             producer.init_transactions(PATIENCE)?;
             producer.begin_transaction()?;
             let metadata = group.group_metadata().expect("it names a group");
-            producer.send_offsets_to_transaction(&offsets, &metadata, PATIENCE)?;
-            KafkaResult::Ok(producer)
+            producer.send_offsets_to_transaction(&offsets, &metadata, PATIENCE)
         };
-        Transaction(tokio::task::spawn_blocking(begin).await.expect("it ends").expect("the cluster does it"))
+        tokio::task::spawn_blocking(begin).await.expect("it ends").expect("the cluster does it");
     }
 
     /// Writes so many records to a partition.
@@ -237,15 +231,5 @@ impl Member {
     pub(crate) async fn leave(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.polling.await.expect("it leaves");
-    }
-}
-
-/// A transaction under way.
-pub(crate) struct Transaction(BaseProducer);
-
-impl Transaction {
-    pub(crate) async fn commit(self) {
-        let commit = move || self.0.commit_transaction(PATIENCE);
-        tokio::task::spawn_blocking(commit).await.expect("it ends").expect("the cluster commits");
     }
 }
