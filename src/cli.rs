@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use config::ValueKind;
 
 use crate::{
+    command::replay::ReplayArgs,
     command::topics::TopicsArgs,
     config::Override,
     observe::{LogFormat, ProgressMode},
@@ -39,6 +40,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Set up the topics of a Kafka cluster, and compare them with what they should be.
     Topics(TopicsArgs),
+    /// Select from the finished threads of a run again, with other thresholds and without one model call.
+    Replay(Box<ReplayArgs>),
     /// Start a cluster of simulated model servers on this machine.
     Simulate(Box<SimulateArgs>),
     /// Print the configuration that is in force and where each value comes from; secrets are masked.
@@ -118,7 +121,7 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,
 
-    /// The recipe: stage1, stage2, long-pairs, evaluation, or one defined in the configuration [default: stage1].
+    /// The recipe: stage1, stage2, long-pairs, evaluation, fusion, or one defined in the configuration [default: stage1].
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<String>,
 
@@ -154,7 +157,8 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "NAME")]
     pub reward_model: Option<String>,
 
-    /// Go on after the end of the input and take what is added to it.
+    /// Go on after the end of the input and take what is added to it; a last line without a line end is taken when that
+    /// comes.
     #[arg(long)]
     pub follow: bool,
 

@@ -10,7 +10,7 @@ use crate::{
     export::FormatName,
     intake::IntakeOptions,
     method::{AnswerSource, Recipe, Templates},
-    model::{ModelOptions, RewardKind},
+    model::{CHAT_RESERVED, ModelOptions, REWARD_RESERVED, RewardKind},
     observe::ObserveOptions,
     source::AnswerUse,
 };
@@ -75,10 +75,12 @@ impl Settings {
         let out = PathBuf::from(root.text("out", "out"));
         let recipe = recipe::read(reader);
         let templates = recipe::templates(&mut reader.section("templates"));
-        let generator = models::read(&mut reader.section("models.generator"), "generator");
-        let long = models::read(&mut reader.section("models.long"), "long");
+        let generator = models::read(&mut reader.section("models.generator"), "generator", CHAT_RESERVED);
+        let mut section = reader.section("models.long");
+        let mut long = models::read(&mut section, "long", CHAT_RESERVED);
+        long.samples_per_request = models::samples_per_request(&mut section);
         let mut section = reader.section("models.reward");
-        let reward = models::read(&mut section, "reward");
+        let reward = models::read(&mut section, "reward", REWARD_RESERVED);
         let reward_kind = models::reward_kind(&mut section);
         let mut intake = engine::intake(&mut reader.section("intake"));
         intake.answer = match recipe.answer {
@@ -124,6 +126,15 @@ impl Settings {
             reader.contradiction(
                 "intake.max_line_bytes",
                 format!("must be at most {key} ({largest}), or a prompt could not be stored"),
+            );
+        }
+        if self.long.samples_per_request > 1
+            && self.recipe.long_answers > 1
+            && self.recipe.draft_temperature == 0.0
+        {
+            reader.contradiction(
+                "models.long.samples_per_request",
+                "must be 1 where draft_temperature is 0: servers refuse several answers of greedy sampling",
             );
         }
         for (role, model) in [("generator", &self.generator), ("long", &self.long), ("reward", &self.reward)]

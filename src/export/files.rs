@@ -8,9 +8,10 @@ use std::{
 };
 
 use super::{
-    Entry, ExportError, Format, FormatName, MODEL_OUTPUT_LINES_PATH, Manifest, RawHarvest, Totals,
-    model_outputs::OutputLine, note::Note, table::Table,
+    Entry, ExportError, Format, FormatName, MODEL_OUTPUT_LINES_PATH, Manifest, RawHarvest, RawRecord, Totals,
+    entry::Labelled, model_outputs::OutputLine, note::Note, table::Table,
 };
+use crate::record::Kind;
 
 /// One line a thread: what it came to, and why.
 pub const OUTCOMES_PATH: &str = "outcomes.jsonl";
@@ -19,17 +20,26 @@ pub const SFT_RECORDS_PATH: &str = "records/sft.jsonl";
 /// The canonical pairs. A file of their own: loaders take the types of the columns from a file's first rows, and
 /// cannot read turns where `rejected` was empty so far.
 pub const PAIR_RECORDS_PATH: &str = "records/pairs.jsonl";
+/// The canonical labelled answers.
+pub const KTO_RECORDS_PATH: &str = "records/kto.jsonl";
 /// Lines of input that could not be used.
 pub const REJECTS_PATH: &str = "rejects.jsonl";
 
 /// The files that are always there, at the head of the tables.
-const FIXED: [&str; 5] =
-    [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH, MODEL_OUTPUT_LINES_PATH];
+pub(super) const FIXED: [&str; 6] = [
+    OUTCOMES_PATH,
+    REJECTS_PATH,
+    SFT_RECORDS_PATH,
+    PAIR_RECORDS_PATH,
+    MODEL_OUTPUT_LINES_PATH,
+    KTO_RECORDS_PATH,
+];
 const OUTCOMES: usize = 0;
 const REJECTS: usize = 1;
 const SFT_RECORDS: usize = 2;
 const PAIR_RECORDS: usize = 3;
 const MODEL_OUTPUTS: usize = 4;
+const KTO_RECORDS: usize = 5;
 
 /// Where a manifest is made before it takes its place: outside the trainers' folders, where every file counts
 /// as data.
@@ -194,12 +204,19 @@ impl Files {
             self.tables[MODEL_OUTPUTS].line(&OutputLine { origin, output });
         }
         for record in &harvest.records {
-            let records = if record.kind.is_pair() { PAIR_RECORDS } else { SFT_RECORDS };
-            self.tables[records].line(record);
+            self.add_canonical(record);
             for Placed { format, first } in &self.formats {
                 let table = &mut self.tables[first + format.file_of(record.kind)];
                 format.write_row(record, table.buffer());
             }
+        }
+    }
+
+    fn add_canonical(&mut self, record: &RawRecord<'_>) {
+        match record.kind {
+            Kind::Kto => self.tables[KTO_RECORDS].line(&Labelled::of(record)),
+            kind if kind.is_pair() => self.tables[PAIR_RECORDS].line(record),
+            _ => self.tables[SFT_RECORDS].line(record),
         }
     }
 

@@ -81,6 +81,9 @@ pub struct Thread {
     /// Long answers to the prompt, in the order they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub long_answers: Vec<LongSample>,
+    /// What two drafts came to; absent where the recipe makes no fusion, and before the draft stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
     /// Fields of a later minor version, passed on untouched.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -140,6 +143,51 @@ pub struct LongSample {
     pub call: Call,
 }
 
+/// Two drafts of an answer, what was said of them, and the one answer made out of both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Fusion {
+    /// The second draft; the first is the thread's answer.
+    pub other: Answer,
+    /// Comparisons of the two: as they stand, then the other way round; empty before the critique stage.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
+    /// The answer made out of both; absent before the improve stage, and where the comparisons gave no verdict.
+    #[serde(default)]
+    pub fused: Option<Improvement>,
+}
+
+/// A comparison of two answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// The text; absent when it was given up after the last try.
+    pub text: Option<String>,
+    /// Which of the two, in the order in which they were shown, is better.
+    pub preferred: Option<Preferred>,
+    /// The call that gave it, or the last that was tried.
+    pub call: Call,
+}
+
+/// Which of two answers is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Preferred {
+    /// The one shown first, A.
+    First,
+    /// The one shown second, B.
+    Second,
+}
+
+impl Preferred {
+    /// The same preference where the two answers were shown the other way round.
+    #[must_use]
+    pub fn swapped(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
 /// What is worth knowing of a model call. Nothing in it differs between a run that was disturbed and one that
 /// was not: times, endpoints and send counts are in metrics and traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -148,6 +196,9 @@ pub struct Call {
     pub model: String,
     /// The seed sent: hashed from thread, stage, round, index and attempt, below 2³¹.
     pub seed: u32,
+    /// Which of the choices of its request, from 0: one request can ask for several.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub choice: u32,
     /// Sampling temperature.
     pub temperature: f64,
     /// Tries made, the successful one included.
@@ -156,8 +207,12 @@ pub struct Call {
     pub finish_reason: Option<String>,
     /// Tokens of the prompt, as the server counted them.
     pub prompt_tokens: u32,
-    /// Tokens of the completion, as the server counted them.
+    /// Tokens of the completion, as the server counted them: of several choices the first has those of all.
     pub completion_tokens: u32,
     /// Why no usable answer came; absent when one did.
     pub failure: Option<String>,
+}
+
+fn is_first(choice: &u32) -> bool {
+    *choice == 0
 }

@@ -1,6 +1,9 @@
 //! The log and the engine of a run over the embedded log.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
@@ -18,11 +21,15 @@ use crate::{
 };
 
 /// Where the embedded log lies, below the output folder.
-const STATE: &str = ".state";
+pub const STATE: &str = ".state";
 
 /// Opens the embedded log in the output folder.
 pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
-    let (folder, log) = (settings.out.join(STATE), settings.log);
+    open_state(settings.out.join(STATE), settings.log).await
+}
+
+/// Opens the embedded log in a folder.
+pub(crate) async fn open_state(folder: PathBuf, log: LogSettings) -> Result<EmbeddedLog, RunError> {
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
         Ok(EmbeddedLog::open(&folder, &topics(&log), log.options)?)
@@ -90,7 +97,7 @@ pub(super) fn assemble(
 
 /// What is remembered of the recipe. Whether the models are simulated belongs to it: a folder of simulated records
 /// must not go on with real ones, nor the other way round.
-fn definition(settings: &Settings, simulated: bool) -> serde_json::Value {
+pub(crate) fn definition(settings: &Settings, simulated: bool) -> serde_json::Value {
     let mut definition = serde_json::to_value(&settings.recipe).unwrap_or_default();
     definition["simulated"] = simulated.into();
     definition["templates"] = serde_json::to_value(settings.templates.hashes()).unwrap_or_default();

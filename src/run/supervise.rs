@@ -79,7 +79,7 @@ pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Re
         elapsed: started.elapsed(),
     });
     summarise::write_outputs(&settings, &run.written.borrow().totals);
-    summarise::write_card(&settings, &models, &run.written.borrow().totals, options.simulate);
+    summarise::write_card(&settings, &run.written.borrow().totals, options.simulate);
     if let Some(cluster) = models.cluster {
         cluster.stop().await;
     }

@@ -1,7 +1,6 @@
 //! A pipeline of a test's own in a real cluster, and what others do to it there.
 
 use std::{
-    collections::BTreeMap,
     io::Write as _,
     sync::{
         Arc,
@@ -14,7 +13,7 @@ use avr::{
     broker::{
         GroupName, Partition,
         kafka::{
-            Admin, GroupProtocol, KafkaOptions,
+            Admin, KafkaOptions,
             topics::{Difference, TopicDemands, survey},
         },
     },
@@ -51,17 +50,9 @@ impl Pipeline {
             let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {what}");
             return None;
         };
-        let options = KafkaOptions {
-            bootstrap_servers: address.split(',').map(str::to_owned).collect(),
-            prefix: format!("{test}-{:08x}.", fastrand::u32(..)),
-            worker: None,
-            static_membership: false,
-            group_protocol: GroupProtocol::Classic,
-            max_record_bytes: RECORD_BYTES,
-            client: BTreeMap::new(),
-            consumer: BTreeMap::new(),
-            producer: BTreeMap::new(),
-        };
+        let servers = address.split(',').map(str::to_owned).collect();
+        let prefix = format!("{test}-{:08x}.", fastrand::u32(..));
+        let options = KafkaOptions { max_record_bytes: RECORD_BYTES, ..KafkaOptions::new(servers, prefix) };
         Some(Self { admin: Admin::new(&options).expect("the options are valid"), options })
     }
 

@@ -20,11 +20,13 @@ use crate::{
 const INFO_PATH: &str = "llamafactory/dataset_info.json";
 /// The data files. Kinds that are trained on together share one, and the column `kind` tells them apart; what a long
 /// answer teaches is another stage of training.
-const FILES: [&str; 4] = [
+const FILES: [&str; 6] = [
     "llamafactory/avr_sft.jsonl",
     "llamafactory/avr_pairs.jsonl",
     "llamafactory/avr_long_sft.jsonl",
     "llamafactory/avr_long_pairs.jsonl",
+    "llamafactory/avr_kto.jsonl",
+    "llamafactory/avr_reward_pairs.jsonl",
 ];
 
 /// The writer for LLaMA-Factory: `dataset_dir` is the folder `llamafactory`, the data sets are named
@@ -40,20 +42,32 @@ impl Format for LlamaFactory {
     fn file_of(&self, kind: Kind) -> usize {
         match kind {
             Kind::Sft => 0,
-            Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair => 1,
+            Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair | Kind::FusionPair => 1,
             Kind::LongSft => 2,
             Kind::LongPair => 3,
+            Kind::Kto => 4,
+            Kind::RewardPair => 5,
         }
     }
 
     fn write_row(&self, record: &RawRecord<'_>, buffer: &mut Vec<u8>) {
-        let RawRecord { id, kind, .. } = *record;
-        if kind.is_pair() {
-            let messages = &record.prompt;
-            let (chosen, rejected) = (record.chosen.first(), record.rejected.first());
-            write_line(&PairRow { id, kind, messages, chosen, rejected }, buffer);
-        } else {
-            write_line(&SftRow { id, kind, messages: Conversation::of(record) }, buffer);
+        let RawRecord { id, kind, label, ref prompt, ref rewards, .. } = *record;
+        let (chosen, rejected) = (record.chosen.first(), record.rejected.first());
+        match kind {
+            Kind::Kto => {
+                write_line(
+                    &LabelledRow { id, kind, messages: Conversation::of(record), kto_tag: label },
+                    buffer,
+                );
+            }
+            Kind::RewardPair => {
+                let pair = PairRow { id, kind, messages: prompt, chosen, rejected };
+                write_line(&RewardRow { pair, margin: rewards.margin() }, buffer);
+            }
+            kind if kind.is_pair() => {
+                write_line(&PairRow { id, kind, messages: prompt, chosen, rejected }, buffer);
+            }
+            _ => write_line(&SftRow { id, kind, messages: Conversation::of(record) }, buffer),
         }
     }
 
@@ -81,6 +95,21 @@ struct PairRow<'a> {
     rejected: Option<&'a RawTurn<'a>>,
 }
 
+#[derive(Serialize)]
+struct LabelledRow<'a> {
+    id: RawText<'a>,
+    kind: Kind,
+    messages: Conversation<'a>,
+    kto_tag: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct RewardRow<'a> {
+    #[serde(flatten)]
+    pair: PairRow<'a>,
+    margin: Option<f64>,
+}
+
 /// One entry of `dataset_info.json`.
 #[derive(Serialize)]
 struct DataSet {
@@ -102,7 +131,11 @@ fn data_set(path: &'static str, kind: Kind) -> (&'static str, DataSet) {
         ("assistant_tag", "assistant"),
         ("system_tag", "system"),
     ];
-    let columns: &[&str] = if kind.is_pair() { &["messages", "chosen", "rejected"] } else { &["messages"] };
+    let columns: &[&str] = match kind {
+        Kind::Kto => &["messages", "kto_tag"],
+        kind if kind.is_pair() => &["messages", "chosen", "rejected"],
+        _ => &["messages"],
+    };
     let set = DataSet {
         file_name,
         formatting: "sharegpt",
@@ -142,7 +175,9 @@ mod tests {
 
     #[test]
     fn only_data_sets_with_rows_are_listed() {
-        let text = |sft, pairs| LlamaFactory.manifest(&|file| [sft, pairs, false, false][file]).unwrap().text;
+        let text = |sft, pairs| {
+            LlamaFactory.manifest(&|file| [sft, pairs, false, false, false, false][file]).unwrap().text
+        };
         assert_eq!(text(false, false), "{}\n");
         assert!(!text(true, false).contains("avr_pairs"));
         assert_eq!(
@@ -158,5 +193,31 @@ mod tests {
                 },
             }})
         );
+    }
+
+    #[test]
+    fn a_labelled_answer_has_its_tag_and_its_column() {
+        let expected = concat!(
+            r#"{"id":"s:1/kto/0.0.0","kind":"kto","messages":[{"role":"user","content":"x"},"#,
+            r#"{"role":"assistant","content":"y"}],"kto_tag":false}"#,
+            "\n"
+        );
+        assert_eq!(row(&LlamaFactory, tests::KTO), expected);
+        let info = LlamaFactory.manifest(&|file| file == 4).unwrap().text;
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        let columns = serde_json::json!({"messages": "messages", "kto_tag": "kto_tag"});
+        assert_eq!(info["avr_kto"]["columns"], columns);
+        assert_eq!(info["avr_kto"]["ranking"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_pair_for_a_reward_model_has_its_margin() {
+        let expected = concat!(
+            r#"{"id":"s:1/reward_pair","kind":"reward_pair","messages":[{"role":"user","content":"x"}],"#,
+            r#""chosen":{"role":"assistant","content":"good"},"rejected":{"role":"assistant","content":"bad"},"#,
+            r#""margin":0.75}"#,
+            "\n"
+        );
+        assert_eq!(row(&LlamaFactory, tests::REWARD), expected);
     }
 }

@@ -102,6 +102,9 @@ mod tests {
     pub(super) const SFT: &str = r#"{"id":"s:1/sft","kind":"sft","prompt":[{"role":"system","content":"be\nkind"},{"role":"user","content":"x"}],"chosen":[{"role":"assistant","content":"y"},{"role":"user","content":"criticise"},{"role":"assistant","content":"c \"q\""}],"rejected":[],"rewards":{"answer":0.1,"chosen":0.2,"rejected":null},"gain":0.1,"provenance":"{}"}"#;
     pub(super) const PAIR: &str = r#"{"id":"s:1/response_pair","kind":"response_pair","prompt":[{"role":"user","content":"x"}],"chosen":[{"role":"assistant","content":"good"}],"rejected":[{"role":"assistant","content":"bad"}],"rewards":{"answer":0.1,"chosen":0.2,"rejected":0.1},"gain":0.1,"provenance":"{}"}"#;
 
+    pub(super) const KTO: &str = r#"{"id":"s:1/kto/0.0.0","kind":"kto","prompt":[{"role":"user","content":"x"}],"chosen":[{"role":"assistant","content":"y"}],"rejected":[],"rewards":{"answer":0.1,"chosen":0.0,"rejected":null},"gain":-0.1,"label":false,"provenance":"{}"}"#;
+    pub(super) const REWARD: &str = r#"{"id":"s:1/reward_pair","kind":"reward_pair","prompt":[{"role":"user","content":"x"}],"chosen":[{"role":"assistant","content":"good"}],"rejected":[{"role":"assistant","content":"bad"}],"rewards":{"answer":0.5,"chosen":1.0,"rejected":0.25},"gain":0.5,"provenance":"{}"}"#;
+
     #[test]
     fn every_kind_has_a_file_and_no_file_two_formats() {
         let mut seen = std::collections::BTreeSet::new();
