@@ -2,6 +2,8 @@
 //! works under a prefix of its own and takes away what it made.
 
 mod command;
+#[path = "../kafka_support/mod.rs"]
+mod kafka_support;
 mod pipeline;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -205,6 +207,19 @@ async fn a_worker_cleans_up_by_itself_and_counts_it() {
     cleaning.abort();
     assert_eq!(count, 3);
     assert!(metrics.cleanups.with_label_values(&["done"]).get() > 0);
+    pipeline.end().await;
+}
+
+#[tokio::test]
+async fn a_new_group_gets_its_first_offsets_from_the_worker_that_comes_first() {
+    let Some(pipeline) = Pipeline::new("first") else { return };
+    let demands = pipeline.demands();
+    apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+    // As with topics that were made by other means.
+    pipeline.forget(DRAFT).await;
+    check(&pipeline.admin, &demands, &["draft"], COMMAND).await.expect("nothing can have been lost");
+    pipeline.produce(at(PROMPTS.name, 0), 1).await;
+    check(&pipeline.admin, &demands, &["draft"], COMMAND).await.expect("it is known where it began");
     pipeline.end().await;
 }
 

@@ -1,7 +1,6 @@
 //! A pipeline of a test's own in a real cluster, and what others do to it there.
 
 use std::{
-    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -44,15 +43,9 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     /// None without a cluster, which is said aloud.
     pub(crate) fn new(test: &str) -> Option<Self> {
-        let Some(address) = std::env::var("AVR_TEST_KAFKA").ok().filter(|address| !address.is_empty()) else {
-            // Not with eprintln!, which a test that passes keeps to itself.
-            let what = "no Kafka cluster; set AVR_TEST_KAFKA to what `scripts/kafka start` prints";
-            let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {what}");
-            return None;
-        };
-        let servers = address.split(',').map(str::to_owned).collect();
+        let servers = crate::kafka_support::cluster()?.bootstrap.split(',').map(str::to_owned).collect();
         let prefix = format!("{test}-{:08x}.", fastrand::u32(..));
-        let options = KafkaOptions { max_record_bytes: RECORD_BYTES, ..KafkaOptions::new(servers, prefix) };
+        let options = KafkaOptions::new(servers, &prefix);
         Some(Self { admin: Admin::new(&options).expect("the options are valid"), options })
     }
 
