@@ -136,6 +136,7 @@ impl Owner {
             }
             ready.iter().for_each(|&partition| self.drop_partition(at, partition));
             self.stages[at].order(Order::Release(ready))?;
+            self.publish();
         }
         Ok(())
     }

@@ -96,6 +96,9 @@ pub enum ForeignProgress {
     Ignore,
 }
 
+/// The stages before which the gate is closed, by name.
+pub type Closed = std::collections::BTreeSet<&'static str>;
+
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {

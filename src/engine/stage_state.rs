@@ -32,6 +32,8 @@ pub(super) struct StageState {
     pub(super) revoking: BTreeMap<Partition, Instant>,
     /// After a refused commit: what is finished stays back until the log says more, or until then.
     pub(super) refused_until: Option<Instant>,
+    /// Whether the gate before it is closed: nothing is fetched and no step starts.
+    pub(super) closed: bool,
     /// Whether fetching is stopped for every partition.
     paused: bool,
     /// Partitions for which it is stopped because their next record has no room in the progress.
@@ -52,6 +54,7 @@ impl StageState {
             waiting: 0,
             revoking: BTreeMap::new(),
             refused_until: None,
+            closed: false,
             paused: false,
             crowded: BTreeSet::new(),
             turn: None,
@@ -118,15 +121,15 @@ impl StageState {
         remains.bytes
     }
 
-    /// Stops or resumes fetching: of everything, as `full` and what waits say, and of each partition that waits
+    /// Stops or resumes fetching: of everything, as `stop` and what waits say, and of each partition that waits
     /// for room in its progress, so that what it has fetched keeps no other waiting.
-    pub(super) fn regulate(&mut self, full: bool) -> Result<(), EngineError> {
+    pub(super) fn regulate(&mut self, stop: bool) -> Result<(), EngineError> {
         let crowded = self.partitions.iter().filter(|(_, state)| state.crowded);
         let (crowded, stuck): (BTreeSet<Partition>, Vec<usize>) =
             crowded.map(|(partition, state)| (*partition, state.waiting_count())).unzip();
         let waiting = self.waiting - stuck.iter().sum::<usize>();
         let enough = self.spec.max_in_flight.saturating_mul(2);
-        let paused = full || if self.paused { waiting > enough / 4 } else { waiting >= enough };
+        let paused = stop || if self.paused { waiting > enough / 4 } else { waiting >= enough };
         if (paused, &crowded) == (self.paused, &self.crowded) {
             return Ok(());
         }
