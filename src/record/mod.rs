@@ -3,6 +3,7 @@
 //! These types are the payloads of the topics, so their serde shapes are the wire format. Fields that this
 //! version does not know survive a pass through it (`extra`), so that a rolling upgrade harms no thread.
 
+mod cluster;
 mod evaluation;
 mod intake;
 mod message;
@@ -10,6 +11,7 @@ mod outcome;
 mod thread;
 mod training;
 
+pub use cluster::{HandledAction, HandledLetter, WorkerPartition, WorkerStage, WorkerStatus};
 pub use evaluation::ModelOutput;
 pub use intake::{IndexEntry, Reject};
 pub use message::{Message, Role};

@@ -44,7 +44,7 @@ fn topics(partitions: u32) -> Vec<TopicSpec> {
         },
         retention: match info.retention {
             Keep::Consumed => Retention::Consumed,
-            Keep::Forever => Retention::Forever,
+            Keep::Replay | Keep::Forever | Keep::Compacted => Retention::Forever,
         },
     };
     catalogue().iter().map(spec).collect()

@@ -6,9 +6,9 @@ mod catalogue;
 
 use std::{fmt, marker::PhantomData};
 
-pub use catalogue::{Keep, Spread, TopicInfo, catalogue};
+pub use catalogue::{KafkaTopic, Keep, Spread, TopicInfo, catalogue};
 
-use crate::record::{Harvest, IndexEntry, Reject, Thread};
+use crate::record::{HandledLetter, Harvest, IndexEntry, Reject, Thread, WorkerStatus};
 
 /// A topic's name inside the project. A log may write it differently (a prefix, for instance).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,3 +51,7 @@ pub const DEAD_LETTERS: TopicName = TopicName("dead-letters");
 pub const REJECTS: Topic<Reject> = Topic::new("rejects");
 /// What was taken in: one entry for each thread and each rejected line, by id.
 pub const INDEX: Topic<IndexEntry> = Topic::new("index");
+/// What was done with dead letters, by letter id.
+pub const HANDLED: Topic<HandledLetter> = Topic::new("handled");
+/// How each worker is, by name.
+pub const WORKERS: Topic<WorkerStatus> = Topic::new("workers");
