@@ -90,10 +90,27 @@ impl Life {
     where
         F: Future<Output = Made> + Send + 'static,
     {
+        Self::start_as("avr", process, at_once, script)
+    }
+
+    /// With a committer of this name.
+    fn start_as<F>(
+        committer: &str,
+        process: MemoryProcess,
+        at_once: usize,
+        script: impl Fn(u64) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Made> + Send + 'static,
+    {
         let started = Arc::<Mutex<BTreeMap<u64, u32>>>::default();
         let script = Box::new(move |number| -> BoxFuture<'static, Made> { Box::pin(script(number)) });
         let stage = Scripted { script, started: Arc::clone(&started) };
-        let options = EngineOptions { drain_grace: Duration::from_secs(5), ..EngineOptions::default() };
+        let options = EngineOptions {
+            committer: committer.to_owned(),
+            drain_grace: Duration::from_secs(5),
+            ..EngineOptions::default()
+        };
         let metrics = Metrics::new();
         let stages = vec![StageSpec::steps(stage, at_once)];
         let (engine, handle) = Engine::new(process, stages, None, options, metrics.clone());
@@ -169,7 +186,7 @@ async fn a_closed_gate_holds_a_stage_back_until_it_opens() {
     let through = numbers(&log, RECORDS.name).len();
     assert_eq!((through, life.started()), (8, 8), "the four that ran are committed, no other started");
 
-    let other = Life::start(log.process("second"), 4, |n| async move { Ok(text(n)) });
+    let other = Life::start_as("other", log.process("second"), 4, |n| async move { Ok(text(n)) });
     a_while().await;
     let shares = |life: &Life| life.handle.status().borrow().stages[0].partitions.len();
     assert_eq!((shares(&life), shares(&other)), (1, 1), "it took part in the sharing out");
