@@ -129,9 +129,9 @@ impl Wanted {
 
 /// The limits as they are configured; paths, keys and extra fields are for the servers they were meant for.
 fn on_cluster(configured: &ModelOptions, urls: &[String], model: String) -> ModelOptions {
-    let ModelOptions { role, max_in_flight, timeout, connect_timeout, .. } = configured.clone();
-    let plain = ModelOptions::new(&role, &[], &model);
-    ModelOptions { urls: urls.to_vec(), max_in_flight, timeout, connect_timeout, ..plain }
+    let plain = ModelOptions::new(&configured.role, &[], &model);
+    let ModelOptions { path, api_key, extra, .. } = plain;
+    ModelOptions { urls: urls.to_vec(), model, path, api_key, extra, ..configured.clone() }
 }
 
 fn need(role: &'static str, options: &ModelOptions) -> Result<(), RunError> {
