@@ -63,6 +63,11 @@ pub struct RunArgs {
     #[arg(value_name = "FILE")]
     pub files: Vec<String>,
 
+    /// With --kafka: the stages that this worker runs, one an option [default: all]. They are draft, critique, improve,
+    /// score, select and export; each is a consumer group that shares its work out among all workers that run it.
+    #[arg(long, value_name = "NAME")]
+    pub stage: Vec<String>,
+
     /// Use simulated models: a look at the whole flow without a GPU. The records are good for nothing else.
     #[arg(long, conflicts_with_all = ["generator", "generator_model", "reward", "reward_model"])]
     pub simulate: bool,

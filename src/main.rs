@@ -45,6 +45,7 @@ fn run(args: &RunArgs) -> u8 {
     }
     let options = RunOptions {
         files: args.files.clone(),
+        stages: args.stage.clone(),
         simulate: args.simulate,
         resume: cli::command_line(std::env::args_os()),
     };
@@ -55,7 +56,7 @@ fn run(args: &RunArgs) -> u8 {
     };
     match ended {
         Ok(ended) => {
-            print(&if args.json { ended.summary.json() } else { ended.summary.text() });
+            print(&if args.json { ended.report.json() } else { ended.report.text() });
             if ended.interrupted { INTERRUPTED } else { 0 }
         }
         Err(error) => fail(code_of(&error), &error),
@@ -70,7 +71,12 @@ fn code_of(error: &RunError) -> u8 {
         | RunError::Model { .. }
         | RunError::Sources(_)
         | RunError::Nothing
-        | RunError::Intake(IntakeError::RecipeChanged { .. }) => WRONG_CONFIGURATION,
+        | RunError::StagesWithoutCluster
+        | RunError::FilesForWorker
+        | RunError::UnknownStage(_)
+        | RunError::NoStage { .. }
+        | RunError::RecipeChanged(_)
+        | RunError::Intake(IntakeError::RecipeChanged(_)) => WRONG_CONFIGURATION,
         _ => FAILED,
     }
 }

@@ -1,12 +1,13 @@
 //! The section `kafka`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::Section;
 use crate::broker::kafka::{GroupProtocol, KafkaOptions};
 
 /// The least a log must take: smaller threads are no use.
 const LEAST_RECORD: usize = 64 << 10;
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The cluster, and what a pipeline asks of it.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct KafkaSettings {
     pub replicas: Option<u16>,
     /// Lag above which the stages before a topic wait, in records.
     pub max_lag: u64,
+    /// How often a worker tells the others how it is.
+    pub heartbeat_interval: Duration,
 }
 
 /// Reads the section; none where no cluster is named, and the log is the embedded one.
@@ -40,6 +43,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
         partitions: optional_number(section, "partitions", 1 << 16),
         replicas: optional_number(section, "replicas", 1 << 10).and_then(|number| u16::try_from(number).ok()),
         max_lag: section.number("max_lag", 10_000, 1..=1 << 40),
+        heartbeat_interval: section.seconds("heartbeat_interval_s", Duration::from_secs(5), HOUR),
         options,
     };
     (!settings.options.bootstrap_servers.is_empty()).then_some(settings)

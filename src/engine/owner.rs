@@ -299,6 +299,7 @@ impl Owner {
             StepResult::Outputs(outputs) => self.finish(Finished { stage: at, epoch, record, outputs }),
             StepResult::DeadLetter(letter, kind) => {
                 stage.metrics.dead_letter(kind);
+                stage.dead_letters += 1;
                 self.finish(Finished { stage: at, epoch, record, outputs: vec![letter] });
             }
             StepResult::Held(reason) => {

@@ -25,6 +25,9 @@ pub(super) struct StageState {
     pub(super) metrics: StageMetrics,
     /// What the group was when the latest event came: progress is committed under it.
     pub(super) membership: Membership,
+    /// Steps committed, and those that ended in a dead letter.
+    pub(super) steps: u64,
+    pub(super) dead_letters: u64,
     pub(super) in_flight: usize,
     /// Records fetched and waiting, over all partitions.
     pub(super) waiting: usize,
@@ -50,6 +53,8 @@ impl StageState {
             partitions: BTreeMap::new(),
             metrics,
             membership: Membership::default(),
+            steps: 0,
+            dead_letters: 0,
             in_flight: 0,
             waiting: 0,
             revoking: BTreeMap::new(),
@@ -182,6 +187,8 @@ impl StageState {
         StageStatus {
             name: self.spec.name,
             done: partitions.iter().map(|status| u64::try_from(status.done).unwrap_or(0)).sum(),
+            steps: self.steps,
+            dead_letters: self.dead_letters,
             in_flight: self.in_flight,
             waiting: self.waiting,
             held: self.held(),

@@ -1,17 +1,19 @@
-//! The log and the engine of a run over the embedded log.
+//! The embedded log, and the engine of any run.
 
 use std::{path::Path, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{RunError, models::Models};
+use super::{RunError, process::Process};
 use crate::{
-    broker::embedded::{EmbeddedLog, Retention, TopicSpec},
-    config::Settings,
-    dataflow,
-    engine::{Engine, Handle},
+    broker::{
+        Log,
+        embedded::{Durability, EmbeddedLog, Retention, TopicSpec},
+    },
+    config::{KafkaSettings, Settings},
+    dataflow::{self, Chosen, EXPORT},
+    engine::{Engine, EngineOptions, Handle, Sink},
     export::ExportOptions,
-    observe::Metrics,
     record::RecipeRef,
     stage::{Context, ExportSink, Written},
     topic::{Keep, Spread, TopicInfo, TopicName, catalogue},
@@ -28,6 +30,12 @@ pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunErro
         Ok(EmbeddedLog::open(&folder, &topics(log.partitions), log.options)?)
     });
     opened.await.map_err(|_| RunError::Broken("log"))?
+}
+
+/// Connects to the cluster, and makes sure that its topics are as they must be.
+pub(super) async fn open_cluster(kafka: &KafkaSettings) -> Result<EmbeddedLog, RunError> {
+    let _ = kafka;
+    Err(RunError::Broken("cluster"))
 }
 
 fn make_folder(folder: &Path) -> Result<(), RunError> {
@@ -51,47 +59,53 @@ fn topics(partitions: u32) -> Vec<TopicSpec> {
 }
 
 /// The engine of a run, and what it tells.
-pub(super) struct Assembled {
-    pub(super) engine: Engine<EmbeddedLog>,
+pub(super) struct Assembled<L: Log> {
+    pub(super) engine: Engine<L>,
     pub(super) handle: Handle,
-    /// What the files hold, as of the latest commit.
-    pub(super) written: watch::Receiver<Written>,
+    /// What the files hold, as of the latest commit; none where others write them.
+    pub(super) written: Option<watch::Receiver<Written>>,
     pub(super) reference: RecipeRef,
-    /// The recipe and its templates, as they are remembered in the log.
-    pub(super) definition: serde_json::Value,
 }
 
 /// Puts stages, files and log together.
-pub(super) fn assemble(
+pub(super) fn assemble<L: Log>(
     settings: &Settings,
-    log: EmbeddedLog,
-    models: &Models,
-    metrics: &Metrics,
-) -> Assembled {
+    log: L,
+    engine: EngineOptions,
+    chosen: &Chosen,
+    process: &Process,
+) -> Result<Assembled<L>, RunError> {
     let reference = settings.recipe.reference(&settings.templates);
     let context = Context {
         recipe: Arc::new(settings.recipe.clone()),
         reference: reference.clone(),
         templates: Arc::new(settings.templates.clone()),
-        chat: Arc::clone(&models.chat),
-        long: Arc::clone(models.long.as_ref().unwrap_or(&models.chat)),
-        reward: models.reward.clone(),
     };
-    let sync = matches!(settings.log.options.durability, crate::broker::embedded::Durability::EachCommit);
-    let options = ExportOptions { folder: settings.out.clone(), sync, formats: settings.formats.clone() };
-    let (sink, written) = ExportSink::new(options, metrics);
-    let stages = dataflow::stages(&context, &settings.limits);
-    let (engine, handle) =
-        Engine::new(log, stages, Some(Box::new(sink)), settings.engine.clone(), metrics.clone());
-    let definition = definition(settings, models.cluster.is_some());
-    Assembled { engine, handle, written, reference, definition }
+    let stages = dataflow::stages(&context, &process.models.asked, &settings.limits, chosen)?;
+    if stages.is_empty() {
+        let stages = chosen.names().collect::<Vec<_>>().join(", ");
+        return Err(RunError::NoStage { recipe: reference.name, stages });
+    }
+    let files = chosen.has(EXPORT).then(|| ExportSink::new(export_options(settings), &process.metrics));
+    let (sink, written) = files.map(|(sink, written)| (Box::new(sink) as Box<dyn Sink>, written)).unzip();
+    let (engine, handle) = Engine::new(log, stages, sink, engine, process.metrics.clone());
+    Ok(Assembled { engine, handle, written, reference })
 }
 
-/// What is remembered of the recipe. Whether the models are simulated belongs to it: a folder of simulated records
-/// must not go on with real ones, nor the other way round.
-fn definition(settings: &Settings, simulated: bool) -> serde_json::Value {
+fn export_options(settings: &Settings) -> ExportOptions {
+    // A cluster's commits survive a loss of power, and so must what they speak of.
+    let sync = settings.kafka.is_some() || settings.log.options.durability == Durability::EachCommit;
+    ExportOptions { folder: settings.out.clone(), sync, formats: settings.formats.clone() }
+}
+
+/// What is remembered of the recipe in a log. In a folder it also says whether the models are simulated: a folder of
+/// simulated records must not go on with real ones, nor the other way round. Over a cluster the models are the workers'
+/// own, and who submits does not know them.
+pub(crate) fn definition(settings: &Settings, simulated: Option<bool>) -> serde_json::Value {
     let mut definition = serde_json::to_value(&settings.recipe).unwrap_or_default();
-    definition["simulated"] = simulated.into();
+    if let Some(simulated) = simulated {
+        definition["simulated"] = simulated.into();
+    }
     definition["templates"] = serde_json::to_value(settings.templates.hashes()).unwrap_or_default();
     definition
 }

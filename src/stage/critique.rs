@@ -1,29 +1,47 @@
 //! Critique: one critique of the answer for each temperature of the recipe, each with a valid rating.
 
+use std::sync::Arc;
+
 use futures_util::future::try_join_all;
 
 use super::{
-    Context, ThreadStage,
+    Context, MissingModel, Models, Role, ThreadStage,
     calls::{Ask, Rank, Tried, unasked},
     on_threads::answer_after,
 };
 use crate::{
     engine::Failure,
-    method::{CallSite, Turn, ask, rating::rating},
+    method::{CallSite, Recipe, Turn, ask, rating::rating},
+    model::ChatModel,
     record::{Critique, Round, Thread, ThreadId},
     topic::{DRAFTED, Topic},
 };
 
 /// `x, y0 ─▶ c_i`.
-pub struct CritiqueStage(pub Context);
+pub struct CritiqueStage {
+    context: Context,
+    generator: Arc<ChatModel>,
+}
 
 impl ThreadStage for CritiqueStage {
     const NAME: &'static str = "critique";
     const INPUT: Topic<Thread> = DRAFTED;
     type Out = Thread;
 
+    fn is_passed(recipe: &Recipe) -> bool {
+        recipe.rounds > 0
+    }
+
+    fn asks(_: &Recipe) -> Vec<Role> {
+        vec![Role::Generator]
+    }
+
+    fn assemble(context: &Context, models: &Models) -> Result<Self, MissingModel> {
+        Ok(Self { context: context.clone(), generator: models.generator(Self::NAME)? })
+    }
+
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
-        let Context { recipe, templates, .. } = &self.0;
+        let Context { recipe, templates, .. } = &self.context;
         let round = thread.rounds.len() as u32;
         let answer = answer_after(&thread, &thread.rounds)?;
         let turns = ask::critique(templates, recipe.shape, &thread.prompt, answer).map_err(unasked)?;
@@ -47,10 +65,10 @@ impl CritiqueStage {
         turns: &[Turn<'_>],
     ) -> Result<Critique, Failure> {
         let mut failure = None;
-        let mut ask = Ask { model: &self.0.chat, site, rank: Rank::Critique, temperature, turns };
-        for attempt in 0..self.0.recipe.critique_tries {
+        let mut ask = Ask { model: &self.generator, site, rank: Rank::Critique, temperature, turns };
+        for attempt in 0..self.context.recipe.critique_tries {
             ask.site.attempt = attempt;
-            match self.0.ask(&ask).await? {
+            match self.context.ask(&ask).await? {
                 Tried::Answer(answer) => match rating(&answer.text) {
                     Some(rating) => {
                         let call = ask.answered(&answer);

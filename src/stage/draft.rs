@@ -1,29 +1,64 @@
 //! Draft: the first answers to the prompt: the one to refine, unless the recipe takes the one that came with it, and
 //! long ones where the recipe asks for them.
 
+use std::sync::Arc;
+
 use futures_util::future::try_join;
 
 use super::{
-    Context, ThreadStage,
+    Context, MissingModel, Models, Role, ThreadStage,
     calls::{Ask, Rank, Tried},
 };
 use crate::{
     engine::{DeadLetter, Failure},
-    method::{AnswerSource, CallSite, ask},
+    method::{AnswerSource, CallSite, Recipe, ask},
+    model::ChatModel,
     record::{Answer, Thread},
     topic::{PROMPTS, Topic},
 };
 
 /// `x ─▶ y0, long answers`.
-pub struct DraftStage(pub Context);
+pub struct DraftStage {
+    pub(super) context: Context,
+    first: First,
+    /// None where the recipe asks for no long answers.
+    pub(super) long: Option<Arc<ChatModel>>,
+}
+
+/// Where the answer to refine comes from.
+enum First {
+    /// The recipe refines none.
+    None,
+    /// It comes with the prompt.
+    Given,
+    /// This model gives it.
+    Drafted(Arc<ChatModel>),
+}
 
 impl ThreadStage for DraftStage {
     const NAME: &'static str = "draft";
     const INPUT: Topic<Thread> = PROMPTS;
     type Out = Thread;
 
+    fn asks(recipe: &Recipe) -> Vec<Role> {
+        let drafts = recipe.needs_answer() && recipe.answer == AnswerSource::Draft;
+        let long = recipe.long_answers > 0;
+        drafts.then_some(Role::Generator).into_iter().chain(long.then_some(Role::Long)).collect()
+    }
+
+    fn assemble(context: &Context, models: &Models) -> Result<Self, MissingModel> {
+        let recipe = &context.recipe;
+        let first = match recipe.answer {
+            _ if !recipe.needs_answer() => First::None,
+            AnswerSource::Given => First::Given,
+            AnswerSource::Draft => First::Drafted(models.generator(Self::NAME)?),
+        };
+        let long = (recipe.long_answers > 0).then(|| models.long(Self::NAME)).transpose()?;
+        Ok(Self { context: context.clone(), first, long })
+    }
+
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
-        let (answer, long_answers) = try_join(self.answer(&thread), self.0.long_answers(&thread)).await?;
+        let (answer, long_answers) = try_join(self.answer(&thread), self.long_answers(&thread)).await?;
         (thread.answer, thread.long_answers) = (answer, long_answers);
         Ok(thread)
     }
@@ -31,28 +66,28 @@ impl ThreadStage for DraftStage {
 
 impl DraftStage {
     async fn answer(&self, thread: &Thread) -> Result<Option<Answer>, Failure> {
-        match self.0.recipe.answer {
-            _ if !self.0.recipe.needs_answer() => Ok(None),
-            AnswerSource::Given => given(thread).map(Some),
-            AnswerSource::Draft => self.draft(thread).await.map(Some),
+        match &self.first {
+            First::None => Ok(None),
+            First::Given => given(thread).map(Some),
+            First::Drafted(model) => self.draft(model, thread).await.map(Some),
         }
     }
 
-    async fn draft(&self, thread: &Thread) -> Result<Answer, Failure> {
+    async fn draft(&self, model: &ChatModel, thread: &Thread) -> Result<Answer, Failure> {
         let turns = ask::draft(&thread.prompt);
         let ask = Ask {
-            model: &self.0.chat,
+            model,
             site: CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index: 0, attempt: 0 },
             rank: Rank::Draft,
-            temperature: self.0.recipe.draft_temperature,
+            temperature: self.context.recipe.draft_temperature,
             turns: &turns,
         };
-        match self.0.ask(&ask).await? {
+        match self.context.ask(&ask).await? {
             Tried::Answer(answer) => {
                 let call = Some(ask.answered(&answer));
                 Ok(Answer { text: answer.text, reward: None, call })
             }
-            Tried::Refused(refusal) => Err(refusal.into_dead_letter(self.0.chat.model())),
+            Tried::Refused(refusal) => Err(refusal.into_dead_letter(model.model())),
         }
     }
 }
