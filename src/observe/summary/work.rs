@@ -109,7 +109,7 @@ impl SubmitSummary {
                 "  The exporter writes them, with the reasons, to rejects.jsonl: mend {lines}."
             ));
         }
-        page.line(&format!("\nThe pipeline has taken in {} so far.", prompts(self.threads)));
+        page.heading(&format!("The pipeline has taken in {} so far.", prompts(self.threads)));
         page.text
     }
 
