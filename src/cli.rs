@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use config::ValueKind;
 
 use crate::{
+    command::{status::StatusArgs, submit::SubmitArgs},
     config::Override,
     observe::{LogFormat, ProgressMode},
     simulate::SimulateArgs,
@@ -38,6 +39,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Start a cluster of simulated model servers on this machine.
     Simulate(Box<SimulateArgs>),
+    /// Give prompts to a pipeline over a Kafka cluster, from anywhere.
+    Submit(Box<SubmitArgs>),
+    /// Show how far a pipeline over a Kafka cluster is, or wait until nothing is left to do.
+    Status(Box<StatusArgs>),
     /// Print the configuration that is in force and where each value comes from; secrets are masked.
     Config(Box<SettingsArgs>),
 }
@@ -81,8 +86,36 @@ pub struct RunArgs {
     pub settings: SettingsArgs,
 }
 
+/// Options of commands that only talk to the cluster.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ClusterArgs {
+    /// The configuration file; by default avr.toml in this folder, if it is there.
+    #[arg(long, value_name = "FILE", env = "AVR_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The Kafka cluster, as host:port; once for each address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub kafka: Vec<String>,
+
+    /// Set any key of the configuration, for instance `--set kafka.prefix=team.`; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl From<ClusterArgs> for SettingsArgs {
+    fn from(ClusterArgs { config, kafka, set }: ClusterArgs) -> Self {
+        Self { config, kafka, set, ..Self::default() }
+    }
+}
+
+impl From<&SettingsArgs> for ClusterArgs {
+    fn from(SettingsArgs { config, kafka, set, .. }: &SettingsArgs) -> Self {
+        Self { config: config.clone(), kafka: kafka.clone(), set: set.clone() }
+    }
+}
+
 /// Options that stand for keys of the configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct SettingsArgs {
     /// The configuration file; by default avr.toml in this folder, if it is there.
     #[arg(long, value_name = "FILE", env = "AVR_CONFIG")]
@@ -213,7 +246,7 @@ pub fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
 }
 
 /// A text as one word of a shell.
-fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         return text.to_owned();

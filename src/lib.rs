@@ -35,6 +35,7 @@
 
 pub mod broker;
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod dataflow;
 pub mod engine;

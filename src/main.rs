@@ -3,12 +3,16 @@
 use std::{io::Write as _, process::ExitCode};
 
 use avr::{
-    broker::{LogError, LogErrorKind},
-    cli::{self, Cli, Command, RunArgs, SettingsArgs},
+    broker::{LogError, LogErrorKind, kafka::topics::TopicsError},
+    cli::{self, Cli, ClusterArgs, Command, RunArgs, SettingsArgs},
+    command::{
+        status::{self, StatusArgs, StatusError},
+        submit::{self, SubmitArgs, SubmitError},
+    },
     config::{self, InForce, Settings},
     intake::IntakeError,
     observe::{LogOptions, Screen, logging},
-    run::{self, RunError, RunOptions},
+    run::{self, OpenError, RunError, RunOptions},
     simulate::{self, SimulateArgs},
 };
 use clap::Parser as _;
@@ -29,6 +33,8 @@ fn main() -> ExitCode {
     let code = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Simulate(args) => simulate(*args),
+        Command::Submit(args) => submit(&args),
+        Command::Status(args) => status(&args),
         Command::Config(args) => show_config(&args),
     };
     ExitCode::from(code)
@@ -48,6 +54,7 @@ fn run(args: &RunArgs) -> u8 {
         stages: args.stage.clone(),
         simulate: args.simulate,
         resume: cli::command_line(std::env::args_os()),
+        mend: apply_command(&(&args.settings).into()),
     };
     let threads = settings.runtime.worker_threads;
     let ended = match runtime(threads) {
@@ -76,9 +83,71 @@ fn code_of(error: &RunError) -> u8 {
         | RunError::UnknownStage(_)
         | RunError::NoStage { .. }
         | RunError::RecipeChanged(_)
+        | RunError::Open(OpenError::Topics(TopicsError::Wrong { .. }))
         | RunError::Intake(IntakeError::RecipeChanged(_)) => WRONG_CONFIGURATION,
         _ => FAILED,
     }
+}
+
+fn submit(args: &SubmitArgs) -> u8 {
+    let (settings, _) = match load(&args.settings) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let screen = Screen::stderr();
+    if let Err(error) = logging::init(&settings.observe.log, &screen) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    let mend = apply_command(&(&args.settings).into());
+    let ended = match runtime(settings.runtime.worker_threads) {
+        Ok(runtime) => runtime.block_on(submit::run(&settings, &args.files, &mend, &screen)),
+        Err(error) => return fail(FAILED, &error),
+    };
+    match ended {
+        Ok(summary) => {
+            print(&if args.json { summary.json() } else { summary.text() });
+            if summary.interrupted { INTERRUPTED } else { 0 }
+        }
+        Err(error) => fail(code_of_submit(&error), &error),
+    }
+}
+
+fn code_of_submit(error: &SubmitError) -> u8 {
+    match error {
+        SubmitError::Intake(IntakeError::Strict { .. }) => STRICT,
+        SubmitError::NoCluster
+        | SubmitError::Sources(_)
+        | SubmitError::Open(OpenError::Topics(TopicsError::Wrong { .. }))
+        | SubmitError::Intake(IntakeError::RecipeChanged(_)) => WRONG_CONFIGURATION,
+        _ => FAILED,
+    }
+}
+
+fn status(args: &StatusArgs) -> u8 {
+    let (settings, _) = match load(&args.cluster.clone().into()) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    match runtime(2)
+        .map(|runtime| runtime.block_on(status::run(args, &settings, &apply_command(&args.cluster))))
+    {
+        Ok(Ok(())) => 0,
+        Ok(Err(
+            error
+            @ (StatusError::NoCluster | StatusError::Open(OpenError::Topics(TopicsError::Wrong { .. }))),
+        )) => fail(WRONG_CONFIGURATION, &error),
+        Ok(Err(error)) => fail(FAILED, &error),
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+/// The command that sets the cluster's topics right.
+fn apply_command(args: &ClusterArgs) -> String {
+    let words = args.kafka.iter().map(|address| format!(" --kafka {address}"));
+    format!("avr topics apply{}", words.collect::<String>())
 }
 
 fn simulate(args: SimulateArgs) -> u8 {

@@ -165,6 +165,11 @@ impl<L: Log, D: Destination> Intake<L, D> {
         (Self { log, destination, recipe, options, progress, metrics, index }, watched)
     }
 
+    /// How far it is.
+    pub fn progress(&self) -> watch::Receiver<IntakeProgress> {
+        self.progress.subscribe()
+    }
+
     /// Makes sure that everything in this log follows one definition of the recipe, now and later.
     ///
     /// # Errors

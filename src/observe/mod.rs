@@ -22,7 +22,7 @@ mod progress;
 mod readiness;
 mod screen;
 mod summary;
-mod text;
+pub(crate) mod text;
 
 pub use admin::{AdminError, AdminOptions, AdminServer};
 pub use handles::{EngineMetrics, OutcomeMetrics, StageMetrics};

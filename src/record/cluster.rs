@@ -1,9 +1,10 @@
 //! What the processes of a cluster tell one another: how each worker is, and which dead letters were handled.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What was done with a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HandledAction {
     /// Its record went back to the topic that it came from.
@@ -13,7 +14,7 @@ pub enum HandledAction {
 }
 
 /// A dead letter that needs no more attention; the key is the letter's id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HandledLetter {
     /// The letter's id: its partition among the dead letters, a hyphen, its offset.
     pub letter: String,
@@ -33,7 +34,7 @@ pub struct HandledLetter {
 }
 
 /// How one worker is; the key is its name. The latest one counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerStatus {
     /// The worker's name, unique among running workers.
     pub worker: String,
@@ -48,7 +49,7 @@ pub struct WorkerStatus {
 }
 
 /// One stage of a worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerStage {
     /// The stage's name.
     pub name: String,
@@ -65,7 +66,7 @@ pub struct WorkerStage {
 }
 
 /// A partition that a worker has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerPartition {
     /// The topic's name inside the project, without the prefix.
     pub topic: String,

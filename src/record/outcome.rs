@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, ModelOutput, Origin, RecipeRef, ThreadId, TrainingRecord};
 
 /// Why a thread gave a record, or gave none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// At least one record came out, or the answer that an evaluation asks for.
@@ -105,7 +106,7 @@ impl Verdict {
 }
 
 /// How one thread ended: one line of `outcomes.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// The thread.
     pub thread: ThreadId,
@@ -122,7 +123,7 @@ pub struct Outcome {
     /// Rounds of refinement that it went through.
     #[serde(default)]
     pub rounds: u32,
-    /// `r(y0)`.
+    /// The reward of the answer that was refined, `r(y0)`.
     pub answer_reward: Option<f64>,
     /// The highest reward of an improvement.
     pub best_reward: Option<f64>,
@@ -135,7 +136,7 @@ pub struct Outcome {
 }
 
 /// What selection makes of one thread, and the payload of the records topic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Harvest {
     /// How the thread ended.
     pub outcome: Outcome,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -12,7 +13,7 @@ use super::Message;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// Names a thread: the recipe's name, a colon, and the input's own id or else a hash of its messages.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ThreadId(String);
 
@@ -35,7 +36,7 @@ impl fmt::Display for ThreadId {
 }
 
 /// Which recipe a thread follows: its name and a hash of its whole definition, templates included.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RecipeRef {
     /// The recipe's name in the configuration.
     pub name: String,
@@ -44,7 +45,7 @@ pub struct RecipeRef {
 }
 
 /// Where a prompt came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Origin {
     /// The file as the user named it, or `-` for standard input.
     pub source: String,
@@ -53,9 +54,9 @@ pub struct Origin {
 }
 
 /// One prompt on its way through the stages.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Thread {
-    /// Major version of this schema, [`SCHEMA_VERSION`].
+    /// Major version of this schema. A program refuses a thread of a newer one than it knows.
     pub version: u32,
     /// Unique name.
     pub id: ThreadId,
@@ -63,14 +64,14 @@ pub struct Thread {
     pub recipe: RecipeRef,
     /// Where the prompt came from.
     pub origin: Origin,
-    /// `x`: the conversation up to and including its last user turn.
+    /// The conversation up to and including its last user turn, `x`.
     pub prompt: Vec<Message>,
     /// The answer that came with the prompt, if one did.
     pub given_answer: Option<String>,
     /// The name of the test set that the prompt is from, where its source says one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
-    /// `y0`: the answer to refine; absent until the draft stage.
+    /// The answer to refine, `y0`; absent until the draft stage.
     pub answer: Option<Answer>,
     /// The model that gave the rewards; absent before scoring.
     #[serde(default)]
@@ -85,50 +86,51 @@ pub struct Thread {
     pub extra: Map<String, Value>,
 }
 
-/// `y0`, with its reward once it is scored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The answer to refine, `y0`, with its reward once it is scored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
     /// The text.
     pub text: String,
-    /// `r(y0)`; absent before scoring, and where the reward model gave none.
+    /// Its reward, `r(y0)`; absent before scoring, and where the reward model gave none.
     pub reward: Option<f64>,
     /// The call that drafted it; absent where the answer came with the prompt.
     pub call: Option<Call>,
 }
 
 /// One round: critiques of one answer, each with its improvements, in the order they were asked for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Round {
-    /// `c_i`, one for each temperature of the recipe.
+    /// The critiques, `c_i`, one for each temperature of the recipe.
     pub critiques: Vec<Critique>,
 }
 
-/// `c_i`: a critique of the round's answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A critique of the round's answer, `c_i`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Critique {
     /// The text; absent when it was given up after the last try.
     pub text: Option<String>,
     /// The rating read from the text, 1 to 10.
+    #[schemars(range(min = 1, max = 10))]
     pub rating: Option<u8>,
     /// The call that gave it, or the last that was tried.
     pub call: Call,
-    /// `y_ij`, one for each temperature of the recipe; empty before the improve stage.
+    /// The improvements that it led to, `y_ij`, one for each temperature of the recipe; empty before the improve stage.
     pub improvements: Vec<Improvement>,
 }
 
-/// `y_ij`: an improvement of the round's answer, guided by one critique.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An improvement of the round's answer, `y_ij`, guided by one critique.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Improvement {
     /// The text; absent when the call failed.
     pub text: Option<String>,
-    /// `r(y_ij)`; absent before scoring, and where the reward model gave none.
+    /// Its reward, `r(y_ij)`; absent before scoring, and where the reward model gave none.
     pub reward: Option<f64>,
     /// The call that gave it.
     pub call: Call,
 }
 
 /// A long answer, which may hold a final answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LongSample {
     /// The whole text; absent when no try gave one with a final answer.
     pub text: Option<String>,
@@ -140,7 +142,7 @@ pub struct LongSample {
 
 /// What is worth knowing of a model call. Nothing in it differs between a run that was disturbed and one that
 /// was not: times, endpoints and send counts are in metrics and traces.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Call {
     /// The model asked.
     pub model: String,

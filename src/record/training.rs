@@ -1,11 +1,12 @@
 //! Training records, in the one canonical shape from which every trainer's format is written.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Message;
 
 /// What a record teaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Supervised fine-tuning on answer, critique and improvement (rejection sampling).
@@ -52,9 +53,9 @@ impl Kind {
 }
 
 /// The rewards behind a record.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rewards {
-    /// `r(y0)`: the answer everything started from.
+    /// Of the answer that everything started from, `r(y0)`.
     pub answer: f64,
     /// Of the chosen side; for a critique the mean over its improvements.
     pub chosen: f64,
@@ -63,7 +64,7 @@ pub struct Rewards {
 }
 
 /// One training record. Every field is in every row, of one type, in one order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrainingRecord {
     /// Unique: the thread's id, a slash, the kind.
     pub id: String,

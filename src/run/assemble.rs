@@ -7,8 +7,12 @@ use tokio::sync::watch;
 use super::{RunError, process::Process};
 use crate::{
     broker::{
-        Log,
+        Log, LogError,
         embedded::{Durability, EmbeddedLog, Retention, TopicSpec},
+        kafka::{
+            Admin, KafkaLog,
+            topics::{self, TopicDemands, TopicsError},
+        },
     },
     config::{KafkaSettings, Settings},
     dataflow::{self, Chosen, EXPORT},
@@ -27,15 +31,35 @@ pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunErro
     let (folder, log) = (settings.out.join(STATE), settings.log);
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
-        Ok(EmbeddedLog::open(&folder, &topics(log.partitions), log.options)?)
+        Ok(EmbeddedLog::open(&folder, &topic_specs(log.partitions), log.options)?)
     });
     opened.await.map_err(|_| RunError::Broken("log"))?
 }
 
-/// Connects to the cluster, and makes sure that its topics are as they must be.
-pub(super) async fn open_cluster(kafka: &KafkaSettings) -> Result<EmbeddedLog, RunError> {
-    let _ = kafka;
-    Err(RunError::Broken("cluster"))
+/// Connects to the cluster, and makes sure that its topics are as they must be for these stages.
+pub(crate) async fn open_cluster(
+    kafka: &KafkaSettings,
+    stages: &[&str],
+    mend: &str,
+) -> Result<KafkaLog, OpenError> {
+    let demands = TopicDemands {
+        partitions: kafka.partitions,
+        replicas: kafka.replicas,
+        max_record_bytes: kafka.options.max_record_bytes,
+    };
+    topics::check(&Admin::new(&kafka.options)?, &demands, stages, mend).await?;
+    Ok(KafkaLog::connect(kafka.options.clone()).await?)
+}
+
+/// Why a cluster cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its topics are not as they must be.
+    #[error(transparent)]
+    Topics(#[from] TopicsError),
+    /// It does not answer.
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 fn make_folder(folder: &Path) -> Result<(), RunError> {
@@ -43,7 +67,7 @@ fn make_folder(folder: &Path) -> Result<(), RunError> {
 }
 
 /// The topics of the catalogue, as the embedded log wants to know them.
-fn topics(partitions: u32) -> Vec<TopicSpec> {
+fn topic_specs(partitions: u32) -> Vec<TopicSpec> {
     let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
         name: *name,
         partitions: match info.partitions {

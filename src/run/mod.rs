@@ -21,7 +21,8 @@ mod worker;
 
 use std::path::PathBuf;
 
-pub(crate) use assemble::definition;
+pub use assemble::OpenError;
+pub(crate) use assemble::{definition, open_cluster};
 pub use process::simulated;
 pub(crate) use signals::Signals;
 
@@ -66,6 +67,8 @@ pub struct RunOptions {
     pub simulate: bool,
     /// The command that carries on, to be shown when the run is interrupted.
     pub resume: String,
+    /// The command that sets a cluster's topics right, to be shown where they are not.
+    pub mend: String,
 }
 
 /// A run that ended by itself or was told to.
@@ -175,6 +178,9 @@ pub enum RunError {
     /// A stage without its model.
     #[error(transparent)]
     MissingModel(#[from] MissingModel),
+    /// The cluster cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The cluster's threads follow another definition of the recipe.
     #[error(transparent)]
     RecipeChanged(#[from] RecipeChanged),

@@ -38,10 +38,11 @@ pub(super) async fn run(
     let mut signals = Signals::listen()?;
     let roles = dataflow::asks(&settings.recipe, &chosen);
     let mut process = Process::start(&settings, &options, &roles).await?;
+    let stages: Vec<&str> = chosen.names().collect();
     let connected = tokio::select! {
         biased;
         () = signals.next() => return Ok(Ended::before_it_began(&settings, &options, &process)),
-        connected = assemble::open_cluster(kafka) => connected,
+        connected = assemble::open_cluster(kafka, &stages, &options.mend) => connected,
     };
     let worker =
         Worker { settings: &settings, kafka, chosen, is_simulated: simulated(&settings, options.simulate) };

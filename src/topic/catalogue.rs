@@ -27,6 +27,9 @@ const FILES: [(TopicName, &str); 11] = [
     (WORKERS.name, include_str!("../../topics/workers.toml")),
 ];
 
+/// The largest record, in bytes of key, value and headers, for which the files' `max.message.bytes` leaves room.
+pub const RECORD_BYTES: usize = 16 << 20;
+
 static CATALOGUE: LazyLock<Vec<(TopicName, TopicInfo)>> = LazyLock::new(|| {
     let read =
         |(name, text)| (name, parse(text).expect("the files are part of the program, and a test reads each"));

@@ -3,10 +3,12 @@
 //! What else there is to know of them stands in `topics/`, one file each; see [`catalogue()`].
 
 mod catalogue;
+mod schema;
 
 use std::{fmt, marker::PhantomData};
 
-pub use catalogue::{KafkaTopic, Keep, Spread, TopicInfo, catalogue};
+pub use catalogue::{KafkaTopic, Keep, RECORD_BYTES, Spread, TopicInfo, catalogue};
+pub use schema::schema;
 
 use crate::record::{HandledLetter, Harvest, IndexEntry, Reject, Thread, WorkerStatus};
 

@@ -24,6 +24,7 @@
 //! `committer` the side that writes · `scan`, `watermarks` looking without taking part · `failure`, `reporter` what
 //! goes wrong.
 
+mod admin;
 mod ahead;
 mod beginning;
 mod client;
@@ -40,9 +41,11 @@ mod progress;
 mod record;
 mod reporter;
 mod scan;
+pub mod topics;
 mod transactor;
 mod watermarks;
 
+pub use admin::{Admin, Bounds, StartError};
 pub use committer::KafkaCommitter;
 pub use consumer::KafkaConsumer;
 pub use log::KafkaLog;

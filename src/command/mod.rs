@@ -1,0 +1,4 @@
+//! Commands beside `avr run`: a file each, with its arguments and what it does.
+
+pub mod status;
+pub mod submit;

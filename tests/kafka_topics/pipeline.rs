@@ -1,0 +1,174 @@
+//! A pipeline of a test's own in a real cluster, and what others do to it there.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use avr::{
+    broker::{
+        GroupName, Partition,
+        kafka::{
+            Admin, GroupProtocol, KafkaOptions,
+            topics::{Difference, TopicDemands, survey},
+        },
+    },
+    topic::{RECORD_BYTES, TopicName, catalogue},
+};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+    producer::{FutureProducer, FutureRecord},
+};
+use tokio::task::JoinHandle;
+
+/// How long a cluster may take to do what it was told.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A prefix of a cluster.
+pub(crate) struct Pipeline {
+    pub(crate) admin: Admin,
+    options: KafkaOptions,
+}
+
+impl Pipeline {
+    /// None without a cluster, which is said aloud.
+    pub(crate) fn new(test: &str) -> Option<Self> {
+        let Some(address) = std::env::var("AVR_TEST_KAFKA").ok().filter(|address| !address.is_empty()) else {
+            // Not with eprintln!, which a test that passes keeps to itself.
+            let what = "no Kafka cluster; set AVR_TEST_KAFKA to what `scripts/kafka start` prints";
+            let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {what}");
+            return None;
+        };
+        let options = KafkaOptions {
+            bootstrap_servers: address.split(',').map(str::to_owned).collect(),
+            prefix: format!("{test}-{:08x}.", fastrand::u32(..)),
+            worker: None,
+            static_membership: false,
+            group_protocol: GroupProtocol::Classic,
+            max_record_bytes: RECORD_BYTES,
+            client: BTreeMap::new(),
+            consumer: BTreeMap::new(),
+            producer: BTreeMap::new(),
+        };
+        Some(Self { admin: Admin::new(&options).expect("the options are valid"), options })
+    }
+
+    /// What fits a cluster of one broker.
+    pub(crate) fn demands(&self) -> TopicDemands {
+        TopicDemands { partitions: Some(2), replicas: Some(1), max_record_bytes: RECORD_BYTES }
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.options.bootstrap_servers.join(","));
+        config
+    }
+
+    fn client(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().expect("a client")
+    }
+
+    /// Replaces a topic's own settings, as an operator's tool does.
+    pub(crate) async fn alter(&self, topic: TopicName, settings: &[(&str, &str)]) {
+        let name = self.admin.name(topic.0);
+        let mut alter = AlterConfig::new(ResourceSpecifier::Topic(&name));
+        for (key, value) in settings {
+            alter = alter.set(key, value);
+        }
+        let altered = self.client().alter_configs([&alter], &AdminOptions::new()).await;
+        assert!(altered.expect("the cluster answers")[0].is_ok());
+    }
+
+    /// The differences, once they are as awaited: brokers learn of alterations one after another.
+    pub(crate) async fn differences_once(
+        &self,
+        demands: &TopicDemands,
+        awaited: impl Fn(&[Difference]) -> bool,
+    ) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        for _ in 0..600 {
+            differences = survey(&self.admin, demands).await.expect("the cluster answers").differences;
+            if awaited(&differences) {
+                return differences;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it never came to that: {differences:?}");
+    }
+
+    /// Writes so many records to a partition.
+    pub(crate) async fn produce(&self, partition: Partition, count: usize) {
+        let mut config = self.config();
+        config.set("acks", "all");
+        let producer: FutureProducer = config.create().expect("a producer");
+        let name = self.admin.name(partition.topic.0);
+        for _ in 0..count {
+            let record = FutureRecord::to(&name).partition(partition.index).key("key").payload("{}");
+            producer.send(record, PATIENCE).await.expect("the record is written");
+        }
+    }
+
+    /// Makes the cluster forget a group's offsets.
+    pub(crate) async fn forget(&self, group: GroupName) {
+        let name = self.admin.name(group.0);
+        let deleted = self.client().delete_groups(&[&name], &AdminOptions::new()).await;
+        assert!(deleted.expect("the cluster answers")[0].is_ok(), "nobody is at work");
+    }
+
+    /// A member of a group, once it has partitions.
+    pub(crate) async fn member(&self, group: GroupName, topic: TopicName) -> Member {
+        let mut config = self.config();
+        config.set("group.id", self.admin.name(group.0));
+        config.set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().expect("a consumer");
+        consumer.subscribe(&[&self.admin.name(topic.0)]).expect("it joins");
+        let stop = Arc::new(AtomicBool::new(false));
+        let (told, has_partitions) = tokio::sync::oneshot::channel();
+        let stopped = Arc::clone(&stop);
+        let polling = tokio::task::spawn_blocking(move || {
+            let mut told = Some(told);
+            while !stopped.load(Ordering::Relaxed) {
+                drop(consumer.poll(Duration::from_millis(100)));
+                if consumer.assignment().is_ok_and(|list| list.count() > 0) {
+                    told.take().map(|told| told.send(()));
+                }
+            }
+        });
+        tokio::time::timeout(PATIENCE, has_partitions).await.expect("it gets partitions").expect("it lives");
+        Member { stop, polling }
+    }
+
+    /// Takes away what the test made.
+    pub(crate) async fn end(self) {
+        let client = self.client();
+        let names: Vec<String> = catalogue().iter().map(|(topic, _)| self.admin.name(topic.0)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let groups = catalogue().iter().flat_map(|(_, info)| info.groups());
+        let groups: Vec<String> = groups.map(|group| self.admin.name(group)).collect();
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        // Some are not there in some tests; what is there goes.
+        let _ = client.delete_groups(&groups, &AdminOptions::new()).await;
+        let _ = client.delete_topics(&names, &AdminOptions::new()).await;
+    }
+}
+
+/// A member of a group, at work until it leaves.
+pub(crate) struct Member {
+    stop: Arc<AtomicBool>,
+    polling: JoinHandle<()>,
+}
+
+impl Member {
+    pub(crate) async fn leave(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.polling.await.expect("it leaves");
+    }
+}
