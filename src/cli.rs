@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use config::ValueKind;
 
 use crate::{
-    command::{status::StatusArgs, submit::SubmitArgs},
+    command::{status::StatusArgs, submit::SubmitArgs, topics::TopicsArgs},
     config::Override,
     observe::{LogFormat, ProgressMode},
     simulate::SimulateArgs,
@@ -37,6 +37,8 @@ pub struct Cli {
 pub enum Command {
     /// Refine prompts into training records.
     Run(Box<RunArgs>),
+    /// Set up the topics of a Kafka cluster, and compare them with what they should be.
+    Topics(TopicsArgs),
     /// Start a cluster of simulated model servers on this machine.
     Simulate(Box<SimulateArgs>),
     /// Give prompts to a pipeline over a Kafka cluster, from anywhere.

@@ -4,10 +4,11 @@ use std::{io::Write as _, process::ExitCode};
 
 use avr::{
     broker::{LogError, LogErrorKind, kafka::topics::TopicsError},
-    cli::{self, Cli, ClusterArgs, Command, RunArgs, SettingsArgs},
+    cli::{self, Cli, Command, RunArgs, SettingsArgs},
     command::{
         status::{self, StatusArgs, StatusError},
         submit::{self, SubmitArgs, SubmitError},
+        topics::{self, TopicsArgs, apply_command},
     },
     config::{self, InForce, Settings},
     intake::IntakeError,
@@ -22,6 +23,8 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const FAILED: u8 = 1;
+/// Of `avr topics`: something is not as it should be.
+const DIFFERS: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 const STRICT: u8 = 3;
 const IN_USE: u8 = 4;
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     drop(rustls::crypto::ring::default_provider().install_default());
     let code = match Cli::parse().command {
         Command::Run(args) => run(&args),
+        Command::Topics(args) => topics(&args),
         Command::Simulate(args) => simulate(*args),
         Command::Submit(args) => submit(&args),
         Command::Status(args) => status(&args),
@@ -144,10 +148,22 @@ fn status(args: &StatusArgs) -> u8 {
     }
 }
 
-/// The command that sets the cluster's topics right.
-fn apply_command(args: &ClusterArgs) -> String {
-    let words = args.kafka.iter().map(|address| format!(" --kafka {address}"));
-    format!("avr topics apply{}", words.collect::<String>())
+fn topics(args: &TopicsArgs) -> u8 {
+    let settings = match load(&args.cluster().into()) {
+        Ok((settings, _)) => settings,
+        Err(code) => return code,
+    };
+    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    match runtime(2).map(|runtime| runtime.block_on(topics::run(args, &settings))) {
+        Ok(Ok(told)) => {
+            print(&told.text);
+            if told.is_fit { 0 } else { DIFFERS }
+        }
+        Ok(Err(error)) => fail(WRONG_CONFIGURATION, &error),
+        Err(error) => fail(WRONG_CONFIGURATION, &error),
+    }
 }
 
 fn simulate(args: SimulateArgs) -> u8 {

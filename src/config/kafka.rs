@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::Section;
-use crate::broker::kafka::{GroupProtocol, KafkaOptions, MissingProgress};
+use crate::broker::kafka::{GroupProtocol, KafkaOptions, MissingProgress, topics::TopicDemands};
 
 /// The least a log must take: smaller threads are no use.
 const LEAST_RECORD: usize = 64 << 10;
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The cluster, and what a pipeline asks of it.
 #[derive(Clone, Debug)]
@@ -22,6 +24,17 @@ pub struct KafkaSettings {
     pub max_lag: u64,
     /// How often a worker tells the others how it is.
     pub heartbeat_interval: Duration,
+    /// How often records that every stage is past are deleted; none for never.
+    pub cleanup_interval: Option<Duration>,
+}
+
+impl KafkaSettings {
+    /// What is asked of the cluster's topics.
+    pub fn demands(&self) -> TopicDemands {
+        let Self { options, partitions, replicas, .. } = self;
+        let max_record_bytes = options.max_record_bytes;
+        TopicDemands { partitions: *partitions, replicas: *replicas, max_record_bytes }
+    }
 }
 
 /// Reads the section; none where no cluster is named, and the log is the embedded one.
@@ -45,9 +58,16 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
         replicas: optional_number(section, "replicas", 1 << 10).and_then(|number| u16::try_from(number).ok()),
         max_lag: section.number("max_lag", 10_000, 1..=1 << 40),
         heartbeat_interval: section.seconds("heartbeat_interval_s", Duration::from_secs(5), HOUR),
+        cleanup_interval: cleanup_interval(section),
         options,
     };
     (!settings.options.bootstrap_servers.is_empty()).then_some(settings)
+}
+
+/// The time between deletions; 0 is never.
+fn cleanup_interval(section: &mut Section<'_>) -> Option<Duration> {
+    let interval = section.seconds("cleanup_interval_s", CLEANUP_INTERVAL, DAY);
+    (!interval.is_zero()).then_some(interval)
 }
 
 /// A whole number that may be missing.

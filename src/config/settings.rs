@@ -57,6 +57,8 @@ pub struct LogSettings {
     pub options: embedded::Options,
     /// Partitions of each topic between stages.
     pub partitions: u32,
+    /// Whether finished threads stay after selection, so that it can be made again.
+    pub keep_for_replay: bool,
 }
 
 /// The process' threads.
@@ -108,17 +110,20 @@ impl Settings {
 
     /// What only shows when several keys are seen together.
     fn check(&self, reader: &mut Reader) {
-        let largest = self.log.options.max_record_bytes;
+        let (key, largest) = match &self.kafka {
+            Some(kafka) => ("kafka.max_record_bytes", kafka.options.max_record_bytes),
+            None => ("log.max_record_bytes", self.log.options.max_record_bytes),
+        };
         if self.engine.max_bytes < largest {
             reader.contradiction(
                 "engine.max_bytes",
-                format!("must be at least log.max_record_bytes ({largest}), or the largest thread could never move"),
+                format!("must be at least {key} ({largest}), or the largest thread could never move"),
             );
         }
         if self.intake.max_line_bytes > largest {
             reader.contradiction(
                 "intake.max_line_bytes",
-                format!("must be at most log.max_record_bytes ({largest}), or a prompt could not be stored"),
+                format!("must be at most {key} ({largest}), or a prompt could not be stored"),
             );
         }
         for (role, model) in [("generator", &self.generator), ("long", &self.long), ("reward", &self.reward)]

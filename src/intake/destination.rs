@@ -97,8 +97,15 @@ impl<L: Log> Direct<L> {
     /// # Errors
     /// The log fails.
     pub async fn start(log: L, name: &'static str) -> Result<Self, LogError> {
-        let committer = log.committer(name).await?;
-        Ok(Self { log, name, committer, since: Instant::now(), taken_over: 0 })
+        let mut taken_over = 0;
+        let committer = loop {
+            match log.committer(name).await {
+                Ok(committer) => break committer,
+                Err(error) if is_fenced(&error) => give_others_time(&mut taken_over, TAKEN_OVER_FIRST).await,
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(Self { log, name, committer, since: Instant::now(), taken_over })
     }
 
     /// Lets the other work for a while, then takes over again. Whoever needs long to get going (it reads the whole
@@ -166,6 +173,14 @@ impl<L: Log> Direct<L> {
         self.take_over_again().await?;
         Err(Setback::TakenOver)
     }
+}
+
+/// Waits for a time that is drawn and grows with each time that another took over.
+async fn give_others_time(taken_over: &mut u32, first: Duration) {
+    *taken_over += 1;
+    let wait = Backoff { first, most: TAKEN_OVER_MOST }.wait(*taken_over, fastrand::f64());
+    tracing::warn!(wait_ms = wait.as_millis(), "another submit took over; this one goes on after a while");
+    tokio::time::sleep(wait).await;
 }
 
 fn is_fenced(error: &LogError) -> bool {

@@ -11,10 +11,10 @@ use crate::{
         embedded::{Durability, EmbeddedLog, Retention, TopicSpec},
         kafka::{
             Admin, KafkaLog,
-            topics::{self, TopicDemands, TopicsError},
+            topics::{self, TopicsError},
         },
     },
-    config::{KafkaSettings, Settings},
+    config::{KafkaSettings, LogSettings, Settings},
     dataflow::{self, Chosen, EXPORT},
     engine::{Engine, EngineOptions, Handle, Sink},
     export::ExportOptions,
@@ -31,7 +31,7 @@ pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunErro
     let (folder, log) = (settings.out.join(STATE), settings.log);
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
-        Ok(EmbeddedLog::open(&folder, &topic_specs(log.partitions), log.options)?)
+        Ok(EmbeddedLog::open(&folder, &topic_specs(&log), log.options)?)
     });
     opened.await.map_err(|_| RunError::Broken("log"))?
 }
@@ -42,12 +42,7 @@ pub(crate) async fn open_cluster(
     stages: &[&str],
     mend: &str,
 ) -> Result<KafkaLog, OpenError> {
-    let demands = TopicDemands {
-        partitions: kafka.partitions,
-        replicas: kafka.replicas,
-        max_record_bytes: kafka.options.max_record_bytes,
-    };
-    topics::check(&Admin::new(&kafka.options)?, &demands, stages, mend).await?;
+    topics::check(&Admin::new(&kafka.options)?, &kafka.demands(), stages, mend).await?;
     Ok(KafkaLog::connect(kafka.options.clone()).await?)
 }
 
@@ -67,15 +62,16 @@ fn make_folder(folder: &Path) -> Result<(), RunError> {
 }
 
 /// The topics of the catalogue, as the embedded log wants to know them.
-fn topic_specs(partitions: u32) -> Vec<TopicSpec> {
+fn topic_specs(log: &LogSettings) -> Vec<TopicSpec> {
     let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
         name: *name,
         partitions: match info.partitions {
-            Spread::Stages => partitions,
+            Spread::Stages => log.partitions,
             Spread::One => 1,
         },
         retention: match info.retention {
             Keep::Consumed => Retention::Consumed,
+            Keep::Replay if !log.keep_for_replay => Retention::Consumed,
             Keep::Replay | Keep::Forever | Keep::Compacted => Retention::Forever,
         },
     };

@@ -10,6 +10,7 @@
 
 mod assemble;
 pub mod backlog;
+pub mod cleanup;
 mod finite;
 mod heartbeat;
 mod lag;

@@ -8,14 +8,14 @@ use tokio::{
 };
 
 use super::{
-    Ended, Report, RunError, RunOptions, assemble, heartbeat,
+    Ended, Report, RunError, RunOptions, assemble, cleanup, heartbeat,
     lag::{self, Lags},
     process::{Process, simulated},
     signals::Signals,
     summarise,
 };
 use crate::{
-    broker::Log,
+    broker::{Log, kafka::Admin},
     config::{KafkaSettings, Settings},
     dataflow::{self, Chosen, EXPORT},
     engine::{Closed, EngineError, EngineOptions, Handle, Status, Stop},
@@ -44,9 +44,16 @@ pub(super) async fn run(
         () = signals.next() => return Ok(Ended::before_it_began(&settings, &options, &process)),
         connected = assemble::open_cluster(kafka, &stages, &options.mend) => connected,
     };
+    let log = connected?;
+    let mut cleaning = JoinSet::new();
+    if let Some(interval) = kafka.cleanup_interval {
+        let admin = Admin::new(&kafka.options)?;
+        cleaning.spawn(cleanup::keep(admin, interval, process.metrics.clone()));
+    }
     let worker =
         Worker { settings: &settings, kafka, chosen, is_simulated: simulated(&settings, options.simulate) };
-    let ended = worker.work(connected?, &mut process, signals, screen).await;
+    let ended = worker.work(log, &mut process, signals, screen).await;
+    drop(cleaning);
     process.quiet().await;
     let summary = ended?;
     if let Some(cluster) = process.models.cluster {

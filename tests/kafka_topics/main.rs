@@ -1,6 +1,7 @@
 //! Topics in a real Kafka cluster. `AVR_TEST_KAFKA` names its address, as `scripts/kafka start` prints it; each test
 //! works under a prefix of its own and takes away what it made.
 
+mod command;
 mod pipeline;
 
 use std::collections::BTreeMap;
@@ -12,9 +13,10 @@ use avr::{
             Change, LostStart, Remedy, TopicDemands, TopicsError, apply, check, delete_consumed, survey,
         },
     },
-    topic::{DRAFTED, PROMPTS, RECORDS, SCORED, TopicName, catalogue},
+    topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORD_BYTES, RECORDS, SCORED, TopicName, catalogue},
 };
 use pipeline::Pipeline;
+use rdkafka::types::RDKafkaErrorCode;
 
 const DRAFT: GroupName = GroupName("draft");
 const SELECT: GroupName = GroupName("select");
@@ -29,7 +31,10 @@ async fn an_empty_cluster_is_set_up_and_the_second_time_nothing_changes() {
     let Some(pipeline) = Pipeline::new("empty") else { return };
     let demands = pipeline.demands();
     let refused = check(&pipeline.admin, &demands, &["draft"], COMMAND).await.expect_err("nothing is there");
-    assert!(refused.to_string().contains("prompts is missing; it should have 2 partitions"), "{refused}");
+    assert!(
+        refused.to_string().contains("prompts is missing; it should have partitions 2, replicas 1"),
+        "{refused}"
+    );
     assert!(refused.to_string().ends_with(&format!("set it right with: {COMMAND}")), "{refused}");
 
     let applied = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
@@ -136,24 +141,28 @@ async fn a_group_that_lost_its_offsets_begins_only_where_it_is_told_to() {
 
 #[tokio::test]
 async fn a_group_at_work_is_left_to_its_members() {
-    let Some(pipeline) = Pipeline::new("active") else { return };
-    let demands = pipeline.demands();
-    apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
-    pipeline.forget(DRAFT).await;
-    let member = pipeline.member(DRAFT, PROMPTS.name).await;
-    let applied = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
-    assert_eq!(applied.starts.len(), 1, "{applied:?}");
-    assert_eq!(applied.starts[0].1, Change::Active);
-    assert!(applied.is_complete());
+    for protocol in ["classic", "consumer"] {
+        let Some(pipeline) = Pipeline::new(protocol) else { return };
+        let demands = pipeline.demands();
+        apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+        pipeline.forget(DRAFT).await;
+        let member = pipeline.member(DRAFT, PROMPTS.name, protocol).await;
+        let applied = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+        assert_eq!(applied.starts.len(), 1, "{protocol}: {applied:?}");
+        assert_eq!(applied.starts[0].1, Change::Active, "{protocol}");
+        assert!(applied.is_complete(), "{protocol}");
 
-    // With records there, nobody knows whether the members know what they do.
-    pipeline.produce(at(PROMPTS.name, 0), 1).await;
-    let applied =
-        apply(&pipeline.admin, &demands, Some(LostStart::Latest)).await.expect("the cluster answers");
-    let Change::Failed(message) = &applied.starts[0].1 else { panic!("{applied:?}") };
-    assert!(message.contains("stop its workers"), "{message}");
-    member.leave().await;
-    pipeline.end().await;
+        // With records there, nobody knows whether the members know what they do.
+        pipeline.produce(at(PROMPTS.name, 0), 1).await;
+        let latest = Some(LostStart::Latest);
+        let applied = apply(&pipeline.admin, &demands, latest).await.expect("the cluster answers");
+        let Change::Failed(message) = &applied.starts[0].1 else { panic!("{protocol}: {applied:?}") };
+        assert!(message.contains("stop its workers"), "{protocol}: {message}");
+        member.leave().await;
+        let applied = apply(&pipeline.admin, &demands, latest).await.expect("the cluster answers");
+        assert!(applied.is_complete(), "{protocol}: the group is empty again: {applied:?}");
+        pipeline.end().await;
+    }
 }
 
 #[tokio::test]
@@ -177,6 +186,22 @@ async fn consumed_records_go_and_nothing_else_does() {
     let bounds = pipeline.admin.bounds(&all).await.expect("the cluster answers");
     let expected = all.into_iter().zip([(7, 10), (0, 10), (0, 10), (0, 10)]).collect();
     assert_eq!(bounds, expected);
+    pipeline.end().await;
+}
+
+#[tokio::test]
+async fn the_largest_record_fits_and_a_larger_one_does_not() {
+    let Some(pipeline) = Pipeline::new("large") else { return };
+    apply(&pipeline.admin, &pipeline.demands(), None).await.expect("the cluster answers");
+    let size = |topic, bytes| pipeline.produce_large(at(topic, 0), bytes);
+    size(PROMPTS.name, RECORD_BYTES).await.expect("the largest record fits, and its framing beside it");
+    size(DEAD_LETTERS, RECORD_BYTES + (1 << 20)).await.expect("a letter has room for headers");
+    for (topic, bytes) in
+        [(PROMPTS.name, RECORD_BYTES + (128 << 10)), (DEAD_LETTERS, RECORD_BYTES + (3 << 20))]
+    {
+        let refused = size(topic, bytes).await.expect_err("it is too large");
+        assert_eq!(refused, RDKafkaErrorCode::MessageSizeTooLarge, "{topic}");
+    }
     pipeline.end().await;
 }
 

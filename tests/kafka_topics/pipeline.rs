@@ -26,6 +26,7 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     producer::{FutureProducer, FutureRecord},
+    types::RDKafkaErrorCode,
 };
 use tokio::task::JoinHandle;
 
@@ -64,6 +65,14 @@ impl Pipeline {
     /// What fits a cluster of one broker.
     pub(crate) fn demands(&self) -> TopicDemands {
         TopicDemands { partitions: Some(2), replicas: Some(1), max_record_bytes: RECORD_BYTES }
+    }
+
+    /// The same for the command line.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let prefix = format!("--set=kafka.prefix={}", self.options.prefix);
+        let servers = self.options.bootstrap_servers.iter().map(|address| format!("--kafka={address}"));
+        let sets = [prefix, "--set=kafka.replicas=1".into(), "--set=kafka.partitions=2".into()];
+        servers.chain(sets).collect()
     }
 
     fn config(&self) -> ClientConfig {
@@ -116,6 +125,23 @@ impl Pipeline {
         }
     }
 
+    /// Writes a record of so many bytes that no compression makes smaller.
+    pub(crate) async fn produce_large(
+        &self,
+        partition: Partition,
+        bytes: usize,
+    ) -> Result<(), RDKafkaErrorCode> {
+        let mut config = self.config();
+        config.set("message.max.bytes", (64 << 20).to_string());
+        config.set("compression.type", "zstd");
+        let producer: FutureProducer = config.create().expect("a producer");
+        let (name, key) = (self.admin.name(partition.topic.0), "key");
+        let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(bytes - key.len()).collect();
+        let record = FutureRecord::to(&name).partition(partition.index).key(key).payload(&value);
+        let sent = producer.send(record, PATIENCE).await;
+        sent.map(drop).map_err(|(error, _)| error.rdkafka_error_code().expect("the broker says why"))
+    }
+
     /// Makes the cluster forget a group's offsets.
     pub(crate) async fn forget(&self, group: GroupName) {
         let name = self.admin.name(group.0);
@@ -124,10 +150,11 @@ impl Pipeline {
     }
 
     /// A member of a group, once it has partitions.
-    pub(crate) async fn member(&self, group: GroupName, topic: TopicName) -> Member {
+    pub(crate) async fn member(&self, group: GroupName, topic: TopicName, protocol: &str) -> Member {
         let mut config = self.config();
         config.set("group.id", self.admin.name(group.0));
         config.set("enable.auto.commit", "false");
+        config.set("group.protocol", protocol);
         let consumer: BaseConsumer = config.create().expect("a consumer");
         consumer.subscribe(&[&self.admin.name(topic.0)]).expect("it joins");
         let stop = Arc::new(AtomicBool::new(false));

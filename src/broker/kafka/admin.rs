@@ -8,11 +8,11 @@ use rdkafka::{
     Offset, TopicPartitionList,
     admin::{
         AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic,
-        OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+        OwnedResourceSpecifier, ResourceSpecifier, TopicReplication, TopicResult,
     },
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     metadata::MetadataTopic,
 };
 
@@ -25,7 +25,9 @@ use crate::{
     topic::TopicName,
 };
 
-/// How long the cluster may take to answer.
+/// How long the cluster may take to answer at all.
+const CONTACT: Duration = Duration::from_secs(10);
+/// How long it may take to do something.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The first and the next offset of a partition.
@@ -73,7 +75,12 @@ impl Admin {
         let client = Arc::clone(&self.client);
         let context = format!("asking {} for its topics", self.options.bootstrap_servers.join(", "));
         // All of the cluster's: asking for one by name would create it, where the cluster does that.
-        let metadata = blocking(&context, move || client.inner().fetch_metadata(None, PATIENCE)).await?;
+        let asked = blocking_result(&context, move || client.inner().fetch_metadata(None, CONTACT)).await?;
+        let metadata = asked.map_err(|error| {
+            let advice =
+                "does it run, is the address right, and does it want TLS or a password (kafka.client)?";
+            failed(&context, format!("no answer ({error}): {advice}"))
+        })?;
         let mut shapes = BTreeMap::new();
         for topic in topics {
             let name = self.name(topic.0);
@@ -342,7 +349,7 @@ fn create_advice(code: RDKafkaErrorCode, replicas: u16) -> Option<String> {
 /// The result of a request about one topic.
 fn each(
     context: &str,
-    results: Result<Vec<Result<String, (String, RDKafkaErrorCode)>>, KafkaError>,
+    results: KafkaResult<Vec<TopicResult>>,
     advice: impl Fn(RDKafkaErrorCode) -> Option<String>,
 ) -> Result<(), LogError> {
     for result in results.map_err(|error| failed(context, error))? {
@@ -361,14 +368,14 @@ fn failed(context: impl Into<String>, cause: impl Display) -> LogError {
 /// Runs a call of librdkafka that blocks.
 async fn blocking<T: Send + 'static>(
     context: &str,
-    call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+    call: impl FnOnce() -> KafkaResult<T> + Send + 'static,
 ) -> Result<T, LogError> {
     blocking_result(context, call).await?.map_err(|error| failed(context, error))
 }
 
 async fn blocking_result<T: Send + 'static>(
     context: &str,
-    call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
-) -> Result<Result<T, KafkaError>, LogError> {
+    call: impl FnOnce() -> KafkaResult<T> + Send + 'static,
+) -> Result<KafkaResult<T>, LogError> {
     tokio::task::spawn_blocking(call).await.map_err(|_| failed(context, "the call was broken off"))
 }

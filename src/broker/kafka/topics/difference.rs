@@ -54,7 +54,26 @@ impl Difference {
     pub fn is_wrong(&self) -> bool {
         self.remedy != Remedy::Keep
     }
+
+    /// What somebody may decide, where a client alone can do nothing.
+    pub fn advice(&self) -> Option<String> {
+        let advice = match self.what.as_str() {
+            _ if self.remedy != Remedy::ByHand => return None,
+            "replicas" => {
+                let found = &self.found;
+                format!("say kafka.replicas = {found}, or add copies with kafka-reassign-partitions")
+            }
+            MIN_INSYNC => "it has too few replicas for that".to_owned(),
+            _ => {
+                "a compacted topic has one order for all its records; choose another kafka.prefix".to_owned()
+            }
+        };
+        Some(advice)
+    }
 }
+
+/// Nothing could be written to a topic that asks for more copies than it has.
+const MIN_INSYNC: &str = "min.insync.replicas";
 
 /// Every difference, in the order of `wanted`.
 pub fn differences(wanted: &[WantedTopic], found: &BTreeMap<TopicName, FoundTopic>) -> Vec<Difference> {
@@ -70,7 +89,7 @@ fn differences_of(wanted: &WantedTopic, found: Option<&FoundTopic>) -> Vec<Diffe
         remedy,
     };
     let Some(found) = found else {
-        let shape = format!("{} partitions, {} replicas", wanted.partitions, wanted.replicas);
+        let shape = format!("partitions {}, replicas {}", wanted.partitions, wanted.replicas);
         return vec![difference("topic", "missing".to_owned(), shape, Remedy::Create)];
     };
     let mut differences = Vec::new();
@@ -87,6 +106,8 @@ fn differences_of(wanted: &WantedTopic, found: Option<&FoundTopic>) -> Vec<Diffe
     for (key, asked) in &wanted.config {
         let there = found.config.get(key).map_or("", String::as_str);
         if let Some(remedy) = setting_remedy(key, there, asked) {
+            let is_possible = key != MIN_INSYNC || is_at_least(&found.replicas.to_string(), asked);
+            let remedy = if is_possible { remedy } else { remedy.max(Remedy::ByHand) };
             differences.push(difference(key, there.to_owned(), asked.clone(), remedy));
         }
     }
@@ -200,7 +221,7 @@ mod tests {
         let differences = differences(&wanted(), &cluster);
         assert_eq!(differences.len(), 1);
         assert_eq!((differences[0].topic, differences[0].remedy), (SCORED.name, Remedy::Create));
-        assert_eq!(differences[0].wanted, "12 partitions, 3 replicas");
+        assert_eq!(differences[0].wanted, "partitions 12, replicas 3");
     }
 
     #[test]
@@ -219,6 +240,22 @@ mod tests {
         assert_eq!(few, [("replicas".to_owned(), "1".to_owned(), Remedy::ByHand)]);
         let many = after(RECORDS.name, |found| found.replicas = 5);
         assert_eq!(many, [("replicas".to_owned(), "5".to_owned(), Remedy::Keep)]);
+    }
+
+    #[test]
+    fn no_more_copies_are_asked_for_than_there_are() {
+        let key = MIN_INSYNC.to_owned();
+        let one = after(RECORDS.name, |found| {
+            found.replicas = 1;
+            found.config.insert(key.clone(), "1".to_owned());
+        });
+        let by_hand = |what: &str| (what.to_owned(), "1".to_owned(), Remedy::ByHand);
+        assert_eq!(one, [by_hand("replicas"), by_hand(MIN_INSYNC)], "else nothing could be written");
+        let two = after(RECORDS.name, |found| {
+            found.replicas = 2;
+            found.config.insert(key.clone(), "1".to_owned());
+        });
+        assert_eq!(two[1].2, Remedy::Alter);
     }
 
     #[test]

@@ -5,7 +5,10 @@
 //! everything for the other, so only what is certainly new gets an offset without being asked for.
 
 use super::FoundGroup;
-use crate::broker::{GroupName, Partition};
+use crate::{
+    broker::{GroupName, Partition},
+    topic::TopicName,
+};
 
 /// One partition as a group that reads it finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub enum LostStart {
 pub struct MissingStart {
     /// The group.
     pub group: GroupName,
+    /// The topic.
+    pub topic: TopicName,
     /// Its partitions of the topic that have no offset.
     pub partitions: Vec<FoundPartition>,
     /// Whether there may have been offsets, so that somebody must say where to begin.
@@ -76,7 +81,12 @@ fn missing_start(found: &FoundGroup) -> Option<MissingStart> {
     // deleted from a partition before the group has an offset there.
     let is_new = |partition: &FoundPartition| !known.is_empty() && partition.first == 0;
     let is_lost = missing.iter().any(|partition| !partition.is_empty() && !is_new(partition));
-    (!missing.is_empty()).then_some(MissingStart { group: found.group, partitions: missing, is_lost })
+    (!missing.is_empty()).then_some(MissingStart {
+        group: found.group,
+        topic: found.topic,
+        partitions: missing,
+        is_lost,
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Looks at a cluster: what differs, which groups have nowhere to begin, which records are done with.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use tokio::task::JoinSet;
 
@@ -86,8 +86,7 @@ pub async fn check(
 ) -> Result<(), TopicsError> {
     let survey = survey(admin, demands).await?;
     let differences = survey.differences.iter().filter(|difference| difference.is_wrong());
-    let mut wrong: Vec<String> =
-        differences.map(|difference| Named { admin, difference }.to_string()).collect();
+    let mut wrong: Vec<String> = differences.map(|difference| wrong_text(admin, difference)).collect();
     let lost = |start: &&MissingStart| start.is_lost && stages.contains(&start.group.0);
     wrong.extend(survey.missing.iter().filter(lost).map(|start| lost_text(admin, start)));
     if wrong.is_empty() {
@@ -96,29 +95,23 @@ pub async fn check(
     Err(TopicsError::Wrong { wrong, mend: format!("set it right with: {command}") })
 }
 
-struct Named<'a> {
-    admin: &'a Admin,
-    difference: &'a Difference,
-}
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { topic, what, found, wanted, .. } = self.difference;
-        let name = self.admin.name(topic.0);
-        match what.as_str() {
-            "topic" => write!(f, "topic {name} is missing; it should have {wanted}"),
-            what => write!(f, "topic {name}: {what} is {found}, and should be {wanted}"),
-        }
-    }
+fn wrong_text(admin: &Admin, difference: &Difference) -> String {
+    let Difference { topic, what, found, wanted, .. } = difference;
+    let name = admin.name(topic.0);
+    let text = match what.as_str() {
+        "topic" => format!("topic {name} is missing; it should have {wanted}"),
+        what => format!("topic {name}: {what} is {found}, and should be {wanted}"),
+    };
+    let advice = difference.advice().map(|advice| format!(" (apply cannot do that: {advice})"));
+    text + &advice.unwrap_or_default()
 }
 
 fn lost_text(admin: &Admin, start: &MissingStart) -> String {
-    let topic =
-        start.partitions.first().map_or_else(String::new, |found| admin.name(found.partition.topic.0));
     format!(
-        "group {} has no offsets for {topic}, where up to {} records wait: the cluster threw them away because the \
+        "group {} has no offsets for {}, where up to {} records wait: the cluster threw them away because the \
          group was idle for too long, or it never began",
         admin.name(start.group.0),
+        admin.name(start.topic.0),
         start.waiting(),
     )
 }
