@@ -104,10 +104,10 @@ pub async fn run(args: &StatusArgs, settings: &Settings, mend: &str) -> Result<(
     let clears = args.watch && !args.json && std::io::IsTerminal::is_terminal(&std::io::stdout());
     let shows_each = args.watch || !args.wait;
     let show = |picture: &Picture| {
-        let text = if args.json { picture.json() } else { picture.text() };
+        let text = if args.json { picture.json() + "\n" } else { picture.text() };
         let clear = if clears { CLEAR } else { "" };
         // Whoever does not read any more is no reason to fail.
-        let _ = write!(std::io::stdout(), "{clear}{text}\n").and_then(|()| std::io::stdout().flush());
+        let _ = write!(std::io::stdout(), "{clear}{text}").and_then(|()| std::io::stdout().flush());
     };
     let looks = Looks { log, interval: Duration::from_secs(args.interval), silent_after };
     let last = looks

@@ -58,7 +58,7 @@ pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Re
 }
 
 /// What to run, beside the settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Files to read, `-` for standard input. None: carry on with what was taken in before.
     pub files: Vec<String>,

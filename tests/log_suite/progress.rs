@@ -97,7 +97,7 @@ pub(crate) async fn nothing_committed_reads_as_none<T: LogUnderTest>() {
     commit(&mut committer, vec![], reader.progress(vec![(asked[1], one.clone())])).await;
     let read = committer.progress(GROUP, asked.clone()).await.expect("progress can be read");
     assert_eq!(read, [None, Some(one), None, None], "in the order asked for");
-    let seen = under_test.process().progress(GROUP, asked.clone()).await.expect("anybody can look on");
+    let seen = under_test.process().await.progress(GROUP, asked.clone()).await.expect("anybody can look on");
     assert_eq!(seen, read);
 }
 

@@ -148,7 +148,7 @@ pub(crate) async fn a_scan_begins_where_it_is_told_and_leaves_a_partition_that_g
     T: LogUnderTest,
 >() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     write_by_key(&log, 3).await;
     let all = scan(&log, WORK).await;
     let of = |index| all.iter().filter(move |record| record.partition.index == index);

@@ -81,6 +81,8 @@ fn reader(options: &KafkaOptions, topic: TopicName) -> Result<BaseConsumer<Repor
     let mut config = options.consumer_config("scan");
     // The end is told by an event: markers, compaction and records of aborted transactions may lie before it.
     config.set("enable.partition.eof", "true");
+    // The end is near: a broker need not wait for more to come.
+    config.set("fetch.wait.max.ms", "50");
     // What was deleted while it was read is not there to be read.
     config.set("auto.offset.reset", "earliest");
     let reader = config.create_with_context(Reporter::new(format!("scan of {topic}")));
