@@ -14,12 +14,13 @@ use crate::{
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    every prompt is accounted for
+  0    every prompt is accounted for; of a worker (--kafka): it was told to stop, and what it did is committed
   1    the run failed; what was committed is complete, and the same command carries on
   2    the command line or the configuration is wrong, or does not fit what the output folder was begun with
   3    --strict: a line of input cannot be used
   4    another process has the output folder; it is not harmed, try again when it has ended
-  130  interrupted by Ctrl-C or SIGTERM; what was done is committed, and the same command carries on";
+  130  interrupted by Ctrl-C or SIGTERM (a worker: by a second signal); what was done is committed, and the same
+       command carries on";
 
 /// A streaming refinery for LLM training data: Alignment via Refinement (arXiv 2506.06009) as a dataflow.
 ///
@@ -64,7 +65,12 @@ Examples:
   avr run --simulate --recipe stage2 --out long answered.jsonl
   avr run --generator http://gpu1:8000 --generator http://gpu2:8000 --generator-model llama \\
           --reward http://gpu3:8000 --reward-model armo --out data prompts.jsonl.zst
-  zcat prompts.gz | avr run --config avr.toml -")]
+  zcat prompts.gz | avr run --config avr.toml -
+
+With --kafka it is a worker of a cluster: it takes no files (see avr submit), runs until it is told to stop, and connects \
+to the models that its stages ask:
+  avr run --kafka broker1:9092 --stage critique --stage improve --generator http://gpu1:8000 --generator-model llama
+  avr run --kafka broker1:9092 --stage select --stage export --out data")]
 pub struct RunArgs {
     /// Files of prompts; `-` is standard input. Without any, the run carries on with what was taken in before.
     #[arg(value_name = "FILE")]

@@ -58,7 +58,8 @@ pub struct IntakeOptions {
 /// How far the intake is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IntakeProgress {
-    /// Threads taken in by this process.
+    /// Threads taken in by this process. After a commit of unknown outcome what is there of it counts as this
+    /// process's, even where another submit gave the same prompt in that moment.
     pub new: u64,
     /// Prompts that were taken in before.
     pub known: u64,
