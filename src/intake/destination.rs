@@ -11,11 +11,9 @@ use crate::{
     stage::Written,
 };
 
-/// Waits between tries of a commit that the log could not take for the moment.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_secs(2) };
 /// The least that the first wait may be after another took over, and the most of all waits.
 const TAKEN_OVER_FIRST: Duration = Duration::from_secs(1);
-const TAKEN_OVER_MOST: Duration = Duration::from_secs(600);
+const TAKEN_OVER_MOST: Duration = Duration::from_secs(120);
 
 /// Why a batch may not be in the log.
 #[derive(Debug, thiserror::Error)]
@@ -80,13 +78,19 @@ impl Destination for ThroughEngine {
 
 /// By a committer of its own. Of two with one name the later fences the earlier, which waits for a time that is drawn
 /// and grows, and takes over again: sooner or later each has the time to come to its end.
+///
+/// Whatever keeps a commit from being made, the next one is made only after the committer stands anew and the index was
+/// read again. A log may become the committer of its name again by itself, to make a commit that it gave up; it would
+/// fence the other, and what the other had written meanwhile would be written once more.
 pub struct Direct<L: Log> {
     log: L,
     name: &'static str,
     committer: L::Committer,
     /// Since when this committer stands.
     since: Instant,
-    /// How often another took over.
+    /// How long it took from there to its first commit.
+    got_going: Option<Duration>,
+    /// How often another took over, or seemed to.
     taken_over: u32,
 }
 
@@ -105,7 +109,7 @@ impl<L: Log> Direct<L> {
                 Err(error) => return Err(error),
             }
         };
-        Ok(Self { log, name, committer, since: Instant::now(), taken_over })
+        Ok(Self { log, name, committer, since: Instant::now(), got_going: None, taken_over })
     }
 
     /// Lets the other work for a while, then takes over again. Whoever needs long to get going (it reads the whole
@@ -113,7 +117,8 @@ impl<L: Log> Direct<L> {
     async fn take_over_again(&mut self) -> Result<(), LogError> {
         loop {
             self.taken_over += 1;
-            let first = TAKEN_OVER_FIRST.max(self.since.elapsed().min(TAKEN_OVER_MOST));
+            let needed = self.got_going.unwrap_or_else(|| self.since.elapsed());
+            let first = needed.clamp(TAKEN_OVER_FIRST, TAKEN_OVER_MOST);
             let wait = Backoff { first, most: TAKEN_OVER_MOST }.wait(self.taken_over, fastrand::f64());
             tracing::warn!(
                 wait_s = wait.as_secs(),
@@ -122,7 +127,7 @@ impl<L: Log> Direct<L> {
             tokio::time::sleep(wait).await;
             match self.log.committer(self.name).await {
                 Ok(committer) => {
-                    (self.committer, self.since) = (committer, Instant::now());
+                    (self.committer, self.since, self.got_going) = (committer, Instant::now(), None);
                     return Ok(());
                 }
                 Err(error) if is_fenced(&error) => {}
@@ -138,33 +143,34 @@ impl<L: Log> Destination for Direct<L> {
     }
 
     async fn submit(&mut self, outputs: Vec<Output>) -> Result<(), Setback> {
-        for tries in 1.. {
-            let error = match self.committer.commit(outputs.clone(), vec![]).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            match error {
-                CommitError::Retriable(error) => {
-                    tracing::warn!(%error, "a commit was not taken; trying again");
-                    tokio::time::sleep(RETRY.wait(tries, fastrand::f64())).await;
-                }
-                CommitError::Doubtful(error) => {
-                    tracing::warn!(%error, "the outcome of a commit is unknown; reading what the log has");
-                    return match self.committer.recover().await {
-                        Ok(()) => Err(Setback::Doubtful),
-                        Err(error) if is_fenced(&error) => self.give_way().await,
-                        Err(error) => Err(error.into()),
-                    };
-                }
-                CommitError::Fatal(error) if is_fenced(&error) => return self.give_way().await,
-                CommitError::Fatal(error) => return Err(error.into()),
-                CommitError::Refused(groups) => {
-                    let cause = format!("it names groups that nobody here is a member of: {groups:?}");
-                    return Err(LogError::new("submitting", LogErrorKind::Other(cause.into())).into());
+        let error = match self.committer.commit(outputs, vec![]).await {
+            Ok(()) => {
+                let since = self.since;
+                self.got_going.get_or_insert_with(|| since.elapsed());
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        match error {
+            CommitError::Retriable(error) => {
+                tracing::warn!(%error, "a commit was not taken; trying again");
+                self.give_way().await
+            }
+            CommitError::Doubtful(error) => {
+                tracing::warn!(%error, "the outcome of a commit is unknown; reading what the log has");
+                match self.committer.recover().await {
+                    Ok(()) => Err(Setback::Doubtful),
+                    Err(error) if is_fenced(&error) => self.give_way().await,
+                    Err(error) => Err(error.into()),
                 }
             }
+            CommitError::Fatal(error) if is_fenced(&error) => self.give_way().await,
+            CommitError::Fatal(error) => Err(error.into()),
+            CommitError::Refused(groups) => {
+                let cause = format!("it names groups that nobody here is a member of: {groups:?}");
+                Err(LogError::new("submitting", LogErrorKind::Other(cause.into())).into())
+            }
         }
-        unreachable!("tries have no end")
     }
 }
 
@@ -179,7 +185,10 @@ impl<L: Log> Direct<L> {
 async fn give_others_time(taken_over: &mut u32, first: Duration) {
     *taken_over += 1;
     let wait = Backoff { first, most: TAKEN_OVER_MOST }.wait(*taken_over, fastrand::f64());
-    tracing::warn!(wait_ms = wait.as_millis(), "another submit took over; this one goes on after a while");
+    tracing::info!(
+        wait_ms = wait.as_millis(),
+        "another submit may be at work; this one goes on after a while"
+    );
     tokio::time::sleep(wait).await;
 }
 

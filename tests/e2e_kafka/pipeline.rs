@@ -116,6 +116,6 @@ pub(crate) fn new_and_known(submit: &Finished) -> (u64, u64) {
 #[track_caller]
 pub(crate) fn assert_each_once(keys: &BTreeMap<String, u32>, count: usize) {
     let more: Vec<_> = keys.iter().filter(|(_, times)| **times != 1).collect();
-    assert!(more.is_empty(), "more than once: {more:?}");
+    assert!(more.is_empty(), "{} more than once, {:?} first", more.len(), more[0]);
     assert_eq!(keys.len(), count);
 }

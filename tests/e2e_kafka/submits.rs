@@ -19,6 +19,7 @@ fn a_submit_that_was_killed_in_the_middle_is_made_whole_by_the_next() {
     assert_each_once(&pipeline.keys(PROMPTS.name), COUNT);
 }
 
+/// The later fences the earlier while that writes; which of the two wins how often is the cluster's.
 #[test]
 fn two_submits_at_once_both_end_and_double_nothing() {
     let Some(pipeline) = Pipeline::new(COUNT) else { return };
