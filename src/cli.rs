@@ -6,9 +6,10 @@ use clap::{Args, Parser, Subcommand};
 use config::ValueKind;
 
 use crate::{
-    command::dead_letters::DeadLettersArgs,
-    command::replay::ReplayArgs,
-    command::topics::TopicsArgs,
+    command::{
+        dead_letters::DeadLettersArgs, replay::ReplayArgs, status::StatusArgs, submit::SubmitArgs,
+        topics::TopicsArgs,
+    },
     config::Override,
     observe::{LogFormat, ProgressMode},
     simulate::SimulateArgs,
@@ -16,12 +17,13 @@ use crate::{
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    every prompt is accounted for
+  0    every prompt is accounted for; of a worker (--kafka): it was told to stop, and what it did is committed
   1    the run failed; what was committed is complete, and the same command carries on
   2    the command line or the configuration is wrong, or does not fit what the output folder was begun with
   3    --strict: a line of input cannot be used
   4    another process has the output folder; it is not harmed, try again when it has ended
-  130  interrupted by Ctrl-C or SIGTERM; what was done is committed, and the same command carries on";
+  130  interrupted by Ctrl-C or SIGTERM (a worker: by a second signal); what was done is committed, and the same
+       command carries on";
 
 /// A streaming refinery for LLM training data: Alignment via Refinement (arXiv 2506.06009) as a dataflow.
 ///
@@ -47,6 +49,10 @@ pub enum Command {
     Simulate(Box<SimulateArgs>),
     /// Look at the records that a stage could not handle, send them back, or give them up.
     DeadLetters(DeadLettersArgs),
+    /// Give prompts to a pipeline over a Kafka cluster, from anywhere.
+    Submit(Box<SubmitArgs>),
+    /// Show how far a pipeline over a Kafka cluster is, or wait until nothing is left to do.
+    Status(Box<StatusArgs>),
     /// Print the configuration that is in force and where each value comes from; secrets are masked.
     Config(Box<SettingsArgs>),
 }
@@ -66,11 +72,21 @@ Examples:
   avr run --simulate --recipe stage2 --out long answered.jsonl
   avr run --generator http://gpu1:8000 --generator http://gpu2:8000 --generator-model llama \\
           --reward http://gpu3:8000 --reward-model armo --out data prompts.jsonl.zst
-  zcat prompts.gz | avr run --config avr.toml -")]
+  zcat prompts.gz | avr run --config avr.toml -
+
+With --kafka it is a worker of a cluster: it takes no files (see avr submit), runs until it is told to stop, and connects \
+to the models that its stages ask:
+  avr run --kafka broker1:9092 --stage critique --stage improve --generator http://gpu1:8000 --generator-model llama
+  avr run --kafka broker1:9092 --stage select --stage export --out data")]
 pub struct RunArgs {
     /// Files of prompts; `-` is standard input. Without any, the run carries on with what was taken in before.
     #[arg(value_name = "FILE")]
     pub files: Vec<String>,
+
+    /// With --kafka: the stages that this worker runs, one an option [default: all]. They are draft, critique, improve,
+    /// score, select and export; each is a consumer group that shares its work out among all workers that run it.
+    #[arg(long, value_name = "NAME")]
+    pub stage: Vec<String>,
 
     /// Use simulated models: a look at the whole flow without a GPU. The records are good for nothing else.
     #[arg(long, conflicts_with_all = ["generator", "generator_model", "reward", "reward_model"])]

@@ -3,16 +3,20 @@
 use std::{io::Write as _, process::ExitCode};
 
 use avr::{
-    broker::{LogError, LogErrorKind},
+    broker::{LogError, LogErrorKind, kafka::topics::TopicsError},
     cli::{self, Cli, Command, RunArgs, SettingsArgs},
-    command::dead_letters::{self, Answer, DeadLettersArgs, DeadLettersError},
-    command::replay::{self, ReplayArgs, ReplayError},
-    command::topics::{self, TopicsArgs},
+    command::{
+        dead_letters::{self, Answer, DeadLettersArgs, DeadLettersError},
+        replay::{self, ReplayArgs, ReplayError},
+        status::{self, StatusArgs, StatusError},
+        submit::{self, SubmitArgs, SubmitError},
+        topics::{self, TopicsArgs, apply_command},
+    },
     config::{self, InForce, Settings},
     export::ExportError,
     intake::IntakeError,
     observe::{LogOptions, Screen, Summary, logging},
-    run::{self, RunError, RunOptions},
+    run::{self, OpenError, RunError, RunOptions},
     simulate::{self, SimulateArgs},
 };
 use clap::Parser as _;
@@ -38,6 +42,8 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay(&args),
         Command::Simulate(args) => simulate(*args),
         Command::DeadLetters(args) => dead_letters(&args),
+        Command::Submit(args) => submit(&args),
+        Command::Status(args) => status(&args),
         Command::Config(args) => show_config(&args),
     };
     ExitCode::from(code)
@@ -50,15 +56,20 @@ fn run(args: &RunArgs) -> u8 {
     };
     let options = RunOptions {
         files: args.files.clone(),
+        stages: args.stage.clone(),
         simulate: args.simulate,
         resume: cli::command_line(std::env::args_os()),
+        mend: apply_command(&(&args.settings).into()),
     };
     let ended = match runtime(settings.runtime.worker_threads) {
         Ok(runtime) => runtime.block_on(run::run(settings, options, &screen)),
         Err(error) => return fail(FAILED, &error),
     };
     match ended {
-        Ok(ended) => conclude(&ended.summary, args.json, ended.interrupted),
+        Ok(ended) => {
+            print(&if args.json { ended.report.json() } else { ended.report.text() });
+            if ended.interrupted { INTERRUPTED } else { 0 }
+        }
         Err(error) => fail(code_of(&error), &error),
     }
 }
@@ -116,8 +127,69 @@ fn code_of(error: &RunError) -> u8 {
         | RunError::Model { .. }
         | RunError::Sources(_)
         | RunError::Nothing
-        | RunError::Intake(IntakeError::RecipeChanged { .. }) => WRONG_CONFIGURATION,
+        | RunError::StagesWithoutCluster
+        | RunError::FilesForWorker
+        | RunError::UnknownStage(_)
+        | RunError::NoStage { .. }
+        | RunError::RecipeChanged(_)
+        | RunError::Open(OpenError::Topics(TopicsError::Wrong { .. }))
+        | RunError::Intake(IntakeError::RecipeChanged(_)) => WRONG_CONFIGURATION,
         _ => FAILED,
+    }
+}
+
+fn submit(args: &SubmitArgs) -> u8 {
+    let (settings, _) = match load(&args.settings) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let screen = Screen::stderr();
+    if let Err(error) = logging::init(&settings.observe.log, &screen) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    let mend = apply_command(&(&args.settings).into());
+    let ended = match runtime(settings.runtime.worker_threads) {
+        Ok(runtime) => runtime.block_on(submit::run(&settings, &args.files, &mend, &screen)),
+        Err(error) => return fail(FAILED, &error),
+    };
+    match ended {
+        Ok(summary) => {
+            print(&if args.json { summary.json() } else { summary.text() });
+            if summary.interrupted { INTERRUPTED } else { 0 }
+        }
+        Err(error) => fail(code_of_submit(&error), &error),
+    }
+}
+
+fn code_of_submit(error: &SubmitError) -> u8 {
+    match error {
+        SubmitError::Intake(IntakeError::Strict { .. }) => STRICT,
+        SubmitError::NoCluster
+        | SubmitError::Sources(_)
+        | SubmitError::Open(OpenError::Topics(TopicsError::Wrong { .. }))
+        | SubmitError::Intake(IntakeError::RecipeChanged(_)) => WRONG_CONFIGURATION,
+        _ => FAILED,
+    }
+}
+
+fn status(args: &StatusArgs) -> u8 {
+    let (settings, _) = match load(&args.cluster.clone().into()) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    match runtime(2)
+        .map(|runtime| runtime.block_on(status::run(args, &settings, &apply_command(&args.cluster))))
+    {
+        Ok(Ok(())) => 0,
+        Ok(Err(
+            error
+            @ (StatusError::NoCluster | StatusError::Open(OpenError::Topics(TopicsError::Wrong { .. }))),
+        )) => fail(WRONG_CONFIGURATION, &error),
+        Ok(Err(error)) => fail(FAILED, &error),
+        Err(error) => fail(FAILED, &error),
     }
 }
 

@@ -16,7 +16,7 @@ use avr::{
     observe::Metrics,
     record::Message,
 };
-use server::{Reply, Server};
+use server::{POISON, Reply, Server};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -31,7 +31,11 @@ fn chat_model(options: ModelOptions) -> ChatModel {
 }
 
 async fn ask(model: &ChatModel, priority: u8) -> Result<ChatAnswer, CallError> {
-    let messages = [Message::user("Hi")];
+    ask_about(model, priority, "Hi").await
+}
+
+async fn ask_about(model: &ChatModel, priority: u8, text: &str) -> Result<ChatAnswer, CallError> {
+    let messages = [Message::user(text)];
     model.chat(&request(&messages, priority)).await
 }
 
@@ -278,6 +282,75 @@ async fn a_page_instead_of_json_ends_the_request_after_five() {
     let error = ask(&chat_model(options(&[&server.url])), 0).await.expect_err("the call fails");
     assert!(matches!(error, CallError::Malformed { .. }), "{error}");
     assert_eq!(server.seen().len(), 5);
+}
+
+#[tokio::test]
+async fn a_request_on_which_a_healthy_server_always_fails_is_given_up() {
+    let server = Server::start([wrote("ok")]).await;
+    let options = ModelOptions { max_repeats_while_healthy: 3, ..options(&[&server.url]) };
+    let model = chat_model(options);
+    let others = async {
+        while let Ok(answer) = ask(&model, 0).await {
+            assert_eq!(answer.text, "ok");
+        }
+    };
+    let error = tokio::select! {
+        result = ask_about(&model, 0, POISON) => result.expect_err("it never succeeds"),
+        () = others => panic!("the server answers all others"),
+    };
+    assert!(matches!(error, CallError::Hopeless { failures: 3, .. }), "{error}");
+    assert_eq!(error.scope(), Scope::Try);
+    assert!(error.to_string().contains("it crashed"), "{error}");
+    let poisoned = server.seen().iter().filter(|seen| seen.body.contains(POISON)).count();
+    assert!(poisoned >= 4, "the first failure says nothing: {poisoned}");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_all_from_the_start_stops_the_run() {
+    let server =
+        Server::start([Reply::status(400, "no"), Reply::status(400, "no"), Reply::status(400, "no")]).await;
+    let model = chat_model(ModelOptions { stop_after_refusals: 3, ..options(&[&server.url]) });
+    let scopes = [ask(&model, 0).await, ask(&model, 0).await, ask(&model, 0).await]
+        .map(|result| result.expect_err("it is refused").scope());
+    assert_eq!(scopes, [Scope::Try, Scope::Try, Scope::Run]);
+
+    let server = Server::start([wrote("ok"), Reply::status(400, "no")]).await;
+    let model = chat_model(ModelOptions { stop_after_refusals: 1, ..options(&[&server.url]) });
+    ask(&model, 0).await.expect("the first is answered");
+    for _ in 0..5 {
+        let error = ask(&model, 0).await.expect_err("it is refused");
+        assert_eq!(error.scope(), Scope::Try, "it answers others: {error}");
+    }
+}
+
+/// A call that was sent and waits for its answer goes on, one that only waits to be repeated does not.
+#[tokio::test]
+async fn calls_that_fail_give_up_while_the_process_drains() {
+    let answering = Server::start_closed([wrote("ok")]).await;
+    let (stop, metrics) = (Stop::new(), Metrics::new());
+    let model = ChatModel::new(options(&[&answering.url]), stop.clone(), &metrics).expect("valid");
+    let failing = Server::start([Reply::status(500, "")]).await;
+    let long = Backoff { first: Duration::from_secs(3600), most: Duration::from_secs(3600) };
+    let options = ModelOptions { repeat: long, ..options(&[&failing.url]) };
+    let lost = ChatModel::new(options, stop.clone(), &metrics).expect("valid");
+    let gauge = "avr_model_failing_calls{role=\"generator\",stage=\"draft\"}";
+    let has = |value: u8| metrics.encode().contains(&format!("{gauge} {value}\n"));
+    let draining = async {
+        answering.saw(1).await;
+        while !has(1) {
+            tokio::task::yield_now().await;
+        }
+        stop.drain();
+    };
+    let waiting = async {
+        let lost = ask(&lost, 0).await;
+        answering.open();
+        lost
+    };
+    let (answered, lost, ()) = tokio::join!(ask(&model, 0), waiting, draining);
+    assert_eq!(answered.expect("it was sent").text, "ok");
+    assert!(matches!(lost, Err(CallError::Stopped)), "{lost:?}");
+    assert!(has(0), "{}", metrics.encode());
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ impl Bench {
 
     async fn run(&self, settings: Settings) {
         let files = vec![self.prompts().display().to_string()];
-        let options = RunOptions { files, simulate: false, resume: String::new() };
+        let options = RunOptions { files, ..RunOptions::default() };
         run::run(settings, options, &Screen::stderr()).await.expect("the run ends");
     }
 

@@ -176,6 +176,15 @@ pub struct GroupProgress {
     pub partitions: Vec<(Partition, Progress)>,
 }
 
+/// What a reader of [`Log::scan_from`] wants after a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// More of this partition.
+    More,
+    /// Nothing more of this partition; the others go on.
+    Enough,
+}
+
 /// The one writer of a process.
 pub trait Committer: Send + 'static {
     /// Writes outputs and progress, all or nothing. Returns when the result is known or certainly unknowable.
@@ -223,6 +232,22 @@ pub trait Log: Clone + Send + Sync + 'static {
         topic: TopicName,
         visit: &mut (dyn FnMut(Record) + Send),
     ) -> impl Future<Output = Result<(), LogError>> + Send;
+
+    /// Reads records of several partitions, each from its offset on up to its end as it is now, in the order of
+    /// offsets within each. An offset below the first that is kept means that one.
+    fn scan_from(
+        &self,
+        starts: Vec<(Partition, i64)>,
+        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+    ) -> impl Future<Output = Result<(), LogError>> + Send;
+
+    /// The committed progress of a group's partitions, in the order asked for, for those who only look on: it takes
+    /// no part in the group. None where nothing was committed.
+    fn progress(
+        &self,
+        group: GroupName,
+        partitions: Vec<Partition>,
+    ) -> impl Future<Output = Result<Vec<Option<Progress>>, LogError>> + Send;
 
     /// The end of every partition of a topic: the offset that the next record will at least have.
     fn ends(&self, topic: TopicName) -> impl Future<Output = Result<Vec<(Partition, i64)>, LogError>> + Send;

@@ -3,4 +3,6 @@
 pub mod dead_letters;
 mod letter_text;
 pub mod replay;
+pub mod status;
+pub mod submit;
 pub mod topics;

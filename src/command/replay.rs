@@ -32,7 +32,7 @@ use crate::{
     config::Settings,
     export::ExportError,
     intake::read_index,
-    observe::{Ending, Progress, ProgressSnapshot, Screen, SourceTotals, StageProgress, Summary},
+    observe::{Counting, Ending, Progress, ProgressSnapshot, Screen, SourceTotals, StageProgress, Summary},
     run::{self, RunError, Signals},
 };
 
@@ -212,8 +212,10 @@ async fn replay<L: Log>(
     stopping.abort();
     display.finish().await;
     let Selected { totals, counts } = selected.map_err(|_| ReplayError::Broken)??;
+    // A cluster's state does not say whose models its workers asked; their names do.
+    let simulated = made_by.simulated.unwrap_or_else(|| totals.models.names().any(run::is_simulated));
     run::write_outputs(&settings, &totals);
-    run::write_card(&settings, &totals, made_by.simulated);
+    run::write_card(&settings, &totals, simulated);
     let source = SourceTotals {
         name: from.name,
         taken_in: index.threads(),
@@ -225,7 +227,7 @@ async fn replay<L: Log>(
     };
     let interrupted = watched.stop.load(Ordering::Relaxed);
     let ending = Ending::Replayed { source, interrupted };
-    let summary = run::replay_summary(&settings, &totals, made_by.simulated, ending, started.elapsed());
+    let summary = run::replay_summary(&settings, &totals, simulated, ending, started.elapsed());
     Ok(Replayed { summary, interrupted })
 }
 
@@ -243,7 +245,13 @@ fn show_progress(settings: &Settings, screen: &Screen, total: u64, watched: &Wat
     let done = Arc::clone(&watched.done);
     Progress::start(settings.observe.progress, screen, move || {
         let done = done.load(Ordering::Relaxed);
-        let stage = StageProgress { name: STAGE, done, in_flight: 0, waiting: total.saturating_sub(done) };
-        ProgressSnapshot { total: Some(total), finished: done, stages: vec![stage] }
+        let stage =
+            StageProgress { name: STAGE, done, in_flight: 0, waiting: total.saturating_sub(done), lag: None };
+        ProgressSnapshot {
+            counting: Counting::Threads,
+            total: Some(total),
+            finished: done,
+            stages: vec![stage],
+        }
     })
 }

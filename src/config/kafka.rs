@@ -8,6 +8,7 @@ use crate::broker::kafka::{GroupProtocol, KafkaOptions, MissingProgress, topics:
 /// The least a log must take: smaller threads are no use.
 const LEAST_RECORD: usize = 64 << 10;
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The cluster, and what a pipeline asks of it.
@@ -21,6 +22,8 @@ pub struct KafkaSettings {
     pub replicas: Option<u16>,
     /// Lag above which the stages before a topic wait, in records.
     pub max_lag: u64,
+    /// How often a worker tells the others how it is.
+    pub heartbeat_interval: Duration,
     /// How often records that every stage is past are deleted; none for never.
     pub cleanup_interval: Option<Duration>,
 }
@@ -54,6 +57,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
         partitions: optional_number(section, "partitions", 1 << 16),
         replicas: optional_number(section, "replicas", 1 << 10).and_then(|number| u16::try_from(number).ok()),
         max_lag: section.number("max_lag", 10_000, 1..=1 << 40),
+        heartbeat_interval: section.seconds("heartbeat_interval_s", Duration::from_secs(5), HOUR),
         cleanup_interval: cleanup_interval(section),
         options,
     };

@@ -22,6 +22,13 @@ pub(super) fn read(section: &mut Section<'_>, role: &str, reserved: &[&str]) -> 
         max_in_flight: section.count("max_in_flight", defaults.max_in_flight, 1..=65_536),
         timeout: section.seconds("timeout_s", defaults.timeout, LONGEST),
         connect_timeout: section.seconds("connect_timeout_s", defaults.connect_timeout, LONGEST),
+        max_repeats_while_healthy: limit(
+            section,
+            "max_repeats_while_healthy",
+            defaults.max_repeats_while_healthy,
+            1,
+        ),
+        stop_after_refusals: limit(section, "stop_after_refusals", defaults.stop_after_refusals, 0),
         max_answer_bytes: section.count("max_answer_bytes", defaults.max_answer_bytes, 1024..=1 << 30),
         ..defaults
     }
@@ -30,6 +37,11 @@ pub(super) fn read(section: &mut Section<'_>, role: &str, reserved: &[&str]) -> 
 /// Reads how many long answers may be asked for in one request.
 pub(super) fn samples_per_request(section: &mut Section<'_>) -> u32 {
     u32::try_from(section.number("samples_per_request", 1, 1..=100)).unwrap_or(1)
+}
+
+fn limit(section: &mut Section<'_>, name: &'static str, default: u32, least: u64) -> u32 {
+    let number = section.number(name, default.into(), least..=u32::MAX.into());
+    u32::try_from(number).unwrap_or(default)
 }
 
 /// Reads which of the reward servers' faces to talk to.

@@ -124,6 +124,7 @@ impl Owner {
             }
             ready.iter().for_each(|&partition| self.drop_partition(at, partition));
             self.stages[at].order(Order::Release(ready))?;
+            self.publish();
         }
         Ok(())
     }

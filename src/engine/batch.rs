@@ -163,6 +163,7 @@ impl Owner {
     fn done(&mut self, at: usize, epoch: Epoch, record: &Record) {
         let stage = &mut self.stages[at];
         stage.metrics.committed(1);
+        stage.steps += 1;
         if let Some(state) = stage.current(record.partition, epoch) {
             self.bytes -= state.commit(record.offset);
         }

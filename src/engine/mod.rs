@@ -98,6 +98,9 @@ pub enum ForeignProgress {
     Ignore,
 }
 
+/// The stages before which the gate is closed, by name.
+pub type Closed = std::collections::BTreeSet<&'static str>;
+
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -162,6 +165,10 @@ pub struct StageStatus {
     pub name: &'static str,
     /// Records done, over all time, in the partitions of this process.
     pub done: u64,
+    /// Steps that this process committed.
+    pub steps: u64,
+    /// Steps of this process that ended in a dead letter.
+    pub dead_letters: u64,
     /// Steps running.
     pub in_flight: usize,
     /// Records fetched and waiting.

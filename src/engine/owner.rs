@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    EngineError, EngineOptions, Handle, Sink, StageSpec, Status, Stop, Work,
+    Closed, EngineError, EngineOptions, Handle, Sink, StageSpec, Status, Stop, Work,
     committer::{self, Answer, Errand, Finished, Submission},
     partition::{Epoch, Phase},
     pump::{self, Report},
@@ -43,6 +43,7 @@ pub struct Engine<L: Log> {
     metrics: Metrics,
     submissions: mpsc::Receiver<Submission>,
     status: watch::Sender<Status>,
+    gates: watch::Receiver<Closed>,
 }
 
 impl<L: Log> Engine<L> {
@@ -58,7 +59,15 @@ impl<L: Log> Engine<L> {
         let (submit, submissions) = mpsc::channel(SUBMISSIONS);
         let (status, watched) = watch::channel(Status::default());
         let handle = Handle { submissions: submit, status: watched };
-        (Self { log, stages, sink, options, metrics, submissions, status }, handle)
+        let (_, gates) = watch::channel(Closed::default());
+        (Self { log, stages, sink, options, metrics, submissions, status, gates }, handle)
+    }
+
+    /// Lets others close the gate before a stage: it starts no step then and fetches nothing, but what runs goes on
+    /// and its consumer is polled.
+    #[must_use]
+    pub fn with_gates(self, gates: watch::Receiver<Closed>) -> Self {
+        Self { gates, ..self }
     }
 
     /// Runs until `stop` says so and everything is drained, or until something fails.
@@ -67,6 +76,7 @@ impl<L: Log> Engine<L> {
     /// See [`EngineError`]. Whatever the error, what was committed is complete, and a later run goes on from there.
     pub async fn run(self, mut stop: watch::Receiver<Stop>) -> Result<(), EngineError> {
         let (mut owner, mut inbox) = self.start().await?;
+        owner.on_gates();
         owner.publish();
         let outcome = owner.serve(&mut inbox, &mut stop).await;
         owner.leave(inbox).await;
@@ -109,6 +119,7 @@ impl<L: Log> Engine<L> {
             failure: None,
             draining: None,
             status: self.status,
+            gates: self.gates,
         };
         Ok((owner, inbox))
     }
@@ -147,6 +158,7 @@ pub(super) struct Owner {
     /// Since the stop: until when steps may go on.
     pub(super) draining: Option<Instant>,
     status: watch::Sender<Status>,
+    gates: watch::Receiver<Closed>,
 }
 
 impl Owner {
@@ -188,6 +200,7 @@ impl Owner {
                 report = inbox.reports.recv(), if self.deferred.is_none() => {
                     self.on_report(report.ok_or(EngineError::Part("consumers"))?)?;
                 }
+                Ok(()) = self.gates.changed() => self.on_gates(),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -201,11 +214,25 @@ impl Owner {
         self.release_quiet(now)?;
         self.audit();
         let (full, ending) = (self.is_full(), self.draining.is_some());
-        self.stages.iter_mut().try_for_each(|stage| stage.regulate(full || (ending && stage.gathers())))
+        self.stages
+            .iter_mut()
+            .try_for_each(|stage| stage.regulate(full || stage.closed || (ending && stage.gathers())))
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.bytes + self.finished_bytes >= self.options.max_bytes
+    }
+
+    /// Somebody closed or opened gates.
+    fn on_gates(&mut self) {
+        let closed = self.gates.borrow_and_update().clone();
+        for stage in &mut self.stages {
+            let is_closed = closed.contains(stage.spec.name);
+            if is_closed != stage.closed {
+                tracing::info!(stage = stage.spec.name, is_closed, "the gate before a stage");
+            }
+            stage.closed = is_closed;
+        }
     }
 
     /// The sums that are kept are what their parts add up to. Looked at in builds for tests.
@@ -231,7 +258,7 @@ impl Owner {
     fn start_step(&mut self, at: usize) -> bool {
         let stage = &mut self.stages[at];
         let Work::Steps(work) = &stage.spec.work else { return false };
-        if stage.in_flight >= stage.spec.max_in_flight {
+        if stage.closed || stage.in_flight >= stage.spec.max_in_flight {
             return false;
         }
         let work = Arc::clone(work);
@@ -272,6 +299,7 @@ impl Owner {
             StepResult::Outputs(outputs) => self.finish(Finished { stage: at, epoch, record, outputs }),
             StepResult::DeadLetter(letter, kind) => {
                 stage.metrics.dead_letter(kind);
+                stage.dead_letters += 1;
                 self.finish(Finished { stage: at, epoch, record, outputs: vec![letter] });
             }
             StepResult::Held(reason) => {
@@ -327,6 +355,7 @@ impl Owner {
             }
             Event::Lost(partitions) => {
                 partitions.into_iter().for_each(|partition| self.drop_partition(at, partition));
+                self.publish();
                 Ok(())
             }
         }

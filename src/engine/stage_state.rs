@@ -26,6 +26,9 @@ pub(super) struct StageState {
     pub(super) metrics: StageMetrics,
     /// What the group was when the latest event came: progress is committed under it.
     pub(super) membership: Membership,
+    /// Steps committed, and those that ended in a dead letter.
+    pub(super) steps: u64,
+    pub(super) dead_letters: u64,
     pub(super) in_flight: usize,
     /// Records fetched and waiting, over all partitions.
     pub(super) waiting: usize,
@@ -37,6 +40,8 @@ pub(super) struct StageState {
     pub(super) revoking: BTreeMap<Partition, Instant>,
     /// After a refused commit: what is finished stays back until the log says more, or until then.
     pub(super) refused_until: Option<Instant>,
+    /// Whether the gate before it is closed: nothing is fetched and no step starts.
+    pub(super) closed: bool,
     /// Whether fetching is stopped for every partition.
     paused: bool,
     /// Partitions for which it is stopped because their next record has no room in the progress.
@@ -53,12 +58,15 @@ impl StageState {
             partitions: BTreeMap::new(),
             metrics,
             membership: Membership::default(),
+            steps: 0,
+            dead_letters: 0,
             in_flight: 0,
             waiting: 0,
             waiting_bytes: 0,
             gathered_by: None,
             revoking: BTreeMap::new(),
             refused_until: None,
+            closed: false,
             paused: false,
             crowded: BTreeSet::new(),
             turn: None,
@@ -220,15 +228,15 @@ impl StageState {
         remains.bytes
     }
 
-    /// Stops or resumes fetching: of everything, as `full` and what waits say, and of each partition that waits
+    /// Stops or resumes fetching: of everything, as `stop` and what waits say, and of each partition that waits
     /// for room in its progress, so that what it has fetched keeps no other waiting.
-    pub(super) fn regulate(&mut self, full: bool) -> Result<(), EngineError> {
+    pub(super) fn regulate(&mut self, stop: bool) -> Result<(), EngineError> {
         let crowded = self.partitions.iter().filter(|(_, state)| state.crowded);
         let (crowded, stuck): (BTreeSet<Partition>, Vec<usize>) =
             crowded.map(|(partition, state)| (*partition, state.waiting_count())).unzip();
         let waiting = self.waiting - stuck.iter().sum::<usize>();
         let enough = self.spec.max_in_flight.saturating_mul(2);
-        let paused = full || if self.paused { waiting > enough / 4 } else { waiting >= enough };
+        let paused = stop || if self.paused { waiting > enough / 4 } else { waiting >= enough };
         if (paused, &crowded) == (self.paused, &self.crowded) {
             return Ok(());
         }
@@ -281,6 +289,8 @@ impl StageState {
         StageStatus {
             name: self.spec.name,
             done: partitions.iter().map(|status| u64::try_from(status.done).unwrap_or(0)).sum(),
+            steps: self.steps,
+            dead_letters: self.dead_letters,
             in_flight: self.in_flight,
             waiting: self.waiting,
             held: self.held(),

@@ -55,6 +55,11 @@ pub struct ModelCounts {
 }
 
 impl ModelCounts {
+    /// The names that are counted, of writers and of reward models.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.writers.keys().chain(self.rewards.keys()).map(String::as_str)
+    }
+
     fn add(&mut self, models: &Models) {
         models.writers.iter().for_each(|name| count(&mut self.writers, name));
         models.reward.iter().for_each(|name| count(&mut self.rewards, name));

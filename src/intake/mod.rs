@@ -10,25 +10,28 @@
 //! together; whoever starts again reads the index and goes over the input from its beginning. Admission is
 //! bounded here: while too many threads are on their way, nothing is read.
 
+mod batch;
+mod destination;
 mod followed;
 mod index;
+mod recipe;
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
+use batch::{Batch, Tried, index_output};
+pub use destination::{Destination, Direct, Setback, ThroughEngine};
 use followed::Followed;
 pub use index::{Index, Seen};
+pub use recipe::{RecipeChanged, check_recipe, claimed_recipe, difference};
 
 use crate::{
-    broker::{Log, LogError, LogErrorKind, Output},
-    engine::{Handle, SubmitError},
+    broker::{Log, LogError, LogErrorKind},
     observe::Metrics,
     record::{Extra, IndexEntry, Origin, RecipeRef, Reject, SCHEMA_VERSION, Thread, ThreadId},
-    source::{AnswerUse, Item, Prompt, Source, SourceError},
-    stage::Written,
-    topic::{INDEX, PROMPTS, REJECTS},
+    source::{AnswerUse, Item, Prompt, SourceError},
+    topic::INDEX,
 };
 
 /// How often files are looked at again with `--follow`.
@@ -55,7 +58,8 @@ pub struct IntakeOptions {
 /// How far the intake is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IntakeProgress {
-    /// Threads taken in by this process.
+    /// Threads taken in by this process. After a commit of unknown outcome what is there of it counts as this
+    /// process's, even where another submit gave the same prompt in that moment.
     pub new: u64,
     /// Prompts that were taken in before.
     pub known: u64,
@@ -91,30 +95,36 @@ pub enum IntakeError {
         /// What is wrong with it.
         message: String,
     },
-    /// The state was made under another definition of the recipe.
-    #[error(
-        "the state in the output folder was made with another definition of recipe {name} ({difference}). Its threads \
-         cannot be mixed with new ones: choose another folder with --out, or restore the definition"
-    )]
-    RecipeChanged {
-        /// The recipe's name.
-        name: String,
-        /// What differs.
-        difference: String,
-    },
+    /// The log was begun under another definition of the recipe.
+    #[error(transparent)]
+    RecipeChanged(#[from] RecipeChanged),
+}
+
+impl From<Setback> for IntakeError {
+    fn from(setback: Setback) -> Self {
+        match setback {
+            Setback::Log(error) => Self::Log(error),
+            Setback::Stopped | Setback::Doubtful | Setback::TakenOver => Self::Stopped,
+        }
+    }
 }
 
 /// Takes prompts into a log.
-pub struct Intake<L: Log> {
+pub struct Intake<L: Log, D: Destination> {
     log: L,
-    handle: Handle,
+    destination: D,
     recipe: RecipeRef,
     options: IntakeOptions,
-    /// What the files hold, over all time.
-    written: watch::Receiver<Written>,
     progress: watch::Sender<IntakeProgress>,
     metrics: Metrics,
     index: Index,
+}
+
+/// What is known of a source: its name for people, and what tells it from others.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    name: &'a str,
+    identity: &'a str,
 }
 
 /// Reads the index of a log.
@@ -140,38 +150,25 @@ pub async fn read_index<L: Log>(log: &L) -> Result<Index, LogError> {
     }
 }
 
-impl<L: Log> Intake<L> {
-    /// An intake that submits through `handle` what the `index` of `log` does not have.
+impl<L: Log, D: Destination> Intake<L, D> {
+    /// An intake that gives `destination` what the `index` of `log` does not have.
     pub fn new(
         log: L,
-        handle: Handle,
+        destination: D,
         recipe: RecipeRef,
         options: IntakeOptions,
         index: Index,
-        written: watch::Receiver<Written>,
         metrics: Metrics,
     ) -> (Self, watch::Receiver<IntakeProgress>) {
         let start =
             IntakeProgress { threads: index.threads(), rejects: index.rejects(), ..Default::default() };
         let (progress, watched) = watch::channel(start);
-        (Self { log, handle, recipe, options, written, progress, metrics, index }, watched)
+        (Self { log, destination, recipe, options, progress, metrics, index }, watched)
     }
 
-    /// Whether everything in this log follows the recipe as it is defined now.
-    ///
-    /// # Errors
-    /// The log was begun with another definition.
-    pub fn check_recipe(&self, definition: &serde_json::Value) -> Result<(), IntakeError> {
-        let name = &self.recipe.name;
-        match self.index.recipe(name) {
-            Some((hash, before)) if *hash != self.recipe.hash || before != definition => {
-                Err(IntakeError::RecipeChanged {
-                    name: name.clone(),
-                    difference: difference(before, definition, &[]),
-                })
-            }
-            _ => Ok(()),
-        }
+    /// How far it is.
+    pub fn progress(&self) -> watch::Receiver<IntakeProgress> {
+        self.progress.subscribe()
     }
 
     /// Makes sure that everything in this log follows one definition of the recipe, now and later.
@@ -179,13 +176,19 @@ impl<L: Log> Intake<L> {
     /// # Errors
     /// The log was begun with another definition.
     pub async fn claim(&mut self, definition: serde_json::Value) -> Result<(), IntakeError> {
-        self.check_recipe(&definition)?;
-        if self.index.recipe(&self.recipe.name).is_some() {
-            return Ok(());
+        loop {
+            check_recipe(self.index.recipe(&self.recipe.name), &self.recipe, &definition)?;
+            if self.index.recipe(&self.recipe.name).is_some() {
+                return Ok(());
+            }
+            let entry = IndexEntry::Recipe { hash: self.recipe.hash.clone(), definition: definition.clone() };
+            let output = index_output(index::recipe_key(&self.recipe.name), &entry);
+            match self.destination.submit(vec![output]).await {
+                Ok(()) => return Ok(()),
+                Err(Setback::Doubtful | Setback::TakenOver) => self.index = read_index(&self.log).await?,
+                Err(setback) => return Err(setback.into()),
+            }
         }
-        let entry = IndexEntry::Recipe { hash: self.recipe.hash.clone(), definition };
-        let output = index_output(index::recipe_key(&self.recipe.name), &entry);
-        self.submit(vec![output]).await
     }
 
     /// Takes in all of `sources`, in order.
@@ -211,42 +214,64 @@ impl<L: Log> Intake<L> {
         let source = input.open(self.options.follow)?;
         let mut source = source.with_max_line_bytes(self.options.max_line_bytes);
         while let Some(items) = source.next_batch().await? {
-            self.admit().await?;
-            let mut batch = Batch::default();
-            for item in items {
-                batch.is_new = input.is_new(item.line);
-                self.sort(&source, item, &mut batch)?;
-            }
-            self.commit(batch).await?;
+            self.destination.admit(self.index.threads()).await?;
+            let items: Vec<(Item, bool)> = items
+                .into_iter()
+                .map(|item| {
+                    let is_new = input.is_new(item.line);
+                    (item, is_new)
+                })
+                .collect();
+            let named = Named { name: source.name(), identity: source.identity() };
+            self.take_batch(named, &items).await?;
         }
         Ok(())
     }
 
-    /// Waits while too many threads are on their way.
-    async fn admit(&mut self) -> Result<(), IntakeError> {
-        let (threads, most) = (self.index.threads(), self.options.max_open_threads);
-        let room =
-            self.written.wait_for(|written| threads.saturating_sub(written.totals.threads()) < most).await;
-        room.map(drop).map_err(|_| IntakeError::Stopped)
+    /// Takes in items, each with whether it comes for the first time. Where others may have written meanwhile, or
+    /// nobody knows what was written, the index is read again and the items are judged anew.
+    async fn take_batch(&mut self, source: Named<'_>, items: &[(Item, bool)]) -> Result<(), IntakeError> {
+        let mut tried = Tried::default();
+        loop {
+            let mut batch = Batch::after(std::mem::take(&mut tried));
+            for (item, is_new) in items {
+                batch.is_new = *is_new;
+                self.sort(source, item, &mut batch)?;
+            }
+            let submitted = match batch.take_outputs() {
+                outputs if outputs.is_empty() => Ok(()),
+                outputs => self.destination.submit(outputs).await,
+            };
+            match submitted {
+                Ok(()) => {
+                    self.count(&batch);
+                    return Ok(());
+                }
+                Err(Setback::Doubtful) => tried = batch.into_tried(),
+                Err(Setback::TakenOver) => {}
+                Err(setback) => return Err(setback.into()),
+            }
+            self.index = read_index(&self.log).await?;
+        }
     }
 
     /// Decides what becomes of one item.
-    fn sort(&mut self, source: &Source, item: Item, batch: &mut Batch) -> Result<(), IntakeError> {
-        let origin = Origin { source: source.name().to_owned(), line: item.line, extra: Extra::new() };
-        match item.result {
+    fn sort(&mut self, source: Named<'_>, item: &Item, batch: &mut Batch) -> Result<(), IntakeError> {
+        let origin = Origin { source: source.name.to_owned(), line: item.line, extra: Extra::new() };
+        match &item.result {
             Ok(prompt) => self.sort_prompt(source, origin, prompt, batch),
             Err(reject) => {
                 let message = reject.reason.to_string();
-                self.reject(reject.id(source.identity()), origin, reject.reason.as_str(), message, batch)
+                self.reject(reject.id(source.identity), origin, reject.reason.as_str(), message, batch)
             }
         }
     }
 
     fn sort_prompt(
         &mut self,
-        source: &Source,
+        source: Named<'_>,
         origin: Origin,
-        prompt: Prompt,
+        prompt: &Prompt,
         batch: &mut Batch,
     ) -> Result<(), IntakeError> {
         if self.options.answer == AnswerUse::Used && prompt.answer.is_none() {
@@ -268,7 +293,7 @@ impl<L: Log> Intake<L> {
                     return self.refuse(source, origin, "too_large", message, batch);
                 }
             }
-            Seen::Known => batch.known += u64::from(batch.is_new),
+            Seen::Known => batch.count_known(id.as_str()),
             Seen::Conflict => {
                 let message =
                     format!("id {name:?} was taken in before with other content; give it an id of its own");
@@ -278,15 +303,15 @@ impl<L: Log> Intake<L> {
         Ok(())
     }
 
-    fn thread(&self, id: ThreadId, origin: Origin, prompt: Prompt) -> Thread {
+    fn thread(&self, id: ThreadId, origin: Origin, prompt: &Prompt) -> Thread {
         Thread {
             version: SCHEMA_VERSION,
             id,
             recipe: self.recipe.clone(),
             origin,
-            prompt: prompt.messages,
-            given_answer: prompt.answer,
-            dataset: prompt.dataset,
+            prompt: prompt.messages.clone(),
+            given_answer: prompt.answer.clone(),
+            dataset: prompt.dataset.clone(),
             answer: None,
             reward_model: None,
             rounds: vec![],
@@ -299,13 +324,13 @@ impl<L: Log> Intake<L> {
     /// Rejects a prompt that is well formed but cannot be taken in.
     fn refuse(
         &mut self,
-        source: &Source,
+        source: Named<'_>,
         origin: Origin,
         reason: &'static str,
         message: String,
         batch: &mut Batch,
     ) -> Result<(), IntakeError> {
-        let id = format!("{}\n{}\n{reason}", source.identity(), origin.line);
+        let id = format!("{}\n{}\n{reason}", source.identity, origin.line);
         self.reject(id, origin, reason, message, batch)
     }
 
@@ -321,124 +346,29 @@ impl<L: Log> Intake<L> {
             let Origin { source: source_name, line, .. } = origin;
             return Err(IntakeError::Strict { source_name, line, message });
         }
-        if self.index.see_reject(&id) {
+        if !self.index.see_reject(&id) {
+            batch.count_known_reject(&id, reason);
+        } else {
             let reason = reason.to_owned();
             batch.add_reject(id, &Reject { source: origin.source, line: origin.line, reason, message });
         }
         Ok(())
     }
 
-    async fn commit(&mut self, batch: Batch) -> Result<(), IntakeError> {
-        let Batch { outputs, new, known, reasons, .. } = batch;
-        if !outputs.is_empty() {
-            self.submit(outputs).await?;
-        }
+    fn count(&mut self, batch: &Batch) {
         let recipe = self.recipe.name.as_str();
-        self.metrics.threads_taken_in.with_label_values(&[recipe]).inc_by(new);
-        self.metrics.threads_known.with_label_values(&[recipe]).inc_by(known);
-        for reason in &reasons {
+        self.metrics.threads_taken_in.with_label_values(&[recipe]).inc_by(batch.new);
+        self.metrics.threads_known.with_label_values(&[recipe]).inc_by(batch.known);
+        for reason in &batch.reasons {
             self.metrics.inputs_rejected.with_label_values(&[reason]).inc();
         }
         let (threads, rejects) = (self.index.threads(), self.index.rejects());
         self.progress.send_modify(|progress| {
-            progress.new += new;
-            progress.known += known;
-            progress.rejected += reasons.len() as u64;
+            progress.new += batch.new;
+            progress.known += batch.known;
+            progress.rejected += batch.reasons.len() as u64;
             progress.threads = threads;
             progress.rejects = rejects;
         });
-        Ok(())
     }
-
-    /// Submits until the log certainly has it.
-    async fn submit(&self, mut outputs: Vec<Output>) -> Result<(), IntakeError> {
-        loop {
-            match self.handle.submit(outputs.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(SubmitError::Stopped) => return Err(IntakeError::Stopped),
-                Err(SubmitError::Doubtful) => outputs = self.lacking(outputs).await?,
-            }
-            if outputs.is_empty() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Of outputs of one batch, those that the log does not have. A batch is there whole or not at all, and its
-    /// index entries tell.
-    async fn lacking(&self, outputs: Vec<Output>) -> Result<Vec<Output>, IntakeError> {
-        let mut wanted: HashSet<Bytes> = HashSet::new();
-        wanted
-            .extend(outputs.iter().filter(|output| output.topic == INDEX.name).filter_map(|o| o.key.clone()));
-        let mut found = false;
-        let mut visit = |record: crate::broker::Record| {
-            found |= record.key.is_some_and(|key| wanted.contains(&key));
-        };
-        self.log.scan(INDEX.name, &mut visit).await?;
-        Ok(if found { vec![] } else { outputs })
-    }
-}
-
-/// What one commit of the intake holds.
-#[derive(Default)]
-struct Batch {
-    outputs: Vec<Output>,
-    /// Whether the item being sorted comes for the first time: a file that grew is read again from its beginning.
-    is_new: bool,
-    new: u64,
-    known: u64,
-    reasons: Vec<String>,
-}
-
-impl Batch {
-    /// Adds a new thread; says why not if the log could not take it.
-    fn add_thread(&mut self, thread: &Thread, content: String, limit: usize) -> Result<(), String> {
-        let key = Bytes::from(thread.id.as_str().to_owned());
-        let prompt = output(PROMPTS.name, key.clone(), thread);
-        if prompt.size() > limit {
-            let size = prompt.size();
-            return Err(format!(
-                "a thread of {size} bytes; with room for the headers of a dead letter the log takes {limit} (log.max_record_bytes)"
-            ));
-        }
-        let entry = IndexEntry::Thread { content, origin: thread.origin.clone() };
-        self.outputs.push(prompt);
-        self.outputs.push(output(INDEX.name, key, &entry));
-        self.new += 1;
-        Ok(())
-    }
-
-    fn add_reject(&mut self, id: String, reject: &Reject) {
-        self.reasons.push(reject.reason.clone());
-        self.outputs.push(output(REJECTS.name, Bytes::from(id.clone()), reject));
-        self.outputs.push(index_output(id, &IndexEntry::Reject));
-    }
-}
-
-fn index_output(key: String, entry: &IndexEntry) -> Output {
-    output(INDEX.name, Bytes::from(key), entry)
-}
-
-fn output<T: serde::Serialize>(topic: crate::topic::TopicName, key: Bytes, payload: &T) -> Output {
-    let value = serde_json::to_vec(payload).expect("texts, numbers and maps with text keys are always JSON");
-    Output { topic, key: Some(key), value: Some(Bytes::from(value)), headers: vec![] }
-}
-
-/// The keys in which two definitions differ, with both values; empty where none but those `passed_over` do.
-pub fn difference(before: &serde_json::Value, now: &serde_json::Value, passed_over: &[&str]) -> String {
-    let empty = serde_json::Map::new();
-    let (before, now) = (before.as_object().unwrap_or(&empty), now.as_object().unwrap_or(&empty));
-    let keys: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    let show =
-        |value: Option<&serde_json::Value>| value.map_or_else(|| "absent".to_owned(), ToString::to_string);
-    let changed = keys
-        .into_iter()
-        .filter(|key| !passed_over.contains(&key.as_str()) && before.get(*key) != now.get(*key));
-    let lines = changed.map(|key| match (before.get(key), now.get(key)) {
-        (Some(before @ serde_json::Value::Object(_)), Some(now @ serde_json::Value::Object(_))) => {
-            format!("{key}: {}", difference(before, now, &[]))
-        }
-        (before, now) => format!("{key}: {} before, {} now", show(before), show(now)),
-    });
-    lines.collect::<Vec<_>>().join("; ")
 }

@@ -1,6 +1,9 @@
 //! One call from its place in the queue to its answer, however many requests that takes.
 
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use tracing::{debug, warn};
@@ -8,9 +11,10 @@ use tracing::{debug, warn};
 use super::{
     CallError, ModelOptions, OptionsError, Priority, Stop, check,
     endpoint::Endpoint,
-    failure::{Class, Failure, MAX_UNREADABLE},
+    failure::Failure,
     meter::{Meter, Usage},
-    pool::{Permit, Pool},
+    patience::{Patience, Then},
+    pool::{Counted, Permit, Pool},
     schedule::Outcome,
     totals::add,
     transport,
@@ -53,14 +57,20 @@ pub(super) struct Caller {
     pub(super) options: ModelOptions,
     pub(super) pool: Pool,
     pub(super) meter: Meter,
+    /// How often each endpoint answered.
+    answers: Vec<AtomicU64>,
+    /// Requests refused while none was answered yet.
+    refused_at_first: AtomicU32,
     stop: Stop,
 }
 
-/// How often a call was sent, and how often in vain.
+/// How often a call was sent, and what came of it so far.
 #[derive(Default)]
 struct Progress {
     sends: u32,
-    unreadable: u32,
+    patience: Patience,
+    /// From the first failure that may pass on.
+    failing: Option<Counted>,
 }
 
 impl Caller {
@@ -77,7 +87,8 @@ impl Caller {
         let names = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
         let meter = Meter::new(metrics, operation, &options.role, &options.model, names);
         let pool = Pool::new(endpoints, &options, metrics);
-        Ok(Self { options, pool, meter, stop })
+        let answers = (0..pool.len()).map(|_| AtomicU64::new(0)).collect();
+        Ok(Self { options, pool, meter, answers, refused_at_first: AtomicU32::new(0), stop })
     }
 
     /// Makes one call. Returns the answer, what it cost, and the number of requests sent.
@@ -90,10 +101,30 @@ impl Caller {
         if !matches!(result, Err(CallError::Stopped)) {
             add(&self.meter.totals.calls, 1);
         }
-        if matches!(result, Err(CallError::Refused { .. } | CallError::Malformed { .. })) {
-            self.meter.try_used(subject.stage);
+        match result {
+            Err(CallError::Refused { status, message, model, endpoint })
+                if self.is_refused_from_the_start() =>
+            {
+                let problem =
+                    format!("it refused every request so far, this one with status {status} ({message})");
+                let advice = "look at what is asked of it, then start again; what went to the dead letters \
+                              meanwhile can be sent back"
+                    .to_owned();
+                return Err(CallError::Run { problem, advice, model, endpoint });
+            }
+            Err(CallError::Refused { .. } | CallError::Malformed { .. } | CallError::Hopeless { .. }) => {
+                self.meter.try_used(subject.stage);
+            }
+            _ => {}
         }
         result
+    }
+
+    /// Notes a refusal; whether there were too many of them before any answer.
+    fn is_refused_from_the_start(&self) -> bool {
+        let most = self.options.stop_after_refusals;
+        let answered = self.answers.iter().any(|answers| answers.load(Relaxed) > 0);
+        !answered && most > 0 && self.refused_at_first.fetch_add(1, Relaxed) + 1 >= most
     }
 
     async fn send_until_final<E: Exchange>(
@@ -104,7 +135,7 @@ impl Caller {
         let mut body: Option<Bytes> = None;
         let mut progress = Progress::default();
         loop {
-            let permit = self.place(subject.priority).await?;
+            let permit = self.place(subject.priority, progress.sends).await?;
             // Written only now, so that a waiting call holds no text; kept for repeats.
             let bytes = match &body {
                 Some(body) => body.clone(),
@@ -116,15 +147,27 @@ impl Caller {
                 Ok((answer, usage)) => return Ok((answer, usage, progress.sends)),
                 Err(failure) => failure,
             };
-            if !progress.repeats_after(&failure) {
-                return Err(self.error(index, failure).await);
+            match progress.patience.after(
+                &failure,
+                index,
+                self.answers(),
+                self.options.max_repeats_while_healthy,
+            ) {
+                Then::Repeat => {}
+                Then::Final => return Err(self.error(index, failure).await),
+                Then::Hopeless(failures) => return Err(self.hopeless(index, failures, &failure)),
             }
+            progress.failing.get_or_insert_with(|| self.meter.failing(subject.stage));
             self.wait_to_repeat(subject, progress.sends, index, &failure).await?;
             self.meter.repeated(index, subject.stage, &failure);
         }
     }
 
-    async fn place(&self, priority: Priority) -> Result<Permit, CallError> {
+    fn answers(&self) -> Vec<u64> {
+        self.answers.iter().map(|answers| answers.load(Relaxed)).collect()
+    }
+
+    async fn place(&self, priority: Priority, sends: u32) -> Result<Permit, CallError> {
         if self.stop.is_stopped() {
             return Err(CallError::Stopped);
         }
@@ -132,6 +175,15 @@ impl Caller {
             biased;
             permit = self.pool.acquire(priority) => Ok(permit),
             () = self.stop.stopped() => Err(CallError::Stopped),
+            () = self.is_in_vain(sends) => Err(CallError::Stopped),
+        }
+    }
+
+    /// Ends when the process drains and a call that was sent so often in vain would only wait for servers that fail.
+    async fn is_in_vain(&self, sends: u32) {
+        self.stop.draining().await;
+        if sends == 0 && self.pool.is_any_up() {
+            std::future::pending().await
         }
     }
 
@@ -152,6 +204,7 @@ impl Caller {
         let reading = answer.and_then(|answer| exchange.read(&answer));
         permit.finish(reading.as_ref().err().map_or(Outcome::Answered, Failure::outcome));
         if let Ok(reading) = &reading {
+            self.answers[index].fetch_add(1, Relaxed);
             self.meter.answered(index, subject.stage, time, reading.usage);
         }
         let usage = reading.as_ref().map(|reading| reading.usage).unwrap_or_default();
@@ -181,8 +234,18 @@ impl Caller {
         }
         tokio::select! {
             biased;
-            () = self.stop.stopped() => Err(CallError::Stopped),
+            () = self.stop.draining() => Err(CallError::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
+
+    fn hopeless(&self, index: usize, failures: u32, failure: &Failure) -> CallError {
+        let message = failure.message().to_owned();
+        CallError::Hopeless {
+            failures,
+            message,
+            model: self.options.model.clone(),
+            endpoint: self.pool.endpoint(index).name.clone(),
         }
     }
 
@@ -218,23 +281,6 @@ impl Caller {
                  model with one label, or choose another kind of answer"
                     .to_owned(),
             ),
-        }
-    }
-}
-
-impl Progress {
-    /// Notes a failure, and tells whether the request is sent again.
-    fn repeats_after(&mut self, failure: &Failure) -> bool {
-        match failure {
-            Failure::Transient { class: Class::Unreadable, .. } => {
-                self.unreadable += 1;
-                self.unreadable < MAX_UNREADABLE
-            }
-            Failure::Transient { .. } => {
-                self.unreadable = 0;
-                true
-            }
-            _ => false,
         }
     }
 }

@@ -25,6 +25,21 @@ pub enum CallError {
         /// The server asked.
         endpoint: String,
     },
+    /// The server failed on this request again and again while it answered others. Uses a try.
+    #[error(
+        "{model} at {endpoint} failed on the request {failures} times while it answered others, the last time so: \
+         {message} (models.*.max_repeats_while_healthy)"
+    )]
+    Hopeless {
+        /// How often it failed while the server answered others.
+        failures: u32,
+        /// What came the last time.
+        message: String,
+        /// The model asked.
+        model: String,
+        /// The server asked.
+        endpoint: String,
+    },
     /// No call of this kind will ever succeed as things are set up: the run has to end.
     #[error("{model} at {endpoint}: {problem}; {advice}")]
     Run {
@@ -60,7 +75,9 @@ impl CallError {
     /// How much the error ends.
     pub fn scope(&self) -> Scope {
         match self {
-            Self::Refused { .. } | Self::Malformed { .. } | Self::Unwritable(_) => Scope::Try,
+            Self::Refused { .. } | Self::Malformed { .. } | Self::Hopeless { .. } | Self::Unwritable(_) => {
+                Scope::Try
+            }
             Self::Run { .. } => Scope::Run,
             Self::Stopped => Scope::Stop,
         }

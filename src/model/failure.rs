@@ -3,7 +3,7 @@
 //! | what came | class |
 //! |---|---|
 //! | no connection, time-out, connection cut | repeated |
-//! | 408, 425, 429, any 5xx | repeated |
+//! | 408, 425, 429, any 5xx | repeated; see [`patience`](super::patience) |
 //! | 200 that is no JSON of the API's shape (a proxy's page) | repeated, up to [`MAX_UNREADABLE`] in a row |
 //! | 200 of the right shape without the thing asked for | final for the request |
 //! | 401, 403, 404, 405, 3xx | final for the run |
@@ -49,9 +49,9 @@ pub(super) enum Class {
     Cut,
     /// The answer took too long.
     Timeout,
-    /// 429, or 503 with a time to wait.
+    /// 429 and 503, and whatever comes with a time to wait.
     Busy,
-    /// 408, 425 and 5xx.
+    /// 408, 425 and other 5xx.
     Server,
     /// A 200 that cannot be read.
     Unreadable,
@@ -68,6 +68,11 @@ impl Class {
             Self::Unreadable => "unreadable",
         }
     }
+
+    /// Whether the request may be the cause: a server that is away or has too much to do fails on any.
+    pub(super) fn may_be_the_request(self) -> bool {
+        matches!(self, Self::Cut | Self::Timeout | Self::Server)
+    }
 }
 
 impl Failure {
@@ -82,7 +87,8 @@ impl Failure {
         let ServerMessage { message, names_model } = server_message(status, body);
         match status {
             408 | 425 | 429 | 500.. => {
-                let class = if status == 429 || retry_after.is_some() { Class::Busy } else { Class::Server };
+                let busy = matches!(status, 429 | 503) || retry_after.is_some();
+                let class = if busy { Class::Busy } else { Class::Server };
                 let fault = retry_after.map_or(Fault::Error, Fault::Busy);
                 Self::Transient { class, message: format!("status {status}: {message}"), fault }
             }
@@ -90,6 +96,19 @@ impl Failure {
             404 if names_model => Self::UnknownModel(message),
             0..=399 | 404 | 405 => Self::UnknownRoute { status, message },
             _ => Self::Refused { status, message },
+        }
+    }
+
+    /// What happened, in words.
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Self::Transient { message, .. }
+            | Self::Refused { message, .. }
+            | Self::Unauthorised { message, .. }
+            | Self::UnknownRoute { message, .. }
+            | Self::Unusable(message)
+            | Self::UnknownModel(message)
+            | Self::WrongServer(message) => message,
         }
     }
 
@@ -193,17 +212,7 @@ mod tests {
 
     fn class_and_text(status: u16, body: &str) -> (&'static str, String) {
         let failure = Failure::of_status(status, body.as_bytes(), None);
-        let class = failure.class();
-        let message = match failure {
-            Failure::Transient { message, .. }
-            | Failure::Refused { message, .. }
-            | Failure::Unauthorised { message, .. }
-            | Failure::UnknownRoute { message, .. }
-            | Failure::Unusable(message)
-            | Failure::UnknownModel(message)
-            | Failure::WrongServer(message) => message,
-        };
-        (class, message)
+        (failure.class(), failure.message().to_owned())
     }
 
     #[test]
@@ -250,12 +259,7 @@ mod tests {
             (429, "slow down", "busy", "status 429: slow down"),
             (408, "", "server_error", "status 408: Request Timeout"),
             (500, "{}", "server_error", "status 500: {}"),
-            (
-                503,
-                r#"{"error":{"message":"Loading model","code":503}}"#,
-                "server_error",
-                "status 503: Loading model",
-            ),
+            (503, r#"{"error":{"message":"Loading model","code":503}}"#, "busy", "status 503: Loading model"),
             (599, "", "server_error", "status 599: no message"),
         ];
         for (status, body, class, message) in cases {

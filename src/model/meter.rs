@@ -12,6 +12,7 @@ use prometheus::{Histogram, IntCounter};
 
 use super::{
     failure::Failure,
+    pool::Counted,
     totals::{Totals, add},
 };
 use crate::observe::Metrics;
@@ -100,6 +101,11 @@ impl Meter {
         let labels = [&self.role, &self.model, name.as_str(), stage, failure.class()];
         self.metrics.model_retries.with_label_values(&labels).inc();
         add(&self.totals.retries, 1);
+    }
+
+    /// A call of this stage fails, for as long as what is returned lives.
+    pub(super) fn failing(&self, stage: &'static str) -> Counted {
+        Counted::new(&self.metrics.model_failing.with_label_values(&[self.role.as_str(), stage]))
     }
 
     /// A try was spent.

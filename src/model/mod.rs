@@ -12,14 +12,16 @@
 //!
 //! - It ends with an answer, with a [`CallError`] that says how much it ends, or when its future is dropped.
 //! - Whatever may pass (no connection, time-outs, 429, 5xx) is repeated with jittered exponential back-off until the
-//!   run [stops](Stop). It never uses a try (the paper's released code spends one; our choice) and never
-//!   makes a dead letter.
+//!   run [stops](Stop), however long an outage lasts. It never uses a try (the paper's released code spends one; our
+//!   choice) and never makes a dead letter; only a request on which a server fails again and again while it answers
+//!   others is given up (`patience`).
+//! - Where a role's servers refuse every request from the start, the run stops before all of them are used up.
 //! - A request that is repeated is the same request, byte for byte; only its `X-Request-Id` counts up:
 //!   the id, a dot, and the number of the sending from 1.
 //! - Calls that wait for a place hold no text, and those of stages nearer the end are served first.
 //!
-//! Reading order: `schedule` (the policy, pure), `pool` (its shell), `failure` (what to do next), `caller` (one
-//! call), `chat`, `reward`. Deliberately absent: streaming, since a step needs the whole answer.
+//! Reading order: `schedule` (the policy, pure), `pool` (its shell), `failure` and `patience` (what to do next, pure),
+//! `caller` (one call), `chat`, `reward`. Deliberately absent: streaming, since a step needs the whole answer.
 
 mod backoff;
 mod caller;
@@ -30,6 +32,7 @@ mod error;
 mod failure;
 mod meter;
 mod options;
+mod patience;
 mod pool;
 mod retry_after;
 mod reward;

@@ -31,6 +31,10 @@ pub struct ModelOptions {
     pub connect_timeout: Duration,
     /// The largest answer that is read, in bytes.
     pub max_answer_bytes: usize,
+    /// How often a request may fail while its server answers others, before it is given up.
+    pub max_repeats_while_healthy: u32,
+    /// Requests refused, with none answered yet, at which the run stops; 0 for never.
+    pub stop_after_refusals: u32,
     /// Waits of one call between its repeats.
     pub repeat: Backoff,
     /// Rests of an endpoint that fails.
@@ -52,6 +56,8 @@ impl ModelOptions {
             timeout: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(10),
             max_answer_bytes: 16 << 20,
+            max_repeats_while_healthy: 20,
+            stop_after_refusals: 50,
             repeat: Backoff { first: Duration::from_millis(250), most: Duration::from_secs(30) },
             rest: Backoff { first: Duration::from_millis(500), most: Duration::from_secs(30) },
         }

@@ -45,7 +45,7 @@ struct Member {
 }
 
 /// One more in a gauge, for as long as this lives.
-struct Counted(IntGauge);
+pub(super) struct Counted(IntGauge);
 
 /// The right to send one request to [`Permit::endpoint`].
 pub(super) struct Permit {
@@ -90,6 +90,12 @@ impl Pool {
     /// An endpoint by its index.
     pub(super) fn endpoint(&self, index: usize) -> &Endpoint {
         &self.0.endpoints[index].endpoint
+    }
+
+    /// Whether any endpoint is used without reserve.
+    pub(super) fn is_any_up(&self) -> bool {
+        let queue = self.0.lock();
+        (0..self.len()).any(|endpoint| queue.is_up(endpoint))
     }
 
     /// Waits for a place. May be dropped at any time.
@@ -191,7 +197,7 @@ impl Member {
 }
 
 impl Counted {
-    fn new(gauge: &IntGauge) -> Self {
+    pub(super) fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

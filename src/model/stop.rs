@@ -1,15 +1,23 @@
-//! One signal for all calls of a process: stop waiting.
+//! One signal for all calls of a process: begin nothing that fails anew, or stop waiting altogether.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Ends every wait of the model clients: for a place at an endpoint, and before a repeat.
+/// Ends waits of the model clients: while the process drains, those of calls that fail; after a stop every one, for a
+/// place at an endpoint and before a repeat.
 ///
 /// A request that was already sent goes on, because its answer is paid for; who cannot wait for it drops the
 /// call's future. Cloning shares the signal.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<watch::Sender<bool>>);
+pub struct Stop(Arc<watch::Sender<Phase>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Run,
+    Drain,
+    Stop,
+}
 
 impl Default for Stop {
     fn default() -> Self {
@@ -20,23 +28,41 @@ impl Default for Stop {
 impl Stop {
     /// A signal that was not given yet.
     pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
+        Self(Arc::new(watch::Sender::new(Phase::Run)))
+    }
+
+    /// Calls that fail are given up from now on; others may still come to their end.
+    pub fn drain(&self) {
+        self.advance(Phase::Drain);
     }
 
     /// Gives the signal, for good.
     pub fn stop(&self) {
-        self.0.send_replace(true);
+        self.advance(Phase::Stop);
     }
 
-    /// Whether the signal was given.
+    /// Whether the signal to stop was given.
     pub fn is_stopped(&self) -> bool {
-        *self.0.borrow()
+        *self.0.borrow() == Phase::Stop
     }
 
-    /// Waits for the signal.
+    /// Waits for the signal to stop.
     pub async fn stopped(&self) {
+        self.reached(Phase::Stop).await;
+    }
+
+    /// Waits until the process drains or stops.
+    pub async fn draining(&self) {
+        self.reached(Phase::Drain).await;
+    }
+
+    fn advance(&self, to: Phase) {
+        self.0.send_modify(|phase| *phase = to.max(*phase));
+    }
+
+    async fn reached(&self, wanted: Phase) {
         let mut signal = self.0.subscribe();
         // An error would mean that the sender is gone, and this value holds it.
-        let _ = signal.wait_for(|stopped| *stopped).await;
+        let _ = signal.wait_for(|phase| *phase >= wanted).await;
     }
 }

@@ -127,6 +127,7 @@ metrics! {
     stage_in_flight: gauge = "avr_stage_in_flight" ["stage"] "Steps that are running.";
     stage_buffered: gauge = "avr_stage_buffered" ["stage"] "Records fetched and waiting for a place.";
     stage_held: gauge = "avr_stage_held" ["stage"] "Threads left waiting because their recipe is not this process's.";
+    stage_closed: gauge = "avr_stage_closed" ["stage"] "1 while a stage starts nothing new because stages behind it lag by more than kafka.max_lag.";
     bytes_in_flight: gauge = "avr_bytes_in_flight" [] "Bytes of records fetched and not yet committed, and of results that wait for a commit.";
     commits: counter = "avr_commits_total" ["result"] "Commits to the log, by their result.";
     commit_duration: histogram(SECONDS) = "avr_commit_duration_seconds" [] "Time that a commit to the log took.";
@@ -142,6 +143,7 @@ metrics! {
     model_tries_used: counter = "avr_model_tries_used_total" ["role", "model", "stage"] "Tries spent on answers without the form that the method needs, and on refusals.";
     model_in_flight: gauge = "avr_model_in_flight" ["role", "endpoint"] "Requests that an endpoint is working on.";
     model_waiting: gauge = "avr_model_waiting" ["role"] "Calls that wait for a place at an endpoint.";
+    model_failing: gauge = "avr_model_failing_calls" ["role", "stage"] "Calls whose steps wait because the model's servers fail: each was sent, failed in a way that may pass, and is repeated.";
     endpoint_up: gauge = "avr_model_endpoint_up" ["role", "endpoint"] "1 while an endpoint is used, 0 while it is left alone after failures.";
     answers_cut_off: counter = "avr_model_answers_cut_off_total" ["model", "stage"] "Answers that the server ended at a length limit.";
 }

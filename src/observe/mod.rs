@@ -22,7 +22,7 @@ mod progress;
 mod readiness;
 mod screen;
 mod summary;
-mod text;
+pub(crate) mod text;
 
 pub use admin::{AdminError, AdminOptions, AdminServer};
 pub use handles::{EngineMetrics, OutcomeMetrics, StageMetrics};
@@ -31,10 +31,10 @@ pub use metrics::{METRIC_TABLE, MetricInfo, MetricKind, Metrics};
 pub use metrics_doc::metrics_markdown;
 pub use options::ObserveOptions;
 pub use process::PROCESS_TABLE;
-pub use progress::{Progress, ProgressMode, ProgressSnapshot, StageProgress};
+pub use progress::{Counting, Progress, ProgressMode, ProgressSnapshot, StageProgress};
 pub use readiness::{Condition, Readiness};
 pub use screen::Screen;
 pub use summary::{
     Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, SourceTotals,
-    StateTotals, Summary,
+    StageSummary, StateTotals, SubmitSummary, Summary, WorkerSummary,
 };

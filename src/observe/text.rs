@@ -7,7 +7,7 @@ const HOUR_S: u64 = 60 * MINUTE_S;
 const DAY_S: u64 = 24 * HOUR_S;
 
 /// A count with its thousands apart: `1,234,567`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -20,12 +20,12 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `one` thing or several `many`: `1 answer`, `12 answers`.
-pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// A time: `0.4 s`, `2m 54s`, `3h 04m`, `2d 03h`.
-pub(super) fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..MINUTE_S => format!("{:.1} s", time.as_secs_f64().min(59.9)),
@@ -36,7 +36,7 @@ pub(super) fn duration(time: Duration) -> String {
 }
 
 /// Something a second, or a minute if it is slow: `640/s`, `4.1/s`, `3.2/min`.
-pub(super) fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
         fast if fast >= 99.95 => format!("{}/s", count(fast.round() as u64)),
         middling if middling >= 0.095 => format!("{middling:.1}/s"),
@@ -46,12 +46,12 @@ pub(super) fn rate(per_second: f64) -> String {
 }
 
 /// A share of a whole: `51.2 %`; nothing of nothing is `0.0 %`.
-pub(super) fn share(part: u64, whole: u64) -> String {
+pub(crate) fn share(part: u64, whole: u64) -> String {
     format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
 }
 
 /// The time of day in UTC, as log lines have it: `12:03:04Z`.
-pub(super) fn time_of_day(now: SystemTime) -> String {
+pub(crate) fn time_of_day(now: SystemTime) -> String {
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let second = since_epoch.as_secs() % DAY_S;
     format!("{:02}:{:02}:{:02}Z", second / HOUR_S, second % HOUR_S / MINUTE_S, second % MINUTE_S)

@@ -1,4 +1,4 @@
-//! The log and the engine of a run over the embedded log.
+//! The embedded log, and the engine of any run.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,16 +7,23 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{RunError, models::Models};
+use super::{RunError, process::Process};
 use crate::{
-    broker::embedded::{EmbeddedLog, Retention, TopicSpec},
-    config::{LogSettings, Settings},
-    dataflow,
-    engine::{Engine, Handle, Notes},
-    export::ExportOptions,
+    broker::{
+        Log, LogError,
+        embedded::{Durability, EmbeddedLog, Retention, TopicSpec},
+        kafka::{
+            Admin, KafkaLog,
+            topics::{self, TopicsError},
+        },
+    },
+    config::{KafkaSettings, LogSettings, Settings},
+    dataflow::{self, Chosen, EXPORT},
+    engine::{Engine, EngineOptions, Handle, Notes, Sink},
+    export::{ExportOptions, ShardOptions},
     observe::Metrics,
     record::RecipeRef,
-    stage::{Context, ExportSink, Written},
+    stage::{Context, ExportSink, ShardSink, Written},
     topic::{Keep, Spread, TopicInfo, TopicName, catalogue},
 };
 
@@ -32,9 +39,30 @@ pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunErro
 pub(crate) async fn open_state(folder: PathBuf, log: LogSettings) -> Result<EmbeddedLog, RunError> {
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
-        Ok(EmbeddedLog::open(&folder, &topics(&log), log.options)?)
+        Ok(EmbeddedLog::open(&folder, &topic_specs(&log), log.options)?)
     });
     opened.await.map_err(|_| RunError::Broken("log"))?
+}
+
+/// Connects to the cluster, and makes sure that its topics are as they must be for these stages.
+pub(crate) async fn open_cluster(
+    kafka: &KafkaSettings,
+    stages: &[&str],
+    mend: &str,
+) -> Result<KafkaLog, OpenError> {
+    topics::check(&Admin::new(&kafka.options)?, &kafka.demands(), stages, mend).await?;
+    Ok(KafkaLog::connect(kafka.options.clone()).await?)
+}
+
+/// Why a cluster cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its topics are not as they must be.
+    #[error(transparent)]
+    Topics(#[from] TopicsError),
+    /// It does not answer.
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 fn make_folder(folder: &Path) -> Result<(), RunError> {
@@ -42,7 +70,7 @@ fn make_folder(folder: &Path) -> Result<(), RunError> {
 }
 
 /// The topics of the catalogue, as the embedded log wants to know them.
-fn topics(log: &LogSettings) -> Vec<TopicSpec> {
+fn topic_specs(log: &LogSettings) -> Vec<TopicSpec> {
     let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
         name: *name,
         partitions: match info.partitions {
@@ -59,47 +87,74 @@ fn topics(log: &LogSettings) -> Vec<TopicSpec> {
 }
 
 /// The engine of a run, and what it tells.
-pub(super) struct Assembled {
-    pub(super) engine: Engine<EmbeddedLog>,
+pub(super) struct Assembled<L: Log> {
+    pub(super) engine: Engine<L>,
     pub(super) handle: Handle,
-    /// What the files hold, as of the latest commit.
-    pub(super) written: watch::Receiver<Written>,
+    /// What the files hold, as of the latest commit; none where others write them.
+    pub(super) written: Option<watch::Receiver<Written>>,
     pub(super) reference: RecipeRef,
-    /// The recipe and its templates, as they are remembered in the log.
-    pub(super) definition: serde_json::Value,
 }
 
 /// Puts stages, files and log together.
-pub(super) fn assemble(
+pub(super) fn assemble<L: Log>(
     settings: &Settings,
-    log: EmbeddedLog,
-    models: &Models,
-    metrics: &Metrics,
-) -> Assembled {
+    log: L,
+    engine: EngineOptions,
+    chosen: &Chosen,
+    process: &Process,
+) -> Result<Assembled<L>, RunError> {
     let reference = settings.recipe.reference(&settings.templates);
     let context = Context {
         recipe: Arc::new(settings.recipe.clone()),
         reference: reference.clone(),
         templates: Arc::new(settings.templates.clone()),
-        chat: Arc::clone(&models.chat),
-        long: Arc::clone(models.long.as_ref().unwrap_or(&models.chat)),
-        reward: models.reward.clone(),
     };
-    let sync = matches!(settings.log.options.durability, crate::broker::embedded::Durability::EachCommit);
-    let options = ExportOptions { folder: settings.out.clone(), sync, formats: settings.formats.clone() };
-    let (sink, written) = ExportSink::new(options, metrics);
-    let stages = dataflow::stages(&context, &settings.limits, Notes::One);
-    let (engine, handle) =
-        Engine::new(log, stages, Some(Box::new(sink)), settings.engine.clone(), metrics.clone());
-    let definition = definition(settings, models.cluster.is_some());
-    Assembled { engine, handle, written, reference, definition }
+    let notes = notes(settings);
+    let stages = dataflow::stages(&context, &process.models.asked, &settings.limits, chosen, notes)?;
+    if stages.is_empty() {
+        let stages = chosen.names().collect::<Vec<_>>().join(", ");
+        return Err(RunError::NoStage { recipe: reference.name, stages });
+    }
+    let (sink, written) = chosen.has(EXPORT).then(|| files(settings, &process.metrics)).unzip();
+    let (engine, handle) = Engine::new(log, stages, sink, engine, process.metrics.clone());
+    Ok(Assembled { engine, handle, written, reference })
 }
 
-/// What is remembered of the recipe. Whether the models are simulated belongs to it: a folder of simulated records
-/// must not go on with real ones, nor the other way round.
-pub(crate) fn definition(settings: &Settings, simulated: bool) -> serde_json::Value {
+/// Over a cluster each partition has its own note, because each may be another exporter's.
+fn notes(settings: &Settings) -> Notes {
+    match settings.kafka {
+        None => Notes::One,
+        Some(_) => Notes::EachPartition(settings.gathering),
+    }
+}
+
+/// The files of the output folder, and what they hold: over the embedded log one for each kind of line, over a cluster
+/// shards.
+fn files(settings: &Settings, metrics: &Metrics) -> (Box<dyn Sink>, watch::Receiver<Written>) {
+    let (folder, formats) = (settings.out.clone(), settings.formats.clone());
+    match &settings.kafka {
+        None => {
+            let sync = settings.log.options.durability == Durability::EachCommit;
+            let (sink, written) = ExportSink::new(ExportOptions { folder, sync, formats }, metrics);
+            (Box::new(sink), written)
+        }
+        Some(kafka) => {
+            // A cluster's commits survive a loss of power, and so must what they speak of.
+            let (pipeline, sync) = (kafka.options.prefix.clone(), true);
+            let (sink, written) = ShardSink::new(ShardOptions { folder, pipeline, sync, formats }, metrics);
+            (Box::new(sink), written)
+        }
+    }
+}
+
+/// What is remembered of the recipe in a log. In a folder it also says whether the models are simulated: a folder of
+/// simulated records must not go on with real ones, nor the other way round. Over a cluster the models are the workers'
+/// own, and who submits does not know them.
+pub(crate) fn definition(settings: &Settings, simulated: Option<bool>) -> serde_json::Value {
     let mut definition = serde_json::to_value(&settings.recipe).unwrap_or_default();
-    definition["simulated"] = simulated.into();
+    if let Some(simulated) = simulated {
+        definition["simulated"] = simulated.into();
+    }
     definition["templates"] = serde_json::to_value(settings.templates.hashes()).unwrap_or_default();
     definition
 }

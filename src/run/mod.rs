@@ -1,48 +1,113 @@
 //! `avr run`: puts the parts together, watches over them, and says what came of it.
 //!
 //! ```text
-//!   Settings ─▶ log · models · engine · intake · admin ─▶ supervise ─▶ drain ─▶ summary
+//!   no cluster:  Settings ─▶ embedded log · models · engine · intake · admin ─▶ finite ─▶ drain ─▶ summary
+//!   a cluster:   Settings ─▶ Kafka · models of some stages · engine · admin ─▶ worker ─▶ drain ─▶ summary
 //! ```
+//!
+//! A finite run has every stage and takes its prompts from files; it ends when each is accounted for. A worker has
+//! some stages or all, takes what comes, and ends when it is told to. Both are written for any log.
 
 mod assemble;
+pub mod backlog;
 pub mod cleanup;
+mod finite;
+mod heartbeat;
 mod lag;
 mod models;
+mod process;
 mod signals;
 mod summarise;
-mod supervise;
+mod worker;
 
 use std::path::PathBuf;
 
-pub use assemble::STATE;
-pub(crate) use assemble::{definition, open_state};
+pub use assemble::{OpenError, STATE};
+pub(crate) use assemble::{definition, open_cluster, open_state};
+pub(crate) use process::is_simulated;
+pub use process::simulated;
 pub(crate) use signals::Signals;
 pub(crate) use summarise::{replay_summary, write_card, write_outputs};
-pub use supervise::run;
 
 use crate::{
-    broker::LogError, engine::EngineError, intake::IntakeError, model::OptionsError, observe::Summary,
-    simulate::SimulateError, source::SourceError,
+    broker::LogError,
+    config::Settings,
+    dataflow::{Chosen, UnknownStage},
+    engine::EngineError,
+    intake::{IntakeError, RecipeChanged},
+    model::OptionsError,
+    observe::{Screen, Summary, WorkerSummary},
+    simulate::SimulateError,
+    source::SourceError,
+    stage::MissingModel,
 };
 
+/// Runs: over the embedded log until every prompt is accounted for, over a cluster as a worker until it is told to
+/// stop.
+///
+/// # Errors
+/// See [`RunError`]. What was committed before the error is complete; the same command carries on from there.
+pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Result<Ended, RunError> {
+    match settings.kafka.clone() {
+        None if !options.stages.is_empty() => Err(RunError::StagesWithoutCluster),
+        None => finite::run(settings, options, screen).await,
+        Some(_) if !options.files.is_empty() => Err(RunError::FilesForWorker),
+        Some(kafka) => {
+            let chosen = Chosen::named(&options.stages)?;
+            worker::run(settings, &kafka, options, chosen, screen).await
+        }
+    }
+}
+
 /// What to run, beside the settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Files to read, `-` for standard input. None: carry on with what was taken in before.
     pub files: Vec<String>,
+    /// The stages of a worker, by name; none for all.
+    pub stages: Vec<String>,
     /// Start a simulated model cluster and use it.
     pub simulate: bool,
     /// The command that carries on, to be shown when the run is interrupted.
     pub resume: String,
+    /// The command that sets a cluster's topics right, to be shown where they are not.
+    pub mend: String,
 }
 
 /// A run that ended by itself or was told to.
 #[derive(Clone, Debug)]
 pub struct Ended {
     /// What came of it.
-    pub summary: Summary,
+    pub report: Report,
     /// Whether it was told to stop before everything was done.
     pub interrupted: bool,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// Of one that ends by itself.
+    Finite(Box<Summary>),
+    /// Of a worker.
+    Worker(Box<WorkerSummary>),
+}
+
+impl Report {
+    /// For people.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Finite(summary) => summary.text(),
+            Self::Worker(summary) => summary.text(),
+        }
+    }
+
+    /// For machines: one line of JSON.
+    pub fn json(&self) -> String {
+        match self {
+            Self::Finite(summary) => summary.json(),
+            Self::Worker(summary) => summary.json(),
+        }
+    }
 }
 
 /// Why a run could not begin, or had to end.
@@ -88,6 +153,40 @@ pub enum RunError {
     /// The intake ended.
     #[error(transparent)]
     Intake(#[from] IntakeError),
+    /// `--stage` without a cluster.
+    #[error(
+        "--stage is for workers of a cluster (--kafka): over the embedded log one process has every stage, because the \
+         log in the output folder is open to one process only"
+    )]
+    StagesWithoutCluster,
+    /// Files for a worker.
+    #[error(
+        "a worker of a cluster takes no files: prompts come by `avr submit --kafka ADDRESS FILE…`, from any machine and \
+         at any time"
+    )]
+    FilesForWorker,
+    /// A name that no stage has.
+    #[error(transparent)]
+    UnknownStage(#[from] UnknownStage),
+    /// None of the chosen stages is passed by threads of the recipe.
+    #[error(
+        "threads of recipe {recipe} pass none of these stages: {stages}; name others with --stage, or leave it out"
+    )]
+    NoStage {
+        /// The recipe.
+        recipe: String,
+        /// What was chosen.
+        stages: String,
+    },
+    /// A stage without its model.
+    #[error(transparent)]
+    MissingModel(#[from] MissingModel),
+    /// The cluster cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The cluster's threads follow another definition of the recipe.
+    #[error(transparent)]
+    RecipeChanged(#[from] RecipeChanged),
     /// There is nothing to do.
     #[error(
         "nothing to do: name at least one FILE (or - for standard input); this output folder has nothing to carry on with"

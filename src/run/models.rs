@@ -1,6 +1,6 @@
 //! The models of a run: those that are configured, or a simulated cluster.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
@@ -10,6 +10,7 @@ use crate::{
     model::{ChatModel, EndpointState, EndpointStatus, ModelOptions, RewardKind, RewardModel, Stop},
     observe::{Condition, Metrics, Readiness},
     simulate::{Cluster, Latency, Options},
+    stage::{Models as Asked, Role},
 };
 
 /// How often servers are asked again while none of a role is ready.
@@ -19,13 +20,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// something to watch.
 const SIMULATED_STEP_MS: f64 = 3.0;
 
-/// The models of a run, and the cluster that simulates them, if one does.
+/// The models that the stages of a process ask, and the cluster that simulates them, if one does.
 pub(super) struct Models {
-    pub(super) chat: Arc<ChatModel>,
-    /// The model of long answers, where the recipe asks for them and it is another than the generator.
-    pub(super) long: Option<Arc<ChatModel>>,
-    /// None where the recipe scores nothing.
-    pub(super) reward: Option<Arc<RewardModel>>,
+    pub(super) asked: Asked,
     pub(super) cluster: Option<Cluster>,
     pub(super) stop: Stop,
 }
@@ -34,43 +31,51 @@ impl Models {
     /// Connects to nothing yet: servers may still be loading.
     pub(super) async fn start(
         settings: &Settings,
+        roles: &BTreeSet<Role>,
         simulate: bool,
         metrics: &Metrics,
     ) -> Result<Self, RunError> {
-        let mut wanted = Wanted::of(settings);
-        let cluster = if simulate { Some(wanted.simulate().await?) } else { None };
-        need("generator", &wanted.generator)?;
+        let mut wanted = Wanted::of(settings, roles);
+        let cluster = if simulate { Some(wanted.simulate(&settings.long).await?) } else { None };
         let stop = Stop::new();
-        let chat_model = |role, options| {
-            let model = ChatModel::new(options, stop.clone(), metrics);
-            model.map(Arc::new).map_err(|cause| RunError::Model { role, cause })
+        let chat = |role, options: Option<ModelOptions>| {
+            let made = options.map(|options| {
+                need(role, &options)?;
+                let model = ChatModel::new(options, stop.clone(), metrics);
+                model.map(Arc::new).map_err(|cause| RunError::Model { role: role.as_str(), cause })
+            });
+            made.transpose()
         };
-        let chat = chat_model("generator", wanted.generator)?;
-        let long = wanted.long.filter(|options| !options.urls.is_empty());
-        let long = long.map(|options| chat_model("long", options)).transpose()?;
-        let reward_model = |options| {
-            need("reward", &options)?;
+        let generator = chat(Role::Generator, wanted.generator)?;
+        let long = match wanted.long {
+            Long::Own(options) => chat(Role::Long, Some(options))?,
+            Long::Generator => generator.clone(),
+            Long::None => None,
+        };
+        let reward = wanted.reward.map(|options| {
+            need(Role::Reward, &options)?;
             let kind = if simulate { RewardKind::Pooling } else { settings.reward_kind };
             let model = RewardModel::new(options, kind, stop.clone(), metrics);
-            model.map(Arc::new).map_err(|cause| RunError::Model { role: "reward", cause })
-        };
-        let reward = wanted.reward.map(reward_model).transpose()?;
-        Ok(Self { chat, long, reward, cluster, stop })
+            model.map(Arc::new).map_err(|cause| RunError::Model { role: Role::Reward.as_str(), cause })
+        });
+        let asked = Asked { generator, long, reward: reward.transpose()? };
+        Ok(Self { asked, cluster, stop })
     }
 
     /// The models that write, with the role of each.
-    pub(super) fn writers(&self) -> impl Iterator<Item = (&'static str, &ChatModel)> {
-        let long = self.long.as_deref().map(|long| ("long", long));
-        std::iter::once(("generator", &*self.chat)).chain(long)
+    pub(super) fn writers(&self) -> impl Iterator<Item = (Role, &Arc<ChatModel>)> {
+        let Asked { generator, long, .. } = &self.asked;
+        let is_other = |long: &&Arc<ChatModel>| !generator.as_ref().is_some_and(|g| Arc::ptr_eq(g, long));
+        let generator = generator.iter().map(|model| (Role::Generator, model));
+        generator.chain(long.as_ref().filter(is_other).map(|model| (Role::Long, model)))
     }
 
     /// Asks the servers whether they are ready, until one of each role is, and tells the readiness page and the
     /// log. Dropping what it returns ends the asking.
     pub(super) fn introduce(&self, readiness: &Readiness) -> JoinSet<()> {
         let mut asking = JoinSet::new();
-        let long = self.long.clone().map(|long| ("long", long));
-        for (role, model) in [("generator", Arc::clone(&self.chat))].into_iter().chain(long) {
-            let condition = readiness.condition(role);
+        for (role, model) in self.writers() {
+            let (condition, model) = (readiness.condition(role.as_str()), Arc::clone(model));
             asking.spawn(async move {
                 let mut told = Vec::new();
                 while !report(role, &condition, &mut told, model.check().await) {
@@ -78,11 +83,11 @@ impl Models {
                 }
             });
         }
-        if let Some(model) = self.reward.clone() {
-            let condition = readiness.condition("reward");
+        if let Some(model) = self.asked.reward.clone() {
+            let condition = readiness.condition(Role::Reward.as_str());
             asking.spawn(async move {
                 let mut told = Vec::new();
-                while !report("reward", &condition, &mut told, model.check().await) {
+                while !report(Role::Reward, &condition, &mut told, model.check().await) {
                     tokio::time::sleep(CHECK_INTERVAL).await;
                 }
             });
@@ -91,38 +96,52 @@ impl Models {
     }
 }
 
-/// The options of the models that a run asks.
+/// The options of the models that the stages of a process ask.
 struct Wanted {
-    generator: ModelOptions,
-    /// None where the recipe asks for no long answers.
-    long: Option<ModelOptions>,
-    /// None where the recipe scores nothing.
+    generator: Option<ModelOptions>,
+    long: Long,
     reward: Option<ModelOptions>,
 }
 
+/// Who gives long answers.
+enum Long {
+    None,
+    Generator,
+    Own(ModelOptions),
+}
+
 impl Wanted {
-    fn of(settings: &Settings) -> Self {
+    fn of(settings: &Settings, roles: &BTreeSet<Role>) -> Self {
+        let long = match roles.contains(&Role::Long) {
+            false => Long::None,
+            true if settings.long.urls.is_empty() => Long::Generator,
+            true => Long::Own(settings.long.clone()),
+        };
+        let generates = roles.contains(&Role::Generator) || matches!(long, Long::Generator);
         let mut generator = settings.generator.clone();
         // It gives the long answers where nobody else does.
         generator.samples_per_request = settings.long.samples_per_request;
         Self {
-            generator,
-            long: (settings.recipe.long_answers > 0).then(|| settings.long.clone()),
-            reward: settings.recipe.is_scored().then(|| settings.reward.clone()),
+            generator: generates.then_some(generator),
+            long,
+            reward: roles.contains(&Role::Reward).then(|| settings.reward.clone()),
         }
     }
 
     /// Starts a simulated cluster and names its servers in the place of those that were configured.
-    async fn simulate(&mut self) -> Result<Cluster, RunError> {
+    async fn simulate(&mut self, long: &ModelOptions) -> Result<Cluster, RunError> {
         let mut options = Options::default();
         options.timing.latency = Latency::Batching;
         (options.timing.step_ms, options.timing.step_ms_per_sequence) = (SIMULATED_STEP_MS, 0.0);
         let (chat_name, reward_name) = (options.generator_model.clone(), options.reward_model.clone());
         let cluster = Cluster::start(options).await?;
-        if let Some(long) = &mut self.long {
-            *long = on_cluster(long, cluster.generator_urls(), format!("{chat_name}-long"));
+        let long_name = format!("{chat_name}-long");
+        if let Some(generator) = &mut self.generator {
+            *generator = on_cluster(generator, cluster.generator_urls(), chat_name);
         }
-        self.generator = on_cluster(&self.generator, cluster.generator_urls(), chat_name);
+        if !matches!(self.long, Long::None) {
+            self.long = Long::Own(on_cluster(long, cluster.generator_urls(), long_name));
+        }
         if let Some(reward) = &mut self.reward {
             *reward = on_cluster(reward, cluster.reward_urls(), reward_name);
         }
@@ -132,20 +151,18 @@ impl Wanted {
 
 /// The limits as they are configured; paths, keys and extra fields are for the servers they were meant for.
 fn on_cluster(configured: &ModelOptions, urls: &[String], model: String) -> ModelOptions {
-    let ModelOptions { role, samples_per_request, max_in_flight, timeout, connect_timeout, .. } =
-        configured.clone();
-    let plain = ModelOptions::new(&role, &[], &model);
-    let urls = urls.to_vec();
-    ModelOptions { urls, samples_per_request, max_in_flight, timeout, connect_timeout, ..plain }
+    let plain = ModelOptions::new(&configured.role, &[], &model);
+    let ModelOptions { path, api_key, extra, .. } = plain;
+    ModelOptions { urls: urls.to_vec(), model, path, api_key, extra, ..configured.clone() }
 }
 
-fn need(role: &'static str, options: &ModelOptions) -> Result<(), RunError> {
-    if options.urls.is_empty() { Err(RunError::NoModel { role }) } else { Ok(()) }
+fn need(role: Role, options: &ModelOptions) -> Result<(), RunError> {
+    if options.urls.is_empty() { Err(RunError::NoModel { role: role.as_str() }) } else { Ok(()) }
 }
 
 /// Whether a server of the role is ready. What changed since it was `told` last goes to the log.
 fn report(
-    role: &str,
+    role: Role,
     condition: &Condition,
     told: &mut Vec<EndpointStatus>,
     statuses: Vec<EndpointStatus>,
@@ -154,20 +171,20 @@ fn report(
     for status in statuses.iter().filter(|status| !status.is_ready() && !told.contains(status)) {
         match &status.state {
             EndpointState::Refused(why) => {
-                tracing::warn!(role, endpoint = %status.endpoint, why, "a model server refuses; the first call to it will end the run");
+                tracing::warn!(%role, endpoint = %status.endpoint, why, "a model server refuses; the first call to it will end the run");
             }
             state => {
-                tracing::warn!(role, endpoint = %status.endpoint, ?state, "a model server is not ready; its calls wait")
+                tracing::warn!(%role, endpoint = %status.endpoint, ?state, "a model server is not ready; its calls wait")
             }
         }
     }
     for status in &statuses {
         if let EndpointState::OtherModels(names) = &status.state {
-            tracing::warn!(role, endpoint = %status.endpoint, ?names, "the server lists other models than the one that is configured");
+            tracing::warn!(%role, endpoint = %status.endpoint, ?names, "the server lists other models than the one that is configured");
         }
     }
     if ready > 0 {
-        tracing::info!(role, ready, of = statuses.len(), "model servers answer");
+        tracing::info!(%role, ready, of = statuses.len(), "model servers answer");
         condition.met();
     } else {
         condition.unmet("no model server answers yet");

@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use super::{RunOptions, models::Models};
 use crate::{
     config::Settings,
+    engine::{StageStatus, Status},
     export::{
         CARD_HEADING, CardFacts, MODEL_OUTPUT_LINES_PATH, MODEL_OUTPUTS_PATH, OUTCOMES_PATH, REJECTS_PATH,
         Totals, card, write_model_outputs,
@@ -12,10 +13,10 @@ use crate::{
     intake::IntakeProgress,
     model::ModelTotals,
     observe::{
-        Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, StateTotals,
-        Summary,
+        Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, StageSummary,
+        StateTotals, Summary, WorkerSummary,
     },
-    stage::Written,
+    stage::{Role, Written},
 };
 
 /// What a summary is made of.
@@ -25,6 +26,7 @@ pub(super) struct Facts<'a> {
     pub(super) models: &'a Models,
     pub(super) written: &'a Written,
     pub(super) taken_in: IntakeProgress,
+    pub(super) is_simulated: bool,
     pub(super) interrupted: bool,
     pub(super) elapsed: Duration,
 }
@@ -36,7 +38,7 @@ pub(super) fn summary(facts: &Facts<'_>) -> Summary {
         Ending::Finished
     };
     Summary {
-        simulated: facts.options.simulate,
+        simulated: facts.is_simulated,
         ending,
         state: state(&facts.written.totals, facts.taken_in.threads),
         process: process(facts),
@@ -58,20 +60,25 @@ fn state(written: &Totals, threads: u64) -> StateTotals {
 
 fn process(facts: &Facts<'_>) -> ProcessTotals {
     let IntakeProgress { new, known, rejected, .. } = facts.taken_in;
-    let reward = facts.models.reward.iter();
-    let reward = reward.map(|reward| model("reward", reward.model(), reward.totals()));
-    let writers = facts.models.writers().map(|(role, chat)| model(role, chat.model(), chat.totals()));
     ProcessTotals {
         input: InputTotals { new, known, rejected },
-        models: writers.chain(reward).collect(),
+        models: asked(facts.models),
         ended: facts.written.totals.threads().saturating_sub(facts.written.ended_before),
         elapsed: facts.elapsed,
     }
 }
 
-fn model(role: &str, name: &str, totals: ModelTotals) -> ModelSummary {
+/// What was asked of each model.
+pub(super) fn asked(models: &Models) -> Vec<ModelSummary> {
+    let reward = models.asked.reward.iter();
+    let reward = reward.map(|reward| model(Role::Reward, reward.model(), reward.totals()));
+    let writers = models.writers().map(|(role, chat)| model(role, chat.model(), chat.totals()));
+    writers.chain(reward).collect()
+}
+
+fn model(role: Role, name: &str, totals: ModelTotals) -> ModelSummary {
     let ModelTotals { calls, retries, tries_used, cut_off, prompt_tokens, completion_tokens, .. } = totals;
-    let (role, model) = (role.to_owned(), name.to_owned());
+    let (role, model) = (role.as_str().to_owned(), name.to_owned());
     ModelSummary { role, model, calls, retries, tries_used, cut_off, prompt_tokens, completion_tokens }
 }
 
@@ -137,4 +144,27 @@ fn replace_card(path: &Path, card: &str) -> std::io::Result<()> {
     let draft = path.with_extension("md.new");
     std::fs::write(&draft, card)?;
     std::fs::rename(draft, path)
+}
+
+/// What a worker did.
+pub(super) fn worker(
+    worker: &str,
+    status: &Status,
+    models: &Models,
+    is_simulated: bool,
+    elapsed: Duration,
+) -> WorkerSummary {
+    let stage = |stage: &StageStatus| StageSummary {
+        name: stage.name,
+        steps: stage.steps,
+        dead_letters: stage.dead_letters,
+        held: stage.held as u64,
+    };
+    WorkerSummary {
+        simulated: is_simulated,
+        worker: worker.to_owned(),
+        stages: status.stages.iter().map(stage).collect(),
+        models: asked(models),
+        elapsed,
+    }
 }

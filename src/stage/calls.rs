@@ -4,7 +4,7 @@ use super::Context;
 use crate::{
     engine::{DeadLetter, Failure},
     method::{CallSite, TemplateError, Turn},
-    model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardRequest, Scope},
+    model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardModel, RewardRequest, Scope},
     record::{Call, Extra},
 };
 
@@ -16,8 +16,6 @@ pub(super) enum Rank {
     Improve = 2,
     Score = 3,
 }
-
-const NO_REWARD_MODEL: &str = "a thread is to be scored and this process has no reward model";
 
 /// One chat call: whom it asks, where it stands in the thread, and how it samples.
 pub(super) struct Ask<'a> {
@@ -86,8 +84,12 @@ impl Context {
     }
 
     /// Asks the reward model, up to the recipe's tries; none when it gave no score.
-    pub(super) async fn score(&self, site: CallSite<'_>, turns: &[Turn<'_>]) -> Result<Option<f64>, Failure> {
-        let reward = self.reward.as_deref().ok_or_else(|| Failure::Stop(NO_REWARD_MODEL.to_owned()))?;
+    pub(super) async fn score(
+        &self,
+        reward: &RewardModel,
+        site: CallSite<'_>,
+        turns: &[Turn<'_>],
+    ) -> Result<Option<f64>, Failure> {
         for attempt in 0..self.recipe.reward_tries {
             let site = CallSite { attempt, ..site };
             let request = RewardRequest {

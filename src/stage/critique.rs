@@ -1,16 +1,19 @@
 //! Critique: one critique of the answer for each temperature of the recipe, each with a valid rating; of two drafts a
 //! comparison in both orders, each with a verdict.
 
+use std::sync::Arc;
+
 use futures_util::future::{try_join, try_join_all};
 
 use super::{
-    Context, ThreadStage,
+    Context, MissingModel, Models, Role, ThreadStage,
     calls::{Ask, Rank, Read, Reader, unasked},
     on_threads::answer_after,
 };
 use crate::{
     engine::Failure,
-    method::{CallSite, Turn, ask, pairwise::verdict, rating::rating},
+    method::{Base, CallSite, Recipe, Turn, ask, pairwise::verdict, rating::rating},
+    model::ChatModel,
     record::{Comparison, Critique, Extra, Preferred, Round, Thread},
     topic::{DRAFTED, Topic},
 };
@@ -19,12 +22,27 @@ const RATING: Reader<u8> = Reader { read: rating, missing: "no valid rating" };
 const VERDICT: Reader<Preferred> = Reader { read: verdict, missing: "no verdict" };
 
 /// `x, y0 ─▶ c_i`.
-pub struct CritiqueStage(pub Context);
+pub struct CritiqueStage {
+    context: Context,
+    generator: Arc<ChatModel>,
+}
 
 impl ThreadStage for CritiqueStage {
     const NAME: &'static str = "critique";
     const INPUT: Topic<Thread> = DRAFTED;
     type Out = Thread;
+
+    fn is_passed(recipe: &Recipe) -> bool {
+        recipe.rounds > 0 || recipe.base == Base::Fusion
+    }
+
+    fn asks(_: &Recipe) -> Vec<Role> {
+        vec![Role::Generator]
+    }
+
+    fn assemble(context: &Context, models: &Models) -> Result<Self, MissingModel> {
+        Ok(Self { context: context.clone(), generator: models.generator(Self::NAME)? })
+    }
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
         let answer = answer_after(&thread, &thread.rounds)?;
@@ -46,7 +64,7 @@ impl ThreadStage for CritiqueStage {
 
 impl CritiqueStage {
     async fn critiques(&self, thread: &Thread, answer: &str) -> Result<Vec<Critique>, Failure> {
-        let Context { recipe, templates, .. } = &self.0;
+        let Context { recipe, templates, .. } = &self.context;
         let turns = ask::critique(templates, recipe.shape, &thread.prompt, answer).map_err(unasked)?;
         let asked = recipe.temperatures.iter().enumerate().map(async |(index, &temperature)| {
             let Read { found, call } = self.read(thread, index, temperature, &turns, &RATING).await?;
@@ -70,7 +88,7 @@ impl CritiqueStage {
     }
 
     async fn compare(&self, thread: &Thread, index: usize, drafts: [&str; 2]) -> Result<Comparison, Failure> {
-        let Context { recipe, templates, .. } = &self.0;
+        let Context { recipe, templates, .. } = &self.context;
         let turns = ask::pairwise(templates, &thread.prompt, drafts[0], drafts[1]).map_err(unasked)?;
         let temperature = recipe.only_temperature();
         let Read { found, call } = self.read(thread, index, temperature, &turns, &VERDICT).await?;
@@ -89,7 +107,7 @@ impl CritiqueStage {
     ) -> Result<Read<T>, Failure> {
         let (round, index) = (thread.rounds.len() as u32, index as u32);
         let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, attempt: 0 };
-        let ask = Ask { model: &self.0.chat, site, rank: Rank::Critique, temperature, turns };
-        self.0.ask_until_read(ask, self.0.recipe.critique_tries, reader).await
+        let ask = Ask { model: &self.generator, site, rank: Rank::Critique, temperature, turns };
+        self.context.ask_until_read(ask, self.context.recipe.critique_tries, reader).await
     }
 }

@@ -1,15 +1,18 @@
 //! Draft: the first answers to the prompt: the one to refine, unless the recipe takes the one that came with it, a second
 //! one where two are to be fused, and long ones where the recipe asks for them.
 
+use std::sync::Arc;
+
 use futures_util::future::try_join3;
 
 use super::{
-    Context, ThreadStage,
+    Context, MissingModel, Models, Role, ThreadStage,
     calls::{Ask, Rank, Tried},
 };
 use crate::{
     engine::{DeadLetter, Failure},
-    method::{AnswerSource, Base, CallSite, ask},
+    method::{AnswerSource, Base, CallSite, Recipe, ask},
+    model::ChatModel,
     record::{Answer, Extra, Fusion, Thread},
     topic::{PROMPTS, Topic},
 };
@@ -19,16 +22,51 @@ const ANSWER: u32 = 0;
 const OTHER_DRAFT: u32 = 1;
 
 /// `x ─▶ y0, another draft, long answers`.
-pub struct DraftStage(pub Context);
+pub struct DraftStage {
+    pub(super) context: Context,
+    first: First,
+    /// Who gives a second draft; none where the recipe fuses none.
+    other: Option<Arc<ChatModel>>,
+    /// None where the recipe asks for no long answers.
+    pub(super) long: Option<Arc<ChatModel>>,
+}
+
+/// Where the answer to refine comes from.
+enum First {
+    /// The recipe refines none.
+    None,
+    /// It comes with the prompt.
+    Given,
+    /// This model gives it.
+    Drafted(Arc<ChatModel>),
+}
 
 impl ThreadStage for DraftStage {
     const NAME: &'static str = "draft";
     const INPUT: Topic<Thread> = PROMPTS;
     type Out = Thread;
 
+    fn asks(recipe: &Recipe) -> Vec<Role> {
+        let drafts =
+            recipe.base == Base::Fusion || recipe.needs_answer() && recipe.answer == AnswerSource::Draft;
+        let long = recipe.long_answers > 0;
+        drafts.then_some(Role::Generator).into_iter().chain(long.then_some(Role::Long)).collect()
+    }
+
+    fn assemble(context: &Context, models: &Models) -> Result<Self, MissingModel> {
+        let recipe = &context.recipe;
+        let first = match recipe.answer {
+            _ if !recipe.needs_answer() => First::None,
+            AnswerSource::Given => First::Given,
+            AnswerSource::Draft => First::Drafted(models.generator(Self::NAME)?),
+        };
+        let other = (recipe.base == Base::Fusion).then(|| models.generator(Self::NAME)).transpose()?;
+        let long = (recipe.long_answers > 0).then(|| models.long(Self::NAME)).transpose()?;
+        Ok(Self { context: context.clone(), first, other, long })
+    }
+
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
-        let first =
-            try_join3(self.answer(&thread), self.other(&thread), self.0.long_answers(&thread)).await?;
+        let first = try_join3(self.answer(&thread), self.other(&thread), self.long_answers(&thread)).await?;
         (thread.answer, thread.fusion, thread.long_answers) = first;
         Ok(thread)
     }
@@ -36,36 +74,34 @@ impl ThreadStage for DraftStage {
 
 impl DraftStage {
     async fn answer(&self, thread: &Thread) -> Result<Option<Answer>, Failure> {
-        match self.0.recipe.answer {
-            _ if !self.0.recipe.needs_answer() => Ok(None),
-            AnswerSource::Given => given(thread).map(Some),
-            AnswerSource::Draft => self.draft(thread, ANSWER).await.map(Some),
+        match &self.first {
+            First::None => Ok(None),
+            First::Given => given(thread).map(Some),
+            First::Drafted(model) => self.draft(model, thread, ANSWER).await.map(Some),
         }
     }
 
     async fn other(&self, thread: &Thread) -> Result<Option<Fusion>, Failure> {
-        if self.0.recipe.base != Base::Fusion {
-            return Ok(None);
-        }
-        let other = self.draft(thread, OTHER_DRAFT).await?;
+        let Some(model) = &self.other else { return Ok(None) };
+        let other = self.draft(model, thread, OTHER_DRAFT).await?;
         Ok(Some(Fusion { other, comparisons: vec![], fused: None, extra: Extra::new() }))
     }
 
-    async fn draft(&self, thread: &Thread, index: u32) -> Result<Answer, Failure> {
+    async fn draft(&self, model: &ChatModel, thread: &Thread, index: u32) -> Result<Answer, Failure> {
         let turns = ask::draft(&thread.prompt);
         let ask = Ask {
-            model: &self.0.chat,
+            model,
             site: CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index, attempt: 0 },
             rank: Rank::Draft,
-            temperature: self.0.recipe.draft_temperature,
+            temperature: self.context.recipe.draft_temperature,
             turns: &turns,
         };
-        match self.0.ask(&ask).await? {
+        match self.context.ask(&ask).await? {
             Tried::Answer(answer) => {
                 let call = Some(ask.answered(&answer));
                 Ok(Answer { text: answer.text, reward: None, call, extra: Extra::new() })
             }
-            Tried::Refused(refusal) => Err(refusal.into_dead_letter(self.0.chat.model())),
+            Tried::Refused(refusal) => Err(refusal.into_dead_letter(model.model())),
         }
     }
 }

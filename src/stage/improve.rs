@@ -1,30 +1,48 @@
 //! Improve: for each critique one improvement of the answer for each temperature of the recipe; of two drafts one answer
 //! made out of both.
 
+use std::sync::Arc;
+
 use futures_util::future::try_join_all;
 
 use super::{
-    Context, ThreadStage,
+    Context, MissingModel, Models, Role, ThreadStage,
     calls::{Ask, Rank, Tried, unasked},
     on_threads::answer_after,
 };
 use crate::{
     engine::Failure,
     method::{
-        CallSite, Turn, ask,
+        Base, CallSite, Recipe, Turn, ask,
         pairwise::{Compared, compared},
     },
+    model::ChatModel,
     record::{Extra, Fusion, Improvement, Thread},
     topic::{CRITIQUED, Topic},
 };
 
 /// `x, y0, c_i ─▶ y_ij`.
-pub struct ImproveStage(pub Context);
+pub struct ImproveStage {
+    context: Context,
+    generator: Arc<ChatModel>,
+}
 
 impl ThreadStage for ImproveStage {
     const NAME: &'static str = "improve";
     const INPUT: Topic<Thread> = CRITIQUED;
     type Out = Thread;
+
+    fn is_passed(recipe: &Recipe) -> bool {
+        recipe.rounds > 0 || recipe.base == Base::Fusion
+    }
+
+    fn asks(_: &Recipe) -> Vec<Role> {
+        vec![Role::Generator]
+    }
+
+    fn assemble(context: &Context, models: &Models) -> Result<Self, MissingModel> {
+        Ok(Self { context: context.clone(), generator: models.generator(Self::NAME)? })
+    }
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
         if let Some(fusion) = &thread.fusion {
@@ -48,7 +66,7 @@ impl ThreadStage for ImproveStage {
 impl ImproveStage {
     /// The answer made out of both drafts; none where their comparisons do not count.
     async fn fuse(&self, thread: &Thread, fusion: &Fusion) -> Result<Option<Improvement>, Failure> {
-        let Context { recipe, templates, .. } = &self.0;
+        let Context { recipe, templates, .. } = &self.context;
         let answer = answer_after(thread, &[])?;
         let Ok(compared) = compared(answer, fusion, recipe.verdicts_must_agree) else { return Ok(None) };
         let Compared { first, second, verdict } = compared;
@@ -66,7 +84,7 @@ impl ImproveStage {
         text: Option<&str>,
     ) -> Result<Vec<Improvement>, Failure> {
         let Some(text) = text else { return Ok(vec![]) };
-        let Context { recipe, templates, .. } = &self.0;
+        let Context { recipe, templates, .. } = &self.context;
         let answer = answer_after(thread, &thread.rounds[..round])?;
         let turns = ask::improve(templates, recipe.shape, &thread.prompt, answer, text).map_err(unasked)?;
         let first = critique * recipe.temperatures.len();
@@ -86,8 +104,8 @@ impl ImproveStage {
         temperature: f64,
         turns: &[Turn<'_>],
     ) -> Result<Improvement, Failure> {
-        let ask = Ask { model: &self.0.chat, site, rank: Rank::Improve, temperature, turns };
-        Ok(match self.0.ask(&ask).await? {
+        let ask = Ask { model: &self.generator, site, rank: Rank::Improve, temperature, turns };
+        Ok(match self.context.ask(&ask).await? {
             Tried::Answer(answer) => {
                 let call = ask.answered(&answer);
                 Improvement { text: Some(answer.text), reward: None, call, extra: Extra::new() }

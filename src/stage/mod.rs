@@ -16,6 +16,7 @@ mod draft;
 mod export;
 mod improve;
 mod long_answers;
+mod models;
 mod on_threads;
 mod score;
 mod select;
@@ -26,13 +27,13 @@ pub use critique::CritiqueStage;
 pub use draft::DraftStage;
 pub use export::{ExportSink, ShardSink, Written};
 pub use improve::ImproveStage;
+pub use models::{MissingModel, Models, Role};
 pub use on_threads::{OnThreads, Onward, ThreadStage};
 pub use score::ScoreStage;
 pub use select::SelectStage;
 
 use crate::{
     method::{Recipe, Templates},
-    model::{ChatModel, RewardModel},
     record::RecipeRef,
 };
 
@@ -45,10 +46,4 @@ pub struct Context {
     pub reference: RecipeRef,
     /// Instruction texts.
     pub templates: Arc<Templates>,
-    /// The generator.
-    pub chat: Arc<ChatModel>,
-    /// The model of long answers: one trained on long records.
-    pub long: Arc<ChatModel>,
-    /// The reward model; none where the recipe scores nothing.
-    pub reward: Option<Arc<RewardModel>>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Context;
+use super::{Context, MissingModel, Models, Role};
 use crate::{
     broker::{Output, Record},
     engine::{DeadLetter, Failure, Stage},
@@ -22,6 +22,22 @@ pub trait ThreadStage: Send + Sync + 'static {
     const INPUT: Topic<Thread>;
     /// The payload that it writes.
     type Out: Serialize + 'static;
+
+    /// Whether threads of a recipe pass it at all.
+    fn is_passed(_recipe: &Recipe) -> bool {
+        true
+    }
+
+    /// The models that it asks for threads of a recipe that passes it.
+    fn asks(recipe: &Recipe) -> Vec<Role>;
+
+    /// The stage with what it needs of the models.
+    ///
+    /// # Errors
+    /// A model that it asks is not there.
+    fn assemble(context: &Context, models: &Models) -> Result<Self, MissingModel>
+    where
+        Self: Sized;
 
     /// Makes one step.
     fn step(&self, thread: Thread) -> impl Future<Output = Result<Self::Out, Failure>> + Send;

@@ -12,8 +12,8 @@ use avr::{
         Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition, Record,
     },
     engine::{
-        Completed, Engine, EngineError, EngineOptions, Failure, Handle, Stage, StageSpec, Stop, SubmitError,
-        dead_letter_header, progress_text,
+        Closed, Completed, Engine, EngineError, EngineOptions, Failure, Handle, Stage, StageSpec, Stop,
+        SubmitError, dead_letter_header, progress_text,
     },
     observe::Metrics,
     topic::{DEAD_LETTERS, PROMPTS, RECORDS, TopicName},
@@ -73,6 +73,7 @@ async fn log_of(count: u64, partitions: i32, options: Options) -> MemoryLog {
 /// A running engine with one scripted stage.
 struct Life {
     handle: Handle,
+    gates: watch::Sender<Closed>,
     stop: watch::Sender<Stop>,
     task: JoinHandle<Result<(), EngineError>>,
     metrics: Metrics,
@@ -89,15 +90,34 @@ impl Life {
     where
         F: Future<Output = Made> + Send + 'static,
     {
+        Self::start_as("avr", process, at_once, script)
+    }
+
+    /// With a committer of this name.
+    fn start_as<F>(
+        committer: &str,
+        process: MemoryProcess,
+        at_once: usize,
+        script: impl Fn(u64) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Made> + Send + 'static,
+    {
         let started = Arc::<Mutex<BTreeMap<u64, u32>>>::default();
         let script = Box::new(move |number| -> BoxFuture<'static, Made> { Box::pin(script(number)) });
         let stage = Scripted { script, started: Arc::clone(&started) };
-        let options = EngineOptions { drain_grace: Duration::from_secs(5), ..EngineOptions::default() };
+        let options = EngineOptions {
+            committer: committer.to_owned(),
+            drain_grace: Duration::from_secs(5),
+            ..EngineOptions::default()
+        };
         let metrics = Metrics::new();
         let stages = vec![StageSpec::steps(stage, at_once)];
         let (engine, handle) = Engine::new(process, stages, None, options, metrics.clone());
         let (stop, stopped) = watch::channel(Stop::Run);
-        Self { handle, stop, task: tokio::spawn(engine.run(stopped)), metrics, started }
+        let (gates, watched) = watch::channel(Closed::new());
+        let task = tokio::spawn(engine.with_gates(watched).run(stopped));
+        Self { handle, gates, stop, task, metrics, started }
     }
 
     async fn stop(self) -> (Result<(), EngineError>, Duration) {
@@ -148,6 +168,45 @@ async fn what_one_process_holds_another_does_and_nothing_else() {
     assert_eq!(*life.started.lock().expect("no panic"), [1, 3, 5, 7, 9].map(|n| (n, 1)).into());
     assert_eq!(numbers(&log, RECORDS.name), (0..10).collect::<Vec<_>>());
     assert!(life.stop().await.0.is_ok());
+}
+
+/// What runs is finished and committed; nothing starts; the consumer is polled on, so that the group goes on giving
+/// this member partitions; and with the gate open everything comes through, each once.
+#[tokio::test(start_paused = true)]
+async fn a_closed_gate_holds_a_stage_back_until_it_opens() {
+    let log = log_of(40, 2, Options::calm(1)).await;
+    let slow = |n| async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(text(n))
+    };
+    let life = Life::start(log.process("first"), 4, slow);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    life.gates.send_replace([GROUP.0].into());
+    a_while().await;
+    let through = numbers(&log, RECORDS.name).len();
+    assert_eq!((through, life.started()), (8, 8), "the four that ran are committed, no other started");
+
+    let other = Life::start_as("other", log.process("second"), 4, |n| async move { Ok(text(n)) });
+    a_while().await;
+    let shares = |life: &Life| life.handle.status().borrow().stages[0].partitions.len();
+    assert_eq!((shares(&life), shares(&other)), (1, 1), "it took part in the sharing out");
+    assert_eq!(life.started(), 8);
+    assert!(other.stop().await.0.is_ok());
+
+    life.gates.send_replace(Closed::new());
+    a_while().await;
+    assert_eq!(numbers(&log, RECORDS.name), (0..40).collect::<Vec<_>>());
+    assert!(life.stop().await.0.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_behind_a_closed_gate_stops_at_once() {
+    let log = log_of(4, 1, Options::calm(1)).await;
+    let life = Life::start(log.process("avr"), 4, |n| async move { Ok(text(n)) });
+    life.gates.send_replace([GROUP.0].into());
+    a_while().await;
+    let (ended, took) = life.stop().await;
+    assert!(ended.is_ok() && took < Duration::from_secs(1), "{ended:?} after {took:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,4 +7,6 @@ mod log;
 mod log_suite;
 mod memory_log;
 mod simulation;
+mod status;
 mod storm;
+mod submit;

@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use avr::{
     broker::{Committer as _, Log as _, Output, kafka::GroupProtocol},
     method::{Recipe, Templates},
-    record::{IndexEntry, Origin, RecipeRef},
+    record::{Extra, IndexEntry, Origin, RecipeRef},
     topic::{INDEX, SCORED, TopicName},
 };
 use bytes::Bytes;
@@ -50,7 +50,7 @@ async fn leave_threads(pipeline: &Pipeline) {
     let mut outputs = vec![output(INDEX.name, "recipe:stage1", &entry)];
     for number in 0..THREADS {
         let id = format!("stage1:{number}");
-        let origin = Origin { source: "-".to_owned(), line: number as u64 };
+        let origin = Origin { source: "-".to_owned(), line: number as u64, extra: Extra::new() };
         outputs.push(output(INDEX.name, &id, &IndexEntry::Thread { content: id.clone(), origin }));
         if number + 1 < THREADS {
             outputs.push(output(SCORED.name, &id, &thread(&id, &reference)));

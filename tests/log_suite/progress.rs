@@ -95,8 +95,10 @@ pub(crate) async fn nothing_committed_reads_as_none<T: LogUnderTest>() {
     let asked: Vec<Partition> = [2, 0, 3, 1].map(|index| Partition { topic: WORK, index }).into();
     let one = Progress { offset: 0, text: "done".to_owned() };
     commit(&mut committer, vec![], reader.progress(vec![(asked[1], one.clone())])).await;
-    let read = committer.progress(GROUP, asked).await.expect("progress can be read");
+    let read = committer.progress(GROUP, asked.clone()).await.expect("progress can be read");
     assert_eq!(read, [None, Some(one), None, None], "in the order asked for");
+    let seen = under_test.process().await.progress(GROUP, asked.clone()).await.expect("anybody can look on");
+    assert_eq!(seen, read);
 }
 
 pub(crate) async fn groups_do_not_touch_each_other<T: LogUnderTest>() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use avr::broker::{Consumer, Header, Log, Output, Partition, Record};
+use avr::broker::{Consumer, Header, Log, Output, Partition, Record, Visit};
 use bytes::Bytes;
 
 use super::{GROUP, LogUnderTest, MORE, SINGLE, WORK, output, reader::Reader, scan, text, texts, write};
@@ -142,6 +142,38 @@ pub(crate) async fn scan_and_ends_agree_with_what_was_written<T: LogUnderTest>()
     assert_eq!(values, (0..30).collect::<Vec<_>>());
     assert_offsets_grow(&records);
     assert!(records.iter().all(|record| record.offset < ends[&record.partition]));
+}
+
+pub(crate) async fn a_scan_begins_where_it_is_told_and_leaves_a_partition_that_gave_enough<
+    T: LogUnderTest,
+>() {
+    let under_test = T::start().await;
+    let log = under_test.process().await;
+    write_by_key(&log, 3).await;
+    let all = scan(&log, WORK).await;
+    let of = |index| all.iter().filter(move |record| record.partition.index == index);
+    let indexes: BTreeSet<i32> = all.iter().map(|record| record.partition.index).collect();
+    let [whole, cut] =
+        [0, 1].map(|at| *indexes.iter().nth(at).expect("ten keys go to two partitions at least"));
+    let second = of(whole).nth(1).expect("three records of a key").offset;
+    let partition = |index| Partition { topic: WORK, index };
+    let mut seen = Vec::new();
+    let mut visit = |record: Record| {
+        let visit = if record.partition.index == cut { Visit::Enough } else { Visit::More };
+        seen.push((record.partition.index, record.offset));
+        visit
+    };
+    log.scan_from(vec![(partition(cut), 0), (partition(whole), second)], &mut visit).await.expect("scanned");
+    seen.sort_unstable();
+    let mut expected: Vec<_> = of(whole).skip(1).chain(of(cut).take(1)).collect();
+    expected.sort_by_key(|record| (record.partition, record.offset));
+    assert_eq!(seen, expected.iter().map(|r| (r.partition.index, r.offset)).collect::<Vec<_>>());
+
+    // From the end on there is nothing, whatever stands behind the last record.
+    let last = of(whole).last().expect("not empty").offset;
+    log.scan_from(vec![(partition(whole), last + 1)], &mut |record| panic!("{record:?}"))
+        .await
+        .expect("scanned");
 }
 
 pub(crate) async fn cancelled_waits_lose_nothing<T: LogUnderTest>() {

@@ -162,9 +162,14 @@ impl Script {
     }
 }
 
+/// Requests that hold this text fail with 500, whatever the script says.
+pub(crate) const POISON: &str = "poison";
+
 async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response {
-    script.enter(seen(request).await);
-    let reply = script.next();
+    let seen = seen(request).await;
+    let is_poison = seen.body.contains(POISON);
+    script.enter(seen);
+    let reply = if is_poison { Reply::status(500, "it crashed") } else { script.next() };
     let Some(body) = reply.body else { return std::future::pending().await };
     script.gate.acquire().await.expect("the gate is never taken away").forget();
     script.leave();

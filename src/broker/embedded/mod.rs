@@ -57,7 +57,7 @@ use self::{
     store::Store,
     writer::{Identity, Task},
 };
-use super::{GroupName, Log, LogError, LogErrorKind, Partition, Record};
+use super::{GroupName, Log, LogError, LogErrorKind, Partition, Progress, Record, Visit};
 use crate::topic::TopicName;
 
 /// What a loss of power may undo. The death of the process undoes nothing that a commit returned.
@@ -221,6 +221,27 @@ impl EmbeddedLog {
         Ok(known.map(|(partition, known)| (*partition, known.first(), known.end())).collect())
     }
 
+    async fn scan_partition(
+        &self,
+        partition: Partition,
+        from: i64,
+        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+    ) -> Result<(), LogErrorKind> {
+        let bounds = self.bounds(partition.topic)?;
+        let Some((_, first, end)) = bounds.into_iter().find(|(known, ..)| *known == partition) else {
+            return Ok(());
+        };
+        let mut from = from.max(first);
+        while from < end {
+            let (records, next) = self.read_piece(partition, from, end).await?;
+            if records.into_iter().any(|record| visit(record) == Visit::Enough) {
+                return Ok(());
+            }
+            from = next;
+        }
+        Ok(())
+    }
+
     async fn read_piece(
         &self,
         partition: Partition,
@@ -264,16 +285,38 @@ impl Log for EmbeddedLog {
     }
 
     async fn scan(&self, topic: TopicName, visit: &mut (dyn FnMut(Record) + Send)) -> Result<(), LogError> {
-        let context = |error| LogError::new(format!("scanning {topic}"), error);
-        for (partition, first, end) in self.bounds(topic).map_err(|mistake| context(mistake.into()))? {
-            let mut from = first;
-            while from < end {
-                let (records, next) = self.read_piece(partition, from, end).await.map_err(context)?;
-                records.into_iter().for_each(&mut *visit);
-                from = next;
-            }
+        let bounds = self.bounds(topic);
+        let bounds = bounds.map_err(|mistake| LogError::new(format!("scanning {topic}"), mistake))?;
+        let starts = bounds.into_iter().map(|(partition, first, _)| (partition, first)).collect();
+        let mut visit_all = |record| {
+            visit(record);
+            Visit::More
+        };
+        self.scan_from(starts, &mut visit_all).await
+    }
+
+    async fn scan_from(
+        &self,
+        starts: Vec<(Partition, i64)>,
+        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+    ) -> Result<(), LogError> {
+        for (partition, from) in starts {
+            self.scan_partition(partition, from, visit)
+                .await
+                .map_err(|error| LogError::new(format!("scanning {partition}"), error))?;
         }
         Ok(())
+    }
+
+    async fn progress(
+        &self,
+        group: GroupName,
+        partitions: Vec<Partition>,
+    ) -> Result<Vec<Option<Progress>>, LogError> {
+        let state = self.running.shared.state();
+        let of =
+            |partition| state.partitions.get(partition).and_then(|known| known.progress(group.0).cloned());
+        Ok(partitions.iter().map(of).collect())
     }
 
     async fn ends(&self, topic: TopicName) -> Result<Vec<(Partition, i64)>, LogError> {

@@ -1,16 +1,27 @@
 //! The log itself: where consumers and committers come from.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::mpsc;
 
 use super::{
-    KafkaCommitter, KafkaConsumer, KafkaOptions, beginning::LOOK, failure, member::Members,
-    reporter::Reporter, scan, watermarks,
+    KafkaCommitter, KafkaConsumer, KafkaOptions,
+    beginning::LOOK,
+    failure,
+    member::Members,
+    progress,
+    reporter::Reporter,
+    scan::{self, Enough},
+    watermarks,
 };
 use crate::{
-    broker::{GroupName, Log, LogError, Partition, Record},
+    broker::{GroupName, Log, LogError, Partition, Progress, Record, Visit},
     topic::TopicName,
 };
 
@@ -23,6 +34,28 @@ pub struct KafkaLog {
     options: Arc<KafkaOptions>,
     members: Arc<Members>,
     looker: Arc<BaseConsumer<Reporter>>,
+    lookers: Arc<Lookers>,
+}
+
+/// Readers of the progress of groups of which this process need be no member, made when they are first needed.
+#[derive(Default)]
+struct Lookers(Mutex<BTreeMap<GroupName, Arc<BaseConsumer<Reporter>>>>);
+
+impl Lookers {
+    fn of(&self, group: GroupName, options: &KafkaOptions) -> Result<Arc<BaseConsumer<Reporter>>, LogError> {
+        let mut lookers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(looker) = lookers.get(&group) {
+            return Ok(Arc::clone(looker));
+        }
+        let mut config = options.consumer_config(group.0);
+        // What is decided by now is enough for one who looks on: it does not wait for a commit under way.
+        config.set("isolation.level", "read_uncommitted");
+        let looker = config.create_with_context(Reporter::new(format!("looker at {group}")));
+        let looker =
+            Arc::new(looker.map_err(|error| failure::log_error(format!("looking at {group}"), &error))?);
+        lookers.insert(group, Arc::clone(&looker));
+        Ok(looker)
+    }
 }
 
 impl fmt::Debug for KafkaLog {
@@ -48,7 +81,7 @@ impl KafkaLog {
             let looker = reach().map_err(|error| {
                 failure::log_error(format!("connecting to {}", options.bootstrap_servers.join(",")), &error)
             })?;
-            Ok(Self { options, members: Arc::default(), looker: Arc::new(looker) })
+            Ok(Self { options, members: Arc::default(), looker: Arc::new(looker), lookers: Arc::default() })
         })
         .await
     }
@@ -81,6 +114,41 @@ impl Log for KafkaLog {
             batch.into_iter().for_each(&mut *visit);
         }
         scan.await.map_err(|error| failure::ours(format!("reading topic {topic}"), error.to_string()))?
+    }
+
+    async fn scan_from(
+        &self,
+        starts: Vec<(Partition, i64)>,
+        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+    ) -> Result<(), LogError> {
+        let (options, enough) = (Arc::clone(&self.options), Arc::new(Enough::default()));
+        let (sender, mut batches) = mpsc::channel(BATCHES);
+        let told = Arc::clone(&enough);
+        let scan = tokio::task::spawn_blocking(move || scan::scan_from(&options, &starts, &sender, &told));
+        while let Some(batch) = batches.recv().await {
+            for record in batch {
+                let partition = record.partition;
+                if !enough.has(partition) && visit(record) == Visit::Enough {
+                    enough.add(partition);
+                }
+            }
+        }
+        scan.await.map_err(|error| failure::ours("reading partitions", error.to_string()))?
+    }
+
+    async fn progress(
+        &self,
+        group: GroupName,
+        partitions: Vec<Partition>,
+    ) -> Result<Vec<Option<Progress>>, LogError> {
+        let (lookers, options) = (Arc::clone(&self.lookers), Arc::clone(&self.options));
+        let context = format!("reading the progress of {group}");
+        blocking(&context.clone(), move || {
+            let looker = lookers.of(group, &options)?;
+            let begun = Instant::now();
+            progress::read(&looker, &options.prefix, &partitions, &context, || begun.elapsed() > LOOK)
+        })
+        .await
     }
 
     async fn ends(&self, topic: TopicName) -> Result<Vec<(Partition, i64)>, LogError> {

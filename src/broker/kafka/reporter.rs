@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::{ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError};
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
+    error::{KafkaError, RDKafkaErrorCode},
+};
 
 /// How long a kind of message is kept to `debug` after it was shown.
 const QUIET: Duration = Duration::from_secs(10);
@@ -58,6 +63,10 @@ impl ClientContext for Reporter {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is no error to those who asked to be told, and others are not told.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         let kind = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"));
         self.warn(&kind, reason);
     }

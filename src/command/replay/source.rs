@@ -50,8 +50,8 @@ fn count_lines(path: &Path) -> Option<u64> {
 /// What the threads were made by.
 pub(super) struct MadeBy {
     pub(super) reference: RecipeRef,
-    /// Whether by simulated models.
-    pub(super) simulated: bool,
+    /// Whether by simulated models; none where the state does not say.
+    pub(super) simulated: Option<bool>,
 }
 
 /// The source's recipe: the one of that name, else the only one.
@@ -67,7 +67,7 @@ pub(super) fn compatible(index: &Index, settings: &Settings) -> Result<MadeBy, R
         let known = if names.is_empty() { "no recipe".to_owned() } else { names.join(", ") };
         return Err(ReplayError::NoRecipe { wanted: wanted.clone(), known });
     };
-    let simulated = definition["simulated"].as_bool().unwrap_or_default();
+    let simulated = definition["simulated"].as_bool();
     let difference = difference(definition, &run::definition(settings, simulated), &Recipe::SELECTION);
     if !difference.is_empty() {
         let allowed = Recipe::SELECTION[1..].join(", ");

@@ -46,12 +46,37 @@ impl ProgressMode {
 /// How far everything is at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgressSnapshot {
+    /// What is counted.
+    pub counting: Counting,
     /// Threads to be accounted for; none while input is still being read, or has no end.
     pub total: Option<u64>,
-    /// Threads that are accounted for.
+    /// Threads that are accounted for, or what else is counted.
     pub finished: u64,
     /// The stages, in the order of the flow.
     pub stages: Vec<StageProgress>,
+}
+
+/// What the count of the whole counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counting {
+    /// Threads that are accounted for.
+    #[default]
+    Threads,
+    /// Steps of a worker that are committed.
+    Steps,
+    /// Prompts that were read.
+    Prompts,
+}
+
+impl Counting {
+    /// For one and for several.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Threads => ("thread", "threads"),
+            Self::Steps => ("step", "steps"),
+            Self::Prompts => ("prompt", "prompts"),
+        }
+    }
 }
 
 /// How far one stage is.
@@ -65,6 +90,8 @@ pub struct StageProgress {
     pub in_flight: u64,
     /// Threads fetched and waiting for a place.
     pub waiting: u64,
+    /// Records that the stage has not done, over all processes, at most; none where nobody measures it.
+    pub lag: Option<u64>,
 }
 
 /// A way to show snapshots.
@@ -147,8 +174,10 @@ pub(super) mod sample {
         finished: u64,
         stages: &[(&'static str, u64, u64, u64)],
     ) -> ProgressSnapshot {
-        let stage = |&(name, done, in_flight, waiting)| StageProgress { name, done, in_flight, waiting };
-        ProgressSnapshot { total, finished, stages: stages.iter().map(stage).collect() }
+        let stage =
+            |&(name, done, in_flight, waiting)| StageProgress { name, done, in_flight, waiting, lag: None };
+        let counting = Counting::Threads;
+        ProgressSnapshot { counting, total, finished, stages: stages.iter().map(stage).collect() }
     }
 }
 

@@ -71,9 +71,10 @@ fn line(snapshot: &ProgressSnapshot, per_second: Option<f64>) -> String {
 
 /// The state of the whole: `97/805 threads, 4.1/s, 2m 52s left`.
 pub(super) fn threads(snapshot: &ProgressSnapshot, per_second: Option<f64>) -> String {
+    let (one, many) = snapshot.counting.words();
     let mut parts = vec![match snapshot.total {
-        Some(total) => format!("{}/{} threads", text::count(snapshot.finished), text::count(total)),
-        None => text::counted(snapshot.finished, "thread", "threads"),
+        Some(total) => format!("{}/{} {many}", text::count(snapshot.finished), text::count(total)),
+        None => text::counted(snapshot.finished, one, many),
     }];
     parts.extend(per_second.map(text::rate));
     let rest = snapshot.total.map_or(0, |total| total.saturating_sub(snapshot.finished));
@@ -83,18 +84,29 @@ pub(super) fn threads(snapshot: &ProgressSnapshot, per_second: Option<f64>) -> S
     parts.join(", ")
 }
 
-/// What a stage is at: `64 running, 3 waiting`; empty if nothing.
+/// What a stage is at: `64 running, 3 waiting, lag 120`; empty if nothing.
 pub(super) fn busy(stage: &StageProgress) -> String {
     let states = [(stage.in_flight, "running"), (stage.waiting, "waiting")];
     let busy = states.iter().filter(|(number, _)| *number > 0);
-    let busy: Vec<_> = busy.map(|(number, state)| format!("{} {state}", text::count(*number))).collect();
+    let mut busy: Vec<_> = busy.map(|(number, state)| format!("{} {state}", text::count(*number))).collect();
+    busy.extend(stage.lag.map(|lag| format!("lag {}", text::count(lag))));
     busy.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::sample::snapshot, *};
+    use super::{
+        super::{Counting, sample::snapshot},
+        *,
+    };
     use crate::observe::screen::fake;
+
+    fn worker() -> ProgressSnapshot {
+        let mut snapshot = snapshot(None, 31, &[("draft", 120, 64, 3), ("score", 0, 0, 0)]);
+        snapshot.counting = Counting::Steps;
+        snapshot.stages.iter_mut().zip([5000, 0]).for_each(|(stage, lag)| stage.lag = Some(lag));
+        snapshot
+    }
 
     #[test]
     fn lines() {
@@ -115,6 +127,11 @@ mod tests {
             ),
             (snapshot(Some(805), 97, &[]), Some(0.0), "97/805 threads, 0/s"),
             (snapshot(Some(805), 805, &[]), Some(4.0), "805/805 threads, 4.0/s"),
+            (
+                worker(),
+                Some(4.0),
+                "31 steps, 4.0/s | draft 120 (64 running, 3 waiting, lag 5,000) | score 0 (lag 0)",
+            ),
         ];
         for (snapshot, per_second, expected) in cases {
             assert_eq!(line(&snapshot, per_second), expected);

@@ -4,12 +4,15 @@
 //! tokens and time are of this process alone. Both renderings are pure functions of the value and say so.
 
 mod text;
+mod work;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
 use crate::record::{Kind, Verdict};
+
+pub use work::{StageSummary, SubmitSummary, WorkerSummary};
 
 /// What a run came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -150,7 +153,7 @@ pub struct ProcessTotals {
     pub elapsed: Duration,
 }
 
-fn as_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
 }
 

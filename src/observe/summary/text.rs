@@ -10,31 +10,35 @@ use crate::{
 const REAL_MODELS: &str =
     "Ask real models: avr run --generator URL --generator-model M --reward URL --reward-model M FILE";
 
+/// What must be said wherever simulated models took part.
+pub(super) const SIMULATED: &str =
+    "The models were SIMULATED: the records show the shape of things and teach nothing.";
+
 /// Lines under headings.
 #[derive(Default)]
-struct Page {
-    text: String,
+pub(super) struct Page {
+    pub(super) text: String,
 }
 
 impl Page {
-    fn heading(&mut self, heading: &str) {
+    pub(super) fn heading(&mut self, heading: &str) {
         self.text.push('\n');
         self.line(heading);
     }
 
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         // Names of models and files are somebody else's text; a terminal must not take orders from it.
         self.text.extend(line.chars().filter(|character| !character.is_control()));
         self.text.push('\n');
     }
 
     /// A number, right-aligned so that a list of them can be compared, and what it counts.
-    fn number(&mut self, number: u64, what: &str) {
+    pub(super) fn number(&mut self, number: u64, what: &str) {
         self.line(&format!("  {:>11}  {what}", count(number)));
     }
 
     /// A part of the number above.
-    fn part(&mut self, number: u64, what: &str) {
+    pub(super) fn part(&mut self, number: u64, what: &str) {
         self.line(&format!("      {:>11}  {what}", count(number)));
     }
 }
@@ -69,7 +73,7 @@ fn opening(page: &mut Page, summary: &Summary) {
         }
     }
     if summary.simulated {
-        page.line("The models were SIMULATED: the records show the shape of things and teach nothing.");
+        page.line(SIMULATED);
     }
 }
 
@@ -216,7 +220,7 @@ fn process(page: &mut Page, process: &ProcessTotals) {
     process.models.iter().for_each(|totals| model(page, totals));
 }
 
-fn model(page: &mut Page, totals: &ModelSummary) {
+pub(super) fn model(page: &mut Page, totals: &ModelSummary) {
     page.line(&format!("  {} {}", totals.role, totals.model));
     page.number(totals.calls, &format!("calls, {}", counted(totals.retries, "repeat", "repeats")));
     let tokens = [totals.prompt_tokens, totals.completion_tokens];

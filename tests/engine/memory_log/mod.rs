@@ -28,7 +28,7 @@ mod topics;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use avr::{
-    broker::{GroupName, Log, LogError, Partition, Progress, Record},
+    broker::{GroupName, Log, LogError, Partition, Progress, Record, Visit},
     topic::TopicName,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -216,6 +216,31 @@ impl Log for MemoryProcess {
         let records = self.shared.with(|state| state.topics.records(topic));
         records.into_iter().for_each(visit);
         Ok(())
+    }
+
+    async fn scan_from(
+        &self,
+        starts: Vec<(Partition, i64)>,
+        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+    ) -> Result<(), LogError> {
+        self.step().await?;
+        for (partition, from) in starts {
+            let records = self.shared.with(|state| state.topics.records(partition.topic));
+            let mut wanted =
+                records.into_iter().filter(|record| record.partition == partition && record.offset >= from);
+            wanted.all(|record| visit(record) == Visit::More);
+        }
+        Ok(())
+    }
+
+    async fn progress(
+        &self,
+        group: GroupName,
+        partitions: Vec<Partition>,
+    ) -> Result<Vec<Option<Progress>>, LogError> {
+        self.step().await?;
+        let of = |partition: &Partition| self.shared.with(|state| state.progress_of(group, *partition));
+        Ok(partitions.iter().map(of).collect())
     }
 
     async fn ends(&self, topic: TopicName) -> Result<Vec<(Partition, i64)>, LogError> {

@@ -3,6 +3,7 @@
 use avr::{
     broker::{
         CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress, Record,
+        Visit,
     },
     topic::TopicName,
 };
@@ -88,6 +89,22 @@ impl Log for Faulty {
 
     async fn scan(&self, topic: TopicName, visit: &mut (dyn FnMut(Record) + Send)) -> Result<(), LogError> {
         self.process.scan(topic, visit).await
+    }
+
+    async fn scan_from(
+        &self,
+        starts: Vec<(Partition, i64)>,
+        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+    ) -> Result<(), LogError> {
+        self.process.scan_from(starts, visit).await
+    }
+
+    async fn progress(
+        &self,
+        group: GroupName,
+        partitions: Vec<Partition>,
+    ) -> Result<Vec<Option<Progress>>, LogError> {
+        Log::progress(&self.process, group, partitions).await
     }
 
     async fn ends(&self, topic: TopicName) -> Result<Vec<(Partition, i64)>, LogError> {

@@ -1,105 +1,91 @@
-//! One run from its start to its summary.
+//! A run over the embedded log from its start to its summary: every stage, and an end.
 
 use std::time::Instant;
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Ended, RunError, RunOptions, assemble, lag, models::Models, signals::Signals, summarise};
+use super::{
+    Ended, Report, RunError, RunOptions, assemble, lag,
+    process::{Process, simulated},
+    signals::Signals,
+    summarise,
+};
 use crate::{
     config::Settings,
+    dataflow::{self, Chosen},
     engine::{EngineError, Status, Stop},
-    intake::{self, Intake, IntakeError, IntakeProgress},
-    letters,
-    observe::{AdminServer, Metrics, Progress, ProgressSnapshot, Readiness, Screen, StageProgress},
+    intake::{self, Intake, IntakeError, IntakeProgress, ThroughEngine},
+    letters, model,
+    observe::{Counting, Progress, ProgressSnapshot, Screen},
     source,
     stage::Written,
 };
 
 /// Runs until every prompt is accounted for, or a signal says to stop.
-///
-/// # Errors
-/// See [`RunError`]. What was committed before the error is complete; the same command carries on from there.
-pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Result<Ended, RunError> {
+pub(super) async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Result<Ended, RunError> {
     let started = Instant::now();
     let signals = Signals::listen()?;
     source::open_all(&options.files).map_err(RunError::Sources)?;
-    let metrics = Metrics::new();
-    let readiness = Readiness::new();
-    let log_ready = readiness.condition("log");
-    let models = Models::start(&settings, options.simulate, &metrics).await?;
-    let introductions = models.introduce(&readiness);
-    let admin = start_admin(&settings, &metrics, readiness).await;
+    let chosen = Chosen::all();
+    let mut process = Process::start(&settings, &options, &dataflow::asks(&settings.recipe, &chosen)).await?;
     let log = assemble::open_log(&settings).await?;
-    log_ready.met();
+    process.log_ready.met();
 
-    let parts = assemble::assemble(&settings, log.clone(), &models, &metrics);
+    let parts = assemble::assemble(&settings, log.clone(), settings.engine.clone(), &chosen, &process)?;
+    let written = parts.written.ok_or(RunError::Broken("exporter"))?;
     let index = intake::read_index(&log).await?;
     let sent_back = letters::count_sent_back(&log).await?;
     if options.files.is_empty() && index.threads() == 0 {
         return Err(RunError::Nothing);
     }
+    let is_simulated = simulated(&settings, options.simulate);
+    let definition = assemble::definition(&settings, Some(is_simulated));
+    // Before the engine: threads of another definition would only be left waiting.
+    intake::check_recipe(index.recipe(&parts.reference.name), &parts.reference, &definition)?;
+    let most = settings.intake.max_open_threads;
     let (mut intake, taken_in) = Intake::new(
         log.clone(),
-        parts.handle.clone(),
+        ThroughEngine::new(parts.handle.clone(), written.clone(), most),
         parts.reference,
         settings.intake.clone(),
         index,
-        parts.written.clone(),
-        metrics.clone(),
+        process.metrics.clone(),
     );
-    // Before the engine: threads of another definition would only be left waiting.
-    intake.check_recipe(&parts.definition)?;
     let (stop, stopped) = watch::channel(Stop::Run);
     let engine = tokio::spawn(parts.engine.run(stopped));
     let status = parts.handle.status();
-    let lag = tokio::spawn(lag::keep(log.clone(), status.clone(), metrics.clone()));
-    let display = show_progress(&settings, screen, &taken_in, status.clone(), &parts.written);
+    let lag = tokio::spawn(lag::keep(log.clone(), status.clone(), process.metrics.clone()));
+    let display = show_progress(&settings, screen, &taken_in, status.clone(), &written);
     let files = options.files.clone();
-    let definition = parts.definition;
     let intake = tokio::spawn(async move {
         intake.claim(definition).await?;
         intake.run(&files).await
     });
-    let mut run = Run { engine, intake: Some(intake), stop, taken_in, written: parts.written, sent_back };
+    let calls = process.models.stop.clone();
+    let mut run = Run { engine, intake: Some(intake), stop, calls, taken_in, written, sent_back };
     let ended = run.supervise(signals).await;
     display.finish().await;
     lag.abort();
-    lag::measure(&log, &status, &metrics).await;
-    drop(introductions);
-    models.stop.stop();
-    if let Some(admin) = admin {
-        admin.stop().await;
-    }
+    lag::measure(&log, &status, &process.metrics).await;
+    process.quiet().await;
     let interrupted = ended?;
+    let models = process.models;
     let summary = summarise::summary(&summarise::Facts {
         settings: &settings,
         options: &options,
         models: &models,
         written: &run.written.borrow(),
         taken_in: *run.taken_in.borrow(),
+        is_simulated,
         interrupted,
         elapsed: started.elapsed(),
     });
     summarise::write_outputs(&settings, &run.written.borrow().totals);
-    summarise::write_card(&settings, &run.written.borrow().totals, options.simulate);
+    summarise::write_card(&settings, &run.written.borrow().totals, is_simulated);
     if let Some(cluster) = models.cluster {
         cluster.stop().await;
     }
-    Ok(Ended { summary, interrupted })
-}
-
-/// Metrics are for looking on: a run goes on without them.
-async fn start_admin(settings: &Settings, metrics: &Metrics, readiness: Readiness) -> Option<AdminServer> {
-    match AdminServer::start(&settings.observe.admin, metrics.clone(), readiness).await {
-        Ok(admin) => {
-            tracing::info!(address = %admin.address(), "metrics and health are served");
-            Some(admin)
-        }
-        Err(error) => {
-            tracing::warn!(%error, "going on without metrics");
-            None
-        }
-    }
+    Ok(Ended { report: Report::Finite(Box::new(summary)), interrupted })
 }
 
 /// What runs, and how it is told to stop.
@@ -107,6 +93,8 @@ struct Run {
     engine: JoinHandle<Result<(), EngineError>>,
     intake: Option<JoinHandle<Result<(), IntakeError>>>,
     stop: watch::Sender<Stop>,
+    /// The signal for calls to the models.
+    calls: model::Stop,
     taken_in: watch::Receiver<IntakeProgress>,
     written: watch::Receiver<Written>,
     /// Records that were sent back from the dead letters by the beginning.
@@ -138,6 +126,7 @@ impl Run {
     }
 
     async fn drain(&mut self) -> Result<(), RunError> {
+        self.calls.drain();
         self.stop.send_replace(Stop::Drain);
         (&mut self.engine).await.map_err(|_| RunError::Broken("engine"))?.map_err(RunError::from)
     }
@@ -209,16 +198,11 @@ fn show_progress(
     let (taken_in, written) = (taken_in.clone(), written.clone());
     Progress::start(settings.observe.progress, screen, move || {
         let input = *taken_in.borrow();
-        let stage = |stage: &crate::engine::StageStatus| StageProgress {
-            name: stage.name,
-            done: stage.done,
-            in_flight: stage.in_flight as u64,
-            waiting: stage.waiting as u64,
-        };
         ProgressSnapshot {
+            counting: Counting::Threads,
             total: input.finished.then_some(input.threads),
             finished: written.borrow().totals.threads(),
-            stages: status.borrow().stages.iter().map(stage).collect(),
+            stages: status.borrow().stages.iter().map(|stage| lag::progress(stage, None)).collect(),
         }
     })
 }

@@ -1,0 +1,152 @@
+//! `avr submit`: prompts into a cluster's pipeline, from anywhere, each once however often it is given.
+//!
+//! ```text
+//!   become the committer "submit" ─▶ read the index ─▶ intake: prompts + index entries, one transaction a batch
+//! ```
+//!
+//! The index is read after the committer stands, so whatever an earlier submit left undecided is decided by then. Of two
+//! submits at once the later fences the earlier, which waits for a while, becomes the committer again, and reads the
+//! index anew; so both come to their end and nothing is doubled.
+
+use std::time::Instant;
+
+use clap::Args;
+
+use crate::{
+    broker::{Log, LogError},
+    cli::SettingsArgs,
+    config::Settings,
+    intake::{self, Direct, Intake, IntakeError, IntakeProgress},
+    observe::{Counting, InputTotals, Metrics, Progress, ProgressSnapshot, Screen, SubmitSummary},
+    run::{self, OpenError, RunError, Signals},
+    source::{self, SourceError},
+};
+
+/// The name that every submit commits under.
+const COMMITTER: &str = "submit";
+
+/// What `avr submit` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Input is what `avr run` takes: JSON Lines, a JSON array or Parquet, plain, gzip or zstd, told apart by content; a line \
+is known by its columns. A line that cannot be used becomes a reject, which the exporter writes to rejects.jsonl with \
+the reason.
+
+A prompt is taken in once: submitting the same file again, from another machine, or after being killed in the middle, \
+makes nothing twice. Two submits may run at once; the later one goes first.
+
+The recipe must be the workers' (--recipe, or the same avr.toml): the first submit claims its definition for the \
+pipeline, and later ones and workers with another are refused.
+
+Exit codes:
+  0    all of the input is in the pipeline
+  1    it failed; the same command carries on
+  2    the command line, the configuration or the cluster's topics are wrong
+  3    --strict: a line of input cannot be used
+  130  interrupted; the same command carries on
+
+Examples:
+  avr submit --kafka broker1:9092 prompts.jsonl.zst
+  zcat prompts.gz | avr submit --config avr.toml -")]
+pub struct SubmitArgs {
+    /// Files of prompts; `-` is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<String>,
+
+    /// Print the summary as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+
+    /// What else may be set.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Why a submit could not begin, or ended before its input.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// There is no cluster to submit to.
+    #[error(
+        "submit needs a cluster: name it with --kafka HOST:PORT. Over the embedded log there is one process, which \
+         takes the files itself: avr run FILE…"
+    )]
+    NoCluster,
+    /// Files cannot be read.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Sources(Vec<SourceError>),
+    /// The cluster cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The intake ended.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    /// Signals cannot be heard.
+    #[error(transparent)]
+    Signals(#[from] RunError),
+}
+
+/// Submits files to the cluster that the settings name; `mend` is the command that sets its topics right.
+///
+/// # Errors
+/// See [`SubmitError`]. What was submitted before it stays.
+pub async fn run(
+    settings: &Settings,
+    files: &[String],
+    mend: &str,
+    screen: &Screen,
+) -> Result<SubmitSummary, SubmitError> {
+    let kafka = settings.kafka.as_ref().ok_or(SubmitError::NoCluster)?;
+    source::open_all(files).map_err(SubmitError::Sources)?;
+    let mut signals = Signals::listen()?;
+    let started = Instant::now();
+    let submit = async {
+        let log = run::open_cluster(kafka, &[], mend).await?;
+        let intake = begin(settings, log).await?;
+        let progress = intake.progress();
+        let display = show_progress(settings, screen, &intake);
+        let ended = tokio::select! {
+            biased;
+            () = signals.next() => Ok(false),
+            ended = intake.run(files) => ended.map(|()| true),
+        };
+        display.finish().await;
+        let ended = ended?;
+        let last = *progress.borrow();
+        Ok(summary(last, !ended))
+    };
+    let mut summary: SubmitSummary = submit.await.map_err(|error: SubmitError| error)?;
+    summary.elapsed = started.elapsed();
+    Ok(summary)
+}
+
+/// An intake that commits by itself, with the index as it is and the recipe claimed.
+///
+/// # Errors
+/// The log fails, or was begun with another definition of the recipe.
+pub async fn begin<L: Log>(settings: &Settings, log: L) -> Result<Intake<L, Direct<L>>, SubmitError> {
+    let destination = Direct::start(log.clone(), COMMITTER).await?;
+    let index = intake::read_index(&log).await?;
+    let reference = settings.recipe.reference(&settings.templates);
+    let options = settings.intake.clone();
+    let (mut intake, _) = Intake::new(log, destination, reference, options, index, Metrics::new());
+    intake.claim(run::definition(settings, None)).await?;
+    Ok(intake)
+}
+
+fn show_progress<L: Log>(settings: &Settings, screen: &Screen, intake: &Intake<L, Direct<L>>) -> Progress {
+    let progress = intake.progress();
+    Progress::start(settings.observe.progress, screen, move || {
+        let IntakeProgress { new, known, rejected, .. } = *progress.borrow();
+        let finished = new + known + rejected;
+        ProgressSnapshot { counting: Counting::Prompts, total: None, finished, stages: vec![] }
+    })
+}
+
+fn summary(progress: IntakeProgress, interrupted: bool) -> SubmitSummary {
+    let IntakeProgress { new, known, rejected, threads, rejects, .. } = progress;
+    let input = InputTotals { new, known, rejected };
+    SubmitSummary { interrupted, input, threads, rejects, ..SubmitSummary::default() }
+}

@@ -1,0 +1,77 @@
+//! One log, one definition of a recipe: what was claimed, and whether it is still so.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::index::{Index, recipe_key};
+use crate::{
+    broker::{Log, LogError, Record},
+    record::{IndexEntry, RecipeRef},
+    topic::INDEX,
+};
+
+/// A log was begun under another definition of the recipe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the log was begun with another definition of recipe {name} ({difference}). Its threads cannot be mixed with new \
+     ones: choose another folder with --out (over Kafka another kafka.prefix), or restore the definition"
+)]
+pub struct RecipeChanged {
+    /// The recipe's name.
+    pub name: String,
+    /// What differs.
+    pub difference: String,
+}
+
+/// The hash and definition that were claimed for the recipe called `name`, if any were. Reads the index, and keeps
+/// nothing else of it.
+///
+/// # Errors
+/// The log cannot be read.
+pub async fn claimed_recipe<L: Log>(log: &L, name: &str) -> Result<Option<(String, Value)>, LogError> {
+    let (key, mut index) = (recipe_key(name), Index::default());
+    let mut visit = |record: Record| {
+        let entry = record.value.as_deref().filter(|_| record.key.as_deref() == Some(key.as_bytes()));
+        if let Some(Ok(entry)) = entry.map(serde_json::from_slice::<IndexEntry>) {
+            index.insert(key.as_bytes(), &entry);
+        }
+    };
+    log.scan(INDEX.name, &mut visit).await?;
+    Ok(index.recipe(name).cloned())
+}
+
+/// Whether what was claimed for a recipe is what it is now; nothing claimed is no contradiction.
+///
+/// # Errors
+/// It is another.
+pub fn check_recipe(
+    claimed: Option<&(String, Value)>,
+    recipe: &RecipeRef,
+    definition: &Value,
+) -> Result<(), RecipeChanged> {
+    match claimed {
+        Some((hash, before)) if *hash != recipe.hash || before != definition => {
+            Err(RecipeChanged { name: recipe.name.clone(), difference: difference(before, definition, &[]) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The keys in which two definitions differ, with both values; empty where none but those `passed_over` do.
+pub fn difference(before: &Value, now: &Value, passed_over: &[&str]) -> String {
+    let empty = Map::new();
+    let (before, now) = (before.as_object().unwrap_or(&empty), now.as_object().unwrap_or(&empty));
+    let keys: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let show = |value: Option<&Value>| value.map_or_else(|| "absent".to_owned(), ToString::to_string);
+    let changed = keys
+        .into_iter()
+        .filter(|key| !passed_over.contains(&key.as_str()) && before.get(*key) != now.get(*key));
+    let lines = changed.map(|key| match (before.get(key), now.get(key)) {
+        (Some(before @ Value::Object(_)), Some(now @ Value::Object(_))) => {
+            format!("{key}: {}", difference(before, now, &[]))
+        }
+        (before, now) => format!("{key}: {} before, {} now", show(before), show(now)),
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}

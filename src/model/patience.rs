@@ -1,0 +1,109 @@
+//! When a call that fails is not sent again: a pure rule.
+//!
+//! What may pass is repeated for as long as it takes, because an outage passes. But a server may fail on one request
+//! alone, each time, while it answers all others: that does not pass. So a failure counts against its request where
+//! the server answered something else since the request's failure before. While nothing is answered, nothing counts.
+
+use super::failure::{Class, Failure, MAX_UNREADABLE};
+
+/// What one call has seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// Unreadable answers in a row.
+    unreadable: u32,
+    /// Failures while the server answered others.
+    alone: u32,
+    /// The answers of each endpoint at the latest failure.
+    answers: Option<Vec<u64>>,
+}
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The request is sent again.
+    Repeat,
+    /// The failure is the call's result.
+    Final,
+    /// The server fails on this request alone, this many times by now.
+    Hopeless(u32),
+}
+
+impl Patience {
+    /// Notes a failure at `endpoint`, by which time each endpoint had given so many `answers`. `most` failures may
+    /// come while the server answers others.
+    pub(super) fn after(&mut self, failure: &Failure, endpoint: usize, answers: Vec<u64>, most: u32) -> Then {
+        let Failure::Transient { class, .. } = failure else { return Then::Final };
+        if *class == Class::Unreadable {
+            self.unreadable += 1;
+            return if self.unreadable < MAX_UNREADABLE { Then::Repeat } else { Then::Final };
+        }
+        self.unreadable = 0;
+        let before = self.answers.replace(answers);
+        let answered_others =
+            before.zip(self.answers.as_ref()).is_some_and(|(before, now)| now[endpoint] > before[endpoint]);
+        if class.may_be_the_request() && answered_others {
+            self.alone += 1;
+        }
+        if self.alone >= most { Then::Hopeless(self.alone) } else { Then::Repeat }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::schedule::Fault;
+
+    fn failure(class: Class) -> Failure {
+        Failure::Transient { class, message: String::new(), fault: Fault::Error }
+    }
+
+    /// What follows from failures of these classes, each at endpoint 0 or 1 after this many more answers of each.
+    fn follows(failures: &[(Class, usize, [u64; 2])], most: u32) -> Vec<Then> {
+        let (mut patience, mut answers) = (Patience::default(), vec![5, 5]);
+        let mut after = |&(class, endpoint, more): &(Class, usize, [u64; 2])| {
+            answers.iter_mut().zip(more).for_each(|(answers, more)| *answers += more);
+            patience.after(&failure(class), endpoint, answers.clone(), most)
+        };
+        failures.iter().map(&mut after).collect()
+    }
+
+    #[test]
+    fn a_request_on_which_a_healthy_server_fails_is_given_up() {
+        let failures = [(Class::Server, 0, [1, 0]); 4];
+        assert_eq!(follows(&failures, 3), [Then::Repeat, Then::Repeat, Then::Repeat, Then::Hopeless(3)]);
+        let slow_or_cut = [Class::Timeout, Class::Cut, Class::Timeout].map(|class| (class, 0, [1, 0]));
+        assert_eq!(follows(&slow_or_cut, 2), [Then::Repeat, Then::Repeat, Then::Hopeless(2)]);
+    }
+
+    #[test]
+    fn an_outage_is_waited_out() {
+        let outage = [(Class::Server, 0, [0, 0]); 100];
+        assert!(follows(&outage, 1).iter().all(|then| *then == Then::Repeat));
+        let flaky_then_out = [(Class::Server, 0, [9, 9]), (Class::Server, 0, [9, 9])];
+        let failures: Vec<_> = flaky_then_out.into_iter().chain(outage).collect();
+        assert!(follows(&failures, 2).iter().all(|then| *then == Then::Repeat), "one failure is one failure");
+    }
+
+    #[test]
+    fn answers_of_another_server_say_nothing_of_the_one_that_fails() {
+        let failures = [(Class::Server, 0, [0, 7]); 10];
+        assert!(follows(&failures, 1).iter().all(|then| *then == Then::Repeat));
+    }
+
+    #[test]
+    fn a_server_that_is_busy_or_away_says_nothing_of_the_request() {
+        let failures: Vec<_> =
+            [Class::Busy, Class::Connect].repeat(20).iter().map(|c| (*c, 0, [1, 1])).collect();
+        assert!(follows(&failures, 1).iter().all(|then| *then == Then::Repeat));
+    }
+
+    #[test]
+    fn unreadable_answers_end_a_request_after_five_in_a_row() {
+        let unreadable = (Class::Unreadable, 0, [0, 0]);
+        let then = follows(&[unreadable, unreadable, (Class::Connect, 0, [0, 0])], 9);
+        assert_eq!(then, [Then::Repeat; 3]);
+        assert_eq!(follows(&[unreadable; 5], 9)[4], Then::Final);
+        let other = Failure::Unusable(String::new());
+        assert_eq!(Patience::default().after(&other, 0, vec![0], 9), Then::Final);
+    }
+}

@@ -1,0 +1,77 @@
+//! What any run stands on: metrics, readiness, its models, the admin server.
+
+use std::collections::BTreeSet;
+
+use tokio::task::JoinSet;
+
+use super::{RunError, RunOptions, models::Models};
+use crate::{
+    config::Settings,
+    observe::{AdminServer, Condition, Metrics, Readiness},
+    stage::Role,
+};
+
+/// How the names of simulated models begin.
+const SIMULATED: &str = "simulated-";
+
+/// Whether the texts of this process are simulated models': its own cluster's, or those of an `avr simulate` elsewhere,
+/// which is known by the models' names.
+pub fn simulated(settings: &Settings, simulate: bool) -> bool {
+    let models = [&settings.generator, &settings.long, &settings.reward];
+    simulate || models.iter().any(|options| is_simulated(&options.model))
+}
+
+/// Whether a model of this name is one of `avr simulate`.
+pub(crate) fn is_simulated(model: &str) -> bool {
+    model.starts_with(SIMULATED)
+}
+
+/// What a run stands on.
+pub(super) struct Process {
+    pub(super) metrics: Metrics,
+    /// Met once the log can be used.
+    pub(super) log_ready: Condition,
+    pub(super) models: Models,
+    introductions: JoinSet<()>,
+    admin: Option<AdminServer>,
+}
+
+impl Process {
+    /// Starts what serves and asks in the background. The log is still to come.
+    pub(super) async fn start(
+        settings: &Settings,
+        options: &RunOptions,
+        roles: &BTreeSet<Role>,
+    ) -> Result<Self, RunError> {
+        let metrics = Metrics::new();
+        let readiness = Readiness::new();
+        let log_ready = readiness.condition("log");
+        let models = Models::start(settings, roles, options.simulate, &metrics).await?;
+        let introductions = models.introduce(&readiness);
+        let admin = start_admin(settings, &metrics, readiness).await;
+        Ok(Self { metrics, log_ready, models, introductions, admin })
+    }
+
+    /// Ends what runs in the background, but for a simulated cluster.
+    pub(super) async fn quiet(&mut self) {
+        self.introductions.abort_all();
+        self.models.stop.stop();
+        if let Some(admin) = self.admin.take() {
+            admin.stop().await;
+        }
+    }
+}
+
+/// Metrics are for looking on: a run goes on without them.
+async fn start_admin(settings: &Settings, metrics: &Metrics, readiness: Readiness) -> Option<AdminServer> {
+    match AdminServer::start(&settings.observe.admin, metrics.clone(), readiness).await {
+        Ok(admin) => {
+            tracing::info!(address = %admin.address(), "metrics and health are served");
+            Some(admin)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "going on without metrics");
+            None
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A worker of a cluster, from its start until it is told to stop.
+
+use std::time::{Duration, Instant};
+
+use tokio::{
+    sync::{oneshot, watch},
+    task::{JoinError, JoinHandle, JoinSet},
+};
+
+use super::{
+    Ended, Report, RunError, RunOptions, assemble, cleanup, heartbeat,
+    lag::{self, Lags},
+    process::{Process, simulated},
+    signals::Signals,
+    summarise,
+};
+use crate::{
+    broker::{Log, kafka::Admin},
+    config::{KafkaSettings, Settings},
+    dataflow::{self, Chosen},
+    engine::{Closed, EngineError, EngineOptions, Handle, Status, Stop},
+    intake,
+    observe::{Counting, Progress, ProgressSnapshot, Screen, WorkerSummary},
+};
+
+/// How long the last word that a worker is stopping may take.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// Runs the chosen stages until a signal says to stop.
+pub(super) async fn run(
+    settings: Settings,
+    kafka: &KafkaSettings,
+    options: RunOptions,
+    chosen: Chosen,
+    screen: &Screen,
+) -> Result<Ended, RunError> {
+    let mut signals = Signals::listen()?;
+    let roles = dataflow::asks(&settings.recipe, &chosen);
+    let mut process = Process::start(&settings, &options, &roles).await?;
+    let stages: Vec<&str> = chosen.names().collect();
+    let connected = tokio::select! {
+        biased;
+        () = signals.next() => return Ok(Ended::before_it_began(&settings, &options, &process)),
+        connected = assemble::open_cluster(kafka, &stages, &options.mend) => connected,
+    };
+    let log = connected?;
+    let mut cleaning = JoinSet::new();
+    if let Some(interval) = kafka.cleanup_interval {
+        let admin = Admin::new(&kafka.options)?;
+        cleaning.spawn(cleanup::keep(admin, interval, process.metrics.clone()));
+    }
+    let worker =
+        Worker { settings: &settings, kafka, chosen, is_simulated: simulated(&settings, options.simulate) };
+    let ended = worker.work(log, &mut process, signals, screen).await;
+    drop(cleaning);
+    process.quiet().await;
+    let summary = ended?;
+    if let Some(cluster) = process.models.cluster {
+        cluster.stop().await;
+    }
+    Ok(Ended { report: Report::Worker(Box::new(summary)), interrupted: false })
+}
+
+impl Ended {
+    fn before_it_began(settings: &Settings, options: &RunOptions, process: &Process) -> Self {
+        let is_simulated = simulated(settings, options.simulate);
+        let summary =
+            summarise::worker("", &Status::default(), &process.models, is_simulated, Duration::ZERO);
+        Self { report: Report::Worker(Box::new(summary)), interrupted: false }
+    }
+}
+
+/// What a worker is.
+struct Worker<'a> {
+    settings: &'a Settings,
+    kafka: &'a KafkaSettings,
+    chosen: Chosen,
+    is_simulated: bool,
+}
+
+/// What runs beside the engine; it ends when this is dropped.
+struct Aside {
+    _tasks: JoinSet<()>,
+    heart: JoinHandle<()>,
+    stop_heart: oneshot::Sender<()>,
+}
+
+impl Worker<'_> {
+    async fn work<L: Log>(
+        &self,
+        log: L,
+        process: &mut Process,
+        signals: Signals,
+        screen: &Screen,
+    ) -> Result<WorkerSummary, RunError> {
+        let started = Instant::now();
+        let name = self.kafka.options.worker.clone().unwrap_or_else(drawn_name);
+        let engine = EngineOptions { committer: name.clone(), ..self.settings.engine.clone() };
+        let parts = assemble::assemble(self.settings, log.clone(), engine, &self.chosen, process)?;
+        let claimed = intake::claimed_recipe(&log, &parts.reference.name).await?;
+        let definition = assemble::definition(self.settings, None);
+        intake::check_recipe(claimed.as_ref(), &parts.reference, &definition)?;
+
+        let (gates, closed) = watch::channel(Closed::new());
+        let (lags_to, lags) = watch::channel(Lags::new());
+        let (stop, stopped) = watch::channel(Stop::Run);
+        let mut engine = tokio::spawn(parts.engine.with_gates(closed).run(stopped));
+        let status = parts.handle.status();
+        let aside = self.start_aside(&log, &parts.handle, process, name.clone(), (lags_to, gates));
+        let display = show_progress(self.settings, screen, status.clone(), lags);
+        tracing::info!(worker = name, stages = ?self.chosen.names().collect::<Vec<_>>(), "working until it is told to stop");
+
+        let ended = wait(&mut engine, signals).await;
+        let result = match ended {
+            Some(ended) => ended,
+            None => {
+                aside.say_stopping().await;
+                process.models.stop.drain();
+                stop.send_replace(Stop::Drain);
+                joined(engine.await)
+            }
+        };
+        display.finish().await;
+        result?;
+        let status = status.borrow();
+        Ok(summarise::worker(&name, &status, &process.models, self.is_simulated, started.elapsed()))
+    }
+
+    fn start_aside<L: Log>(
+        &self,
+        log: &L,
+        handle: &Handle,
+        process: &Process,
+        name: String,
+        (lags, gates): (watch::Sender<Lags>, watch::Sender<Closed>),
+    ) -> Aside {
+        let (metrics, status) = (process.metrics.clone(), handle.status());
+        let (stop_heart, heart_stopped) = oneshot::channel();
+        let (ready, starting) = (process.log_ready.clone(), handle.clone());
+        let interval = self.kafka.heartbeat_interval;
+        let (chosen, max_lag) = (self.chosen.clone(), self.kafka.max_lag);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(lag::keep(log.clone(), status, metrics.clone()));
+        tasks.spawn(lag::watch(log.clone(), chosen, max_lag, lags, gates, metrics));
+        tasks.spawn(async move {
+            if starting.started().await {
+                ready.met();
+            }
+        });
+        let heart = tokio::spawn(heartbeat::beat(handle.clone(), name, interval, heart_stopped));
+        Aside { _tasks: tasks, heart, stop_heart }
+    }
+}
+
+impl Aside {
+    /// Lets the heart beat a last time, so that others see that this worker goes. The rest ends, too.
+    async fn say_stopping(self) {
+        drop(self.stop_heart);
+        if tokio::time::timeout(LAST_WORD, self.heart).await.is_err() {
+            tracing::warn!("the log does not take the word that this worker stops");
+        }
+    }
+}
+
+/// Waits for a signal, or for an engine that ends by itself: then with what it ended.
+async fn wait(
+    engine: &mut JoinHandle<Result<(), EngineError>>,
+    mut signals: Signals,
+) -> Option<Result<(), RunError>> {
+    tokio::select! {
+        biased;
+        () = signals.next() => {
+            tracing::info!("stopping: what runs is finished and committed; a second signal ends at once");
+            tokio::spawn(signals.end_at_once());
+            None
+        }
+        ended = engine => Some(joined(ended)),
+    }
+}
+
+fn joined(ended: Result<Result<(), EngineError>, JoinError>) -> Result<(), RunError> {
+    ended.map_err(|_| RunError::Broken("engine"))?.map_err(RunError::from)
+}
+
+/// A name that no other worker has.
+fn drawn_name() -> String {
+    format!("worker-{:012x}", fastrand::u64(..1 << 48))
+}
+
+fn show_progress(
+    settings: &Settings,
+    screen: &Screen,
+    status: watch::Receiver<Status>,
+    lags: watch::Receiver<Lags>,
+) -> Progress {
+    Progress::start(settings.observe.progress, screen, move || {
+        let (status, lags) = (status.borrow(), lags.borrow());
+        let stages = &status.stages;
+        ProgressSnapshot {
+            counting: Counting::Steps,
+            total: None,
+            finished: stages.iter().map(|stage| stage.steps).sum(),
+            stages: stages.iter().map(|stage| lag::progress(stage, lags.get(stage.name).copied())).collect(),
+        }
+    })
+}

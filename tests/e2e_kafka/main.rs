@@ -1,0 +1,12 @@
+//! A pipeline over a real Kafka cluster, end to end: worker processes, submits and status, with real signals, against a
+//! simulated model cluster in a process of its own.
+//!
+//! The cluster is named in `AVR_TEST_KAFKA` (`scripts/kafka start` prints it). Each test has a prefix of its own in it.
+
+#[path = "../e2e/support/mod.rs"]
+#[allow(dead_code, reason = "each target uses its part")]
+mod support;
+
+mod pipeline;
+mod submits;
+mod workers;

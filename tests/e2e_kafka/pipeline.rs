@@ -1,0 +1,121 @@
+//! One pipeline of a test: a prefix in the cluster, a folder, and `avr` called on them.
+
+use std::{collections::BTreeMap, io::Write as _};
+
+use avr::{
+    broker::{Log as _, kafka::KafkaLog},
+    config,
+    topic::TopicName,
+};
+use serde_json::Value;
+
+use crate::support::{Bench, Cluster, Finished, Process};
+
+/// A pipeline of its own in the cluster, and a folder with an `avr.toml` that leads there.
+pub(crate) struct Pipeline {
+    pub(crate) bench: Bench,
+    runtime: tokio::runtime::Runtime,
+    log: KafkaLog,
+}
+
+/// The cluster's address; none where there is no cluster, and that is said where nobody can overlook it.
+fn cluster() -> Option<String> {
+    let address = std::env::var("AVR_TEST_KAFKA").ok().filter(|address| !address.is_empty());
+    if address.is_none() {
+        let text = "NOT RUN: a test of workers over Kafka. There is no cluster in AVR_TEST_KAFKA; scripts/test starts one\n";
+        assert!(std::env::var_os("AVR_REQUIRE_KAFKA").is_none(), "{text}");
+        // Not by a macro: what macros print is shown for tests that fail only.
+        std::io::stderr().write_all(text.as_bytes()).expect("stderr can be written");
+    }
+    address
+}
+
+impl Pipeline {
+    /// A pipeline whose topics are set up, with so many prompts in `prompts.jsonl`.
+    pub(crate) fn new(prompts: usize) -> Option<Self> {
+        let address = cluster()?;
+        let bench = Bench::with_prompts(prompts);
+        let servers: Vec<&str> = address.split(',').collect();
+        let prefix = format!("e2e-{:08x}.", fastrand::u32(..));
+        let toml = format!(
+            "[kafka]\nbootstrap_servers = {servers:?}\nprefix = {prefix:?}\npartitions = 3\nreplicas = 1\n\
+             heartbeat_interval_s = 0.5\ncleanup_interval_s = 0\n[kafka.consumer]\n\"session.timeout.ms\" = \"6000\"\n\
+             \"heartbeat.interval.ms\" = \"500\"\n"
+        );
+        bench.write("avr.toml", toml);
+        Process::start(&mut bench.avr(&["topics", "apply"])).finish().expect_code(0);
+        let settings = config::load(Some(&bench.path("avr.toml")), vec![]).expect("it is valid").0;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let options = settings.kafka.expect("it names a cluster").options;
+        let log = runtime.block_on(KafkaLog::connect(options)).expect("the cluster answers");
+        Some(Self { bench, runtime, log })
+    }
+
+    /// Starts a worker with these stages, that asks the models of `models`.
+    pub(crate) fn worker(&self, models: &Cluster, stages: &[&str], more: &[&str]) -> Process {
+        let mut command = self.bench.command(models, more);
+        command.args(stages.iter().flat_map(|stage| ["--stage", stage]));
+        let mut process = Process::start(&mut command);
+        process.wait_for_line("working until it is told to stop");
+        process
+    }
+
+    pub(crate) fn start_submit(&self, files: &[&str]) -> Process {
+        let mut command = self.bench.avr(&["submit", "--json", "--progress", "none"]);
+        Process::start(command.args(files))
+    }
+
+    /// Submits files, and tells how many prompts were new and how many known.
+    #[track_caller]
+    pub(crate) fn submit(&self, files: &[&str]) -> (u64, u64) {
+        new_and_known(&self.start_submit(files).finish().expect_code(0))
+    }
+
+    /// Waits until nothing is left to do.
+    #[track_caller]
+    pub(crate) fn wait(&self) -> Value {
+        let mut command = self.bench.avr(&["status", "--json", "--wait", "--interval", "1"]);
+        Process::start(&mut command).finish().expect_code(0).summary()
+    }
+
+    /// How far the pipeline is.
+    #[track_caller]
+    pub(crate) fn status(&self) -> Value {
+        let mut command = self.bench.avr(&["status", "--json", "--interval", "1"]);
+        Process::start(&mut command).finish().expect_code(0).summary()
+    }
+
+    /// The ends of a topic's partitions, together.
+    pub(crate) fn end(&self, topic: TopicName) -> i64 {
+        let ends = self.runtime.block_on(self.log.ends(topic)).expect("the cluster answers");
+        ends.iter().map(|(_, end)| end).sum()
+    }
+
+    /// How often each key is in a topic, as readers of committed records see it.
+    pub(crate) fn keys(&self, topic: TopicName) -> BTreeMap<String, u32> {
+        let mut counts = BTreeMap::new();
+        let mut visit = |record: avr::broker::Record| {
+            let key = String::from_utf8(record.key.expect("a key").to_vec()).expect("an id");
+            *counts.entry(key).or_default() += 1;
+        };
+        self.runtime.block_on(self.log.scan(topic, &mut visit)).expect("the cluster answers");
+        counts
+    }
+}
+
+/// Of a submit that ended: new prompts, and known ones.
+#[track_caller]
+pub(crate) fn new_and_known(submit: &Finished) -> (u64, u64) {
+    let summary = submit.summary();
+    let count = |name: &str| summary["input"][name].as_u64().expect("a count");
+    (count("new"), count("known"))
+}
+
+/// Every key once, and so many of them.
+#[track_caller]
+pub(crate) fn assert_each_once(keys: &BTreeMap<String, u32>, count: usize) {
+    let more: Vec<_> = keys.iter().filter(|(_, times)| **times != 1).collect();
+    assert!(more.is_empty(), "{} more than once, {:?} first", more.len(), more[0]);
+    assert_eq!(keys.len(), count);
+}

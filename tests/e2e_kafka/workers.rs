@@ -1,0 +1,120 @@
+//! Workers: some stages each, stopped, frozen and woken.
+
+use std::collections::BTreeMap;
+
+use avr::topic::{PROMPTS, RECORDS};
+use serde_json::Value;
+
+use crate::{
+    pipeline::{Pipeline, assert_each_once},
+    support::{Bench, Cluster, Process},
+};
+
+const COUNT: usize = 60;
+
+/// What a run over the embedded log makes of the same prompts.
+fn expected() -> BTreeMap<String, Vec<String>> {
+    let bench = Bench::with_prompts(COUNT);
+    bench.run(&Cluster::start(&[]), &["prompts.jsonl"]).expect_code(0);
+    bench.output().contents()
+}
+
+/// Stops a worker as an orchestrator does, and gives its summary.
+#[track_caller]
+fn stop(worker: Process) -> Value {
+    worker.terminate();
+    worker.finish().expect_code(0).summary()
+}
+
+fn steps(summary: &Value, stage: &str) -> u64 {
+    let stages = summary["stages"].as_array().expect("stages");
+    let found = stages.iter().find(|found| found["name"] == stage);
+    found.map_or(0, |found| found["steps"].as_u64().expect("a count"))
+}
+
+/// Three processes with two stages each, started before there is anything to do.
+#[test]
+fn three_workers_with_two_stages_each_make_what_one_process_makes() {
+    let Some(pipeline) = Pipeline::new(COUNT) else { return };
+    let models = Cluster::start(&[]);
+    let groups = [["draft", "critique"], ["improve", "score"], ["select", "export"]];
+    let workers = groups.map(|stages| pipeline.worker(&models, &stages, &[]));
+    assert_eq!(pipeline.submit(&["prompts.jsonl"]), (COUNT as u64, 0));
+    assert_eq!(pipeline.submit(&["prompts.jsonl"]), (0, COUNT as u64));
+    let status = pipeline.wait();
+    let stages = status["stages"].as_array().expect("stages");
+    assert!(stages.iter().all(|stage| stage["left"] == 0 && stage["workers"] == 1), "{status}");
+    let states: Vec<_> = status["workers"].as_array().expect("workers").iter().map(|w| &w["state"]).collect();
+    assert_eq!(states, ["alive"; 3]);
+
+    let summaries = workers.map(stop);
+    for (stages, summary) in groups.iter().zip(&summaries) {
+        assert!(stages.iter().all(|stage| steps(summary, stage) == COUNT as u64), "{summary}");
+        assert_eq!(summary["simulated"], true, "its models are an `avr simulate`");
+    }
+    assert_eq!(summaries[2]["models"], serde_json::json!([]), "select and export ask nobody");
+    let silent = pipeline.status();
+    let states: Vec<_> = silent["workers"].as_array().expect("workers").iter().map(|w| &w["state"]).collect();
+    assert_eq!(states, ["stopping"; 3], "each said so");
+    assert_eq!(pipeline.bench.output().contents(), expected());
+    assert_eq!(models.asked_again(), []);
+    let card = std::fs::read_to_string(pipeline.bench.path("out/README.md")).expect("a card");
+    assert!(card.contains("Simulated models wrote these texts"), "{card}");
+}
+
+/// A worker that is told to stop in the middle finishes what runs, and another goes on from there: no call is made
+/// twice.
+#[test]
+fn a_worker_that_stops_hands_over_and_nothing_is_asked_again() {
+    let Some(pipeline) = Pipeline::new(COUNT) else { return };
+    let models = Cluster::slow();
+    let mut first = pipeline.worker(&models, &[], &[]);
+    pipeline.submit(&["prompts.jsonl"]);
+    first.until("it is in the middle", || (models.answered() > 100).then_some(()));
+    let summary = stop(first);
+    assert!(steps(&summary, "draft") > 0 && steps(&summary, "select") < COUNT as u64, "{summary}");
+    let second = pipeline.worker(&models, &[], &[]);
+    pipeline.wait();
+    stop(second);
+    assert_eq!(pipeline.bench.output().contents(), expected());
+    assert_eq!(models.asked_again(), []);
+}
+
+/// Frozen past its session and its transaction, then woken: what it still has in hand is another's by then.
+#[test]
+fn a_worker_that_was_frozen_and_wakes_writes_nothing_twice() {
+    let Some(pipeline) = Pipeline::new(COUNT) else { return };
+    let models = Cluster::slow();
+    let all = ["draft", "critique", "improve", "score", "select"];
+    let exporter = pipeline.worker(&models, &["export"], &[]);
+    let mut frozen = pipeline.worker(&models, &all, &[]);
+    pipeline.submit(&["prompts.jsonl"]);
+    frozen.until("it is in the middle", || (models.answered() > 100).then_some(()));
+    frozen.signal("STOP");
+    let other = pipeline.worker(&models, &all, &[]);
+    pipeline.wait();
+    frozen.signal("CONT");
+    let alive = |status: &Value| {
+        let workers = status["workers"].as_array().expect("workers");
+        workers.iter().filter(|worker| worker["state"] == "alive").count() == 3
+    };
+    frozen.until("it is heard of again", || alive(&pipeline.status()).then_some(()));
+    for worker in [frozen, other, exporter] {
+        stop(worker);
+    }
+    assert_each_once(&pipeline.keys(RECORDS.name), COUNT);
+    assert_each_once(&pipeline.keys(PROMPTS.name), COUNT);
+    assert_eq!(pipeline.bench.output().contents(), expected());
+}
+
+#[test]
+fn what_a_worker_cannot_be_is_said() {
+    let Some(pipeline) = Pipeline::new(1) else { return };
+    let run = |arguments: &[&str]| {
+        let mut command = pipeline.bench.avr(&["run", "--simulate", "--set", "observe.listen=127.0.0.1:0"]);
+        Process::start(command.args(arguments)).finish().expect_code(2)
+    };
+    run(&["--stage", "drafts"]).expect_error(&["no stage \"drafts\"", "draft, critique, improve"]);
+    run(&["prompts.jsonl"]).expect_error(&["avr submit --kafka"]);
+    run(&["--recipe", "evaluation", "--stage", "score"]).expect_error(&["pass none of these stages: score"]);
+}
