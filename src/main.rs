@@ -243,9 +243,7 @@ fn dead_letters(args: &DeadLettersArgs) -> u8 {
 fn code_of_letters(error: &DeadLettersError) -> u8 {
     match error {
         DeadLettersError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
-        DeadLettersError::NoLog(_) | DeadLettersError::Everything | DeadLettersError::Kafka => {
-            WRONG_CONFIGURATION
-        }
+        DeadLettersError::NoLog(_) | DeadLettersError::Everything => WRONG_CONFIGURATION,
         _ => FAILED,
     }
 }

@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args, Subcommand};
 
 use super::letter_text;
 use crate::{
-    broker::{Log, LogError},
+    broker::{Log, LogError, kafka::KafkaLog},
     cli::SettingsArgs,
     config::Settings,
     letters::{Deed, HandleError, LetterId, Letters, Report, Selection, handle, read_letter, read_letters},
@@ -155,9 +155,6 @@ pub enum DeadLettersError {
     /// There is no log.
     #[error("{} is not there: name the output folder of a run with --out, or a cluster with --kafka", .0.display())]
     NoLog(PathBuf),
-    /// This version cannot.
-    #[error("dead letters over Kafka cannot be handled by this version")]
-    Kafka,
     /// To give everything up wants another word.
     #[error("this gives up every dead letter: add --yes if that is meant, or --dry-run to see them")]
     Everything,
@@ -177,8 +174,9 @@ pub enum DeadLettersError {
 /// # Errors
 /// See [`DeadLettersError`].
 pub async fn dead_letters(args: &DeadLettersArgs, settings: &Settings) -> Result<Answer, DeadLettersError> {
-    if settings.kafka.is_some() {
-        return Err(DeadLettersError::Kafka);
+    if let Some(kafka) = &settings.kafka {
+        let log = KafkaLog::connect(kafka.options.clone()).await?;
+        return over(&log, args).await;
     }
     let state = settings.out.join(run::STATE);
     if !state.is_dir() {
