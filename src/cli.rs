@@ -6,7 +6,10 @@ use clap::{Args, Parser, Subcommand};
 use config::ValueKind;
 
 use crate::{
-    command::{status::StatusArgs, submit::SubmitArgs, topics::TopicsArgs},
+    command::{
+        dead_letters::DeadLettersArgs, replay::ReplayArgs, status::StatusArgs, submit::SubmitArgs,
+        topics::TopicsArgs,
+    },
     config::Override,
     observe::{LogFormat, ProgressMode},
     simulate::SimulateArgs,
@@ -40,12 +43,16 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Set up the topics of a Kafka cluster, and compare them with what they should be.
     Topics(TopicsArgs),
+    /// Select from the finished threads of a run again, with other thresholds and without one model call.
+    Replay(Box<ReplayArgs>),
     /// Start a cluster of simulated model servers on this machine.
     Simulate(Box<SimulateArgs>),
     /// Give prompts to a pipeline over a Kafka cluster, from anywhere.
     Submit(Box<SubmitArgs>),
     /// Show how far a pipeline over a Kafka cluster is, or wait until nothing is left to do.
     Status(Box<StatusArgs>),
+    /// Look at the records that a stage could not handle, send them back, or give them up.
+    DeadLetters(DeadLettersArgs),
     /// Print the configuration that is in force and where each value comes from; secrets are masked.
     Config(Box<SettingsArgs>),
 }
@@ -133,7 +140,7 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,
 
-    /// The recipe: stage1, stage2, long-pairs, evaluation, or one defined in the configuration [default: stage1].
+    /// The recipe: stage1, stage2, long-pairs, evaluation, fusion, or one defined in the configuration [default: stage1].
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<String>,
 
@@ -169,7 +176,8 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "NAME")]
     pub reward_model: Option<String>,
 
-    /// Go on after the end of the input and take what is added to it.
+    /// Go on after the end of the input and take what is added to it; a last line without a line end is taken when that
+    /// comes.
     #[arg(long)]
     pub follow: bool,
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    engine::StageSpec,
+    engine::{Notes, StageSpec},
     method::{
         Recipe,
         way::{Next, after_draft, after_improve, after_score},
@@ -13,7 +13,9 @@ use crate::{
         Context, CritiqueStage, DraftStage, ImproveStage, MissingModel, Models, OnThreads, Onward, Role,
         ScoreStage, SelectStage, ThreadStage,
     },
-    topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, RECORDS, REJECTS, SCORED, Topic, TopicName},
+    topic::{
+        CRITIQUED, DEAD_LETTERS, DRAFTED, HANDLED, IMPROVED, RECORDS, REJECTS, SCORED, Topic, TopicName,
+    },
 };
 
 /// The exporter's name.
@@ -30,7 +32,7 @@ pub const STAGES: [(&str, &[TopicName]); 6] = [
 ];
 
 /// What the exporter reads; its note lies with the first.
-const EXPORTED: [TopicName; 3] = [RECORDS.name, DEAD_LETTERS, REJECTS.name];
+const EXPORTED: [TopicName; 4] = [RECORDS.name, DEAD_LETTERS, REJECTS.name, HANDLED.name];
 
 /// The stages whose lag a stage waits for before it takes on more: where work is admitted to the loop, everything
 /// behind it; before the end, the end. Stages in the loop wait for nobody's topic, or the loop could lock itself.
@@ -131,8 +133,10 @@ pub fn asks(recipe: &Recipe, chosen: &Chosen) -> BTreeSet<Role> {
 ///   prompts ─▶ draft ─▶ drafted ─▶ critique ─▶ critiqued ─▶ improve ─▶ improved ─▶ score ─▶ scored ─▶ select ─▶ records
 ///                          ▲                                                          │
 ///                          └──────────────────── another round ◀──────────────────────┘
-///   records, dead-letters, rejects ─▶ export ─▶ files
+///   records, dead-letters, rejects, handled ─▶ export ─▶ files
 /// ```
+///
+/// `notes` are those of the sink that the exporter has.
 ///
 /// # Errors
 /// A stage asks a model that is not there.
@@ -141,6 +145,7 @@ pub fn stages(
     models: &Models,
     limits: &StageLimits,
     chosen: &Chosen,
+    notes: Notes,
 ) -> Result<Vec<StageSpec>, MissingModel> {
     let mut flow = Flow { context, models, chosen, specs: vec![] };
     flow.add::<DraftStage>(limits.draft, |recipe, _| waits_in(after_draft(recipe)))?;
@@ -150,7 +155,7 @@ pub fn stages(
     flow.add::<SelectStage>(limits.select, |_, _| RECORDS)?;
     let mut specs = flow.specs;
     if chosen.has(EXPORT) {
-        specs.push(StageSpec::sink(EXPORT, EXPORTED.to_vec(), limits.export));
+        specs.push(StageSpec::sink(EXPORT, EXPORTED.to_vec(), limits.export, notes));
     }
     Ok(specs)
 }
@@ -239,7 +244,7 @@ mod tests {
         let reference = recipe.reference(&templates);
         let context = Context { recipe: recipe.into(), reference, templates };
         let (models, limits) = (Models::default(), StageLimits::default());
-        let assembled = |names: &[&str]| stages(&context, &models, &limits, &chosen(names));
+        let assembled = |names: &[&str]| stages(&context, &models, &limits, &chosen(names), Notes::One);
         let names: Vec<_> =
             assembled(&["select", "export"]).expect("they ask none").iter().map(|s| s.name).collect();
         assert_eq!(names, ["select", EXPORT]);

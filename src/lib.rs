@@ -41,6 +41,7 @@ pub mod dataflow;
 pub mod engine;
 pub mod export;
 pub mod intake;
+pub mod letters;
 pub mod method;
 pub mod model;
 pub mod observe;

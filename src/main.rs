@@ -6,13 +6,16 @@ use avr::{
     broker::{LogError, LogErrorKind, kafka::topics::TopicsError},
     cli::{self, Cli, Command, RunArgs, SettingsArgs},
     command::{
+        dead_letters::{self, Answer, DeadLettersArgs, DeadLettersError},
+        replay::{self, ReplayArgs, ReplayError},
         status::{self, StatusArgs, StatusError},
         submit::{self, SubmitArgs, SubmitError},
         topics::{self, TopicsArgs, apply_command},
     },
     config::{self, InForce, Settings},
+    export::ExportError,
     intake::IntakeError,
-    observe::{LogOptions, Screen, logging},
+    observe::{LogOptions, Screen, Summary, logging},
     run::{self, OpenError, RunError, RunOptions},
     simulate::{self, SimulateArgs},
 };
@@ -36,23 +39,21 @@ fn main() -> ExitCode {
     let code = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Topics(args) => topics(&args),
+        Command::Replay(args) => replay(&args),
         Command::Simulate(args) => simulate(*args),
         Command::Submit(args) => submit(&args),
         Command::Status(args) => status(&args),
+        Command::DeadLetters(args) => dead_letters(&args),
         Command::Config(args) => show_config(&args),
     };
     ExitCode::from(code)
 }
 
 fn run(args: &RunArgs) -> u8 {
-    let (settings, _) = match load(&args.settings) {
-        Ok(loaded) => loaded,
+    let (settings, screen) = match begin(&args.settings) {
+        Ok(begun) => begun,
         Err(code) => return code,
     };
-    let screen = Screen::stderr();
-    if let Err(error) = logging::init(&settings.observe.log, &screen) {
-        return fail(WRONG_CONFIGURATION, &error);
-    }
     let options = RunOptions {
         files: args.files.clone(),
         stages: args.stage.clone(),
@@ -60,8 +61,7 @@ fn run(args: &RunArgs) -> u8 {
         resume: cli::command_line(std::env::args_os()),
         mend: apply_command(&(&args.settings).into()),
     };
-    let threads = settings.runtime.worker_threads;
-    let ended = match runtime(threads) {
+    let ended = match runtime(settings.runtime.worker_threads) {
         Ok(runtime) => runtime.block_on(run::run(settings, options, &screen)),
         Err(error) => return fail(FAILED, &error),
     };
@@ -71,6 +71,51 @@ fn run(args: &RunArgs) -> u8 {
             if ended.interrupted { INTERRUPTED } else { 0 }
         }
         Err(error) => fail(code_of(&error), &error),
+    }
+}
+
+fn replay(args: &ReplayArgs) -> u8 {
+    let (settings, screen) = match begin(&args.settings) {
+        Ok(begun) => begun,
+        Err(code) => return code,
+    };
+    let replayed = match runtime(settings.runtime.worker_threads) {
+        Ok(runtime) => runtime.block_on(replay::run(settings, args.from.clone(), &screen)),
+        Err(error) => return fail(FAILED, &error),
+    };
+    match replayed {
+        Ok(replayed) => conclude(&replayed.summary, args.json, replayed.interrupted),
+        Err(error) => fail(code_of_replay(&error), &error),
+    }
+}
+
+/// Reads the settings and begins to log.
+fn begin(args: &SettingsArgs) -> Result<(Settings, Screen), u8> {
+    let (settings, _) = load(args)?;
+    let screen = Screen::stderr();
+    logging::init(&settings.observe.log, &screen).map_err(|error| fail(WRONG_CONFIGURATION, &error))?;
+    for passed_over in config::passed_over_variables() {
+        tracing::warn!("{passed_over}");
+    }
+    Ok((settings, screen))
+}
+
+fn conclude(summary: &Summary, as_json: bool, interrupted: bool) -> u8 {
+    print(&if as_json { summary.json() } else { summary.text() });
+    if interrupted { INTERRUPTED } else { 0 }
+}
+
+fn code_of_replay(error: &ReplayError) -> u8 {
+    match error {
+        ReplayError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
+        ReplayError::Run(error) => code_of(error),
+        ReplayError::Export(ExportError::OtherFormats { .. } | ExportError::Foreign(_)) => {
+            WRONG_CONFIGURATION
+        }
+        ReplayError::Log(_) | ReplayError::Export(_) | ReplayError::Marker { .. } | ReplayError::Broken => {
+            FAILED
+        }
+        _ => WRONG_CONFIGURATION,
     }
 }
 
@@ -177,9 +222,38 @@ fn simulate(args: SimulateArgs) -> u8 {
     }
 }
 
+fn dead_letters(args: &DeadLettersArgs) -> u8 {
+    let (settings, _) = match load(&args.settings()) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    match runtime(2).map(|runtime| runtime.block_on(dead_letters::dead_letters(args, &settings))) {
+        Ok(Ok(Answer { text, problems })) => {
+            print(&text);
+            problems.iter().fold(0, |_, problem| fail(FAILED, problem))
+        }
+        Ok(Err(error)) => fail(code_of_letters(&error), &error),
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn code_of_letters(error: &DeadLettersError) -> u8 {
+    match error {
+        DeadLettersError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
+        DeadLettersError::NoLog(_) | DeadLettersError::Everything | DeadLettersError::Kafka => {
+            WRONG_CONFIGURATION
+        }
+        _ => FAILED,
+    }
+}
+
 fn show_config(args: &SettingsArgs) -> u8 {
     match load(args) {
         Ok((_, in_force)) => {
+            config::passed_over_variables().iter().for_each(|text| warn(text));
             print(&in_force.iter().map(line).collect::<String>());
             0
         }
@@ -205,6 +279,11 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> u8 {
     // Where standard error is gone, the exit code must do.
     let _ = writeln!(std::io::stderr(), "avr: {error}");
     code
+}
+
+/// Says what may be a mistake.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "avr: {text}");
 }
 
 /// Prints to standard output; a reader that went away is no failure.

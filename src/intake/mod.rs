@@ -24,12 +24,12 @@ use batch::{Batch, Tried, index_output};
 pub use destination::{Destination, Direct, Setback, ThroughEngine};
 use followed::Followed;
 pub use index::{Index, Seen};
-pub use recipe::{RecipeChanged, check_recipe, claimed_recipe};
+pub use recipe::{RecipeChanged, check_recipe, claimed_recipe, difference};
 
 use crate::{
     broker::{Log, LogError, LogErrorKind},
     observe::Metrics,
-    record::{IndexEntry, Origin, RecipeRef, Reject, SCHEMA_VERSION, Thread, ThreadId},
+    record::{Extra, IndexEntry, Origin, RecipeRef, Reject, SCHEMA_VERSION, Thread, ThreadId},
     source::{AnswerUse, Item, Prompt, SourceError},
     topic::INDEX,
 };
@@ -257,7 +257,7 @@ impl<L: Log, D: Destination> Intake<L, D> {
 
     /// Decides what becomes of one item.
     fn sort(&mut self, source: Named<'_>, item: &Item, batch: &mut Batch) -> Result<(), IntakeError> {
-        let origin = Origin { source: source.name.to_owned(), line: item.line };
+        let origin = Origin { source: source.name.to_owned(), line: item.line, extra: Extra::new() };
         match &item.result {
             Ok(prompt) => self.sort_prompt(source, origin, prompt, batch),
             Err(reject) => {
@@ -316,6 +316,7 @@ impl<L: Log, D: Destination> Intake<L, D> {
             reward_model: None,
             rounds: vec![],
             long_answers: vec![],
+            fusion: None,
             extra: serde_json::Map::new(),
         }
     }
@@ -342,7 +343,7 @@ impl<L: Log, D: Destination> Intake<L, D> {
         batch: &mut Batch,
     ) -> Result<(), IntakeError> {
         if self.options.strict {
-            let Origin { source: source_name, line } = origin;
+            let Origin { source: source_name, line, .. } = origin;
             return Err(IntakeError::Strict { source_name, line, message });
         }
         if !self.index.see_reject(&id) {

@@ -52,20 +52,26 @@ pub fn check_recipe(
 ) -> Result<(), RecipeChanged> {
     match claimed {
         Some((hash, before)) if *hash != recipe.hash || before != definition => {
-            Err(RecipeChanged { name: recipe.name.clone(), difference: difference(before, definition) })
+            Err(RecipeChanged { name: recipe.name.clone(), difference: difference(before, definition, &[]) })
         }
         _ => Ok(()),
     }
 }
 
-/// The keys in which two definitions differ.
-fn difference(before: &Value, now: &Value) -> String {
+/// The keys in which two definitions differ, with both values; empty where none but those `passed_over` do.
+pub fn difference(before: &Value, now: &Value, passed_over: &[&str]) -> String {
     let empty = Map::new();
     let (before, now) = (before.as_object().unwrap_or(&empty), now.as_object().unwrap_or(&empty));
     let keys: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let show = |value: Option<&Value>| value.map_or_else(|| "absent".to_owned(), ToString::to_string);
-    let changed = keys.into_iter().filter(|key| before.get(*key) != now.get(*key));
-    let lines =
-        changed.map(|key| format!("{key}: {} before, {} now", show(before.get(key)), show(now.get(key))));
+    let changed = keys
+        .into_iter()
+        .filter(|key| !passed_over.contains(&key.as_str()) && before.get(*key) != now.get(*key));
+    let lines = changed.map(|key| match (before.get(key), now.get(key)) {
+        (Some(before @ Value::Object(_)), Some(now @ Value::Object(_))) => {
+            format!("{key}: {}", difference(before, now, &[]))
+        }
+        (before, now) => format!("{key}: {} before, {} now", show(before), show(now)),
+    });
     lines.collect::<Vec<_>>().join("; ")
 }

@@ -35,6 +35,6 @@ pub use progress::{Counting, Progress, ProgressMode, ProgressSnapshot, StageProg
 pub use readiness::{Condition, Readiness};
 pub use screen::Screen;
 pub use summary::{
-    Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, StageSummary,
-    StateTotals, SubmitSummary, Summary, WorkerSummary,
+    Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, SourceTotals,
+    StageSummary, StateTotals, SubmitSummary, Summary, WorkerSummary,
 };

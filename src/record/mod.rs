@@ -15,9 +15,9 @@ pub use cluster::{HandledAction, HandledLetter, WorkerPartition, WorkerStage, Wo
 pub use evaluation::ModelOutput;
 pub use intake::{IndexEntry, Reject};
 pub use message::{Message, Role};
-pub use outcome::{Harvest, Outcome, Verdict};
+pub use outcome::{Harvest, Models, Outcome, Verdict};
 pub use thread::{
-    Answer, Call, Critique, Improvement, LongSample, Origin, RecipeRef, Round, SCHEMA_VERSION, Thread,
-    ThreadId,
+    Answer, Call, Comparison, Critique, Extra, Fusion, Improvement, LongSample, Origin, Preferred, RecipeRef,
+    Round, SCHEMA_VERSION, Thread, ThreadId,
 };
 pub use training::{Kind, Rewards, TrainingRecord};

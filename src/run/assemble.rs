@@ -1,6 +1,9 @@
 //! The embedded log, and the engine of any run.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
@@ -16,7 +19,7 @@ use crate::{
     },
     config::{KafkaSettings, LogSettings, Settings},
     dataflow::{self, Chosen, EXPORT},
-    engine::{Engine, EngineOptions, Handle, Sink},
+    engine::{Engine, EngineOptions, Handle, Notes, Sink},
     export::ExportOptions,
     record::RecipeRef,
     stage::{Context, ExportSink, Written},
@@ -24,11 +27,15 @@ use crate::{
 };
 
 /// Where the embedded log lies, below the output folder.
-const STATE: &str = ".state";
+pub const STATE: &str = ".state";
 
 /// Opens the embedded log in the output folder.
 pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
-    let (folder, log) = (settings.out.join(STATE), settings.log);
+    open_state(settings.out.join(STATE), settings.log).await
+}
+
+/// Opens the embedded log in a folder.
+pub(crate) async fn open_state(folder: PathBuf, log: LogSettings) -> Result<EmbeddedLog, RunError> {
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
         Ok(EmbeddedLog::open(&folder, &topic_specs(&log), log.options)?)
@@ -101,7 +108,7 @@ pub(super) fn assemble<L: Log>(
         reference: reference.clone(),
         templates: Arc::new(settings.templates.clone()),
     };
-    let stages = dataflow::stages(&context, &process.models.asked, &settings.limits, chosen)?;
+    let stages = dataflow::stages(&context, &process.models.asked, &settings.limits, chosen, Notes::One)?;
     if stages.is_empty() {
         let stages = chosen.names().collect::<Vec<_>>().join(", ");
         return Err(RunError::NoStage { recipe: reference.name, stages });

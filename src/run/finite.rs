@@ -15,7 +15,7 @@ use crate::{
     dataflow::{self, Chosen},
     engine::{EngineError, Status, Stop},
     intake::{self, Intake, IntakeError, IntakeProgress, ThroughEngine},
-    model,
+    letters, model,
     observe::{Counting, Progress, ProgressSnapshot, Screen},
     source,
     stage::Written,
@@ -34,6 +34,7 @@ pub(super) async fn run(settings: Settings, options: RunOptions, screen: &Screen
     let parts = assemble::assemble(&settings, log.clone(), settings.engine.clone(), &chosen, &process)?;
     let written = parts.written.ok_or(RunError::Broken("exporter"))?;
     let index = intake::read_index(&log).await?;
+    let sent_back = letters::count_sent_back(&log).await?;
     if options.files.is_empty() && index.threads() == 0 {
         return Err(RunError::Nothing);
     }
@@ -61,7 +62,7 @@ pub(super) async fn run(settings: Settings, options: RunOptions, screen: &Screen
         intake.run(&files).await
     });
     let calls = process.models.stop.clone();
-    let mut run = Run { engine, intake: Some(intake), stop, calls, taken_in, written };
+    let mut run = Run { engine, intake: Some(intake), stop, calls, taken_in, written, sent_back };
     let ended = run.supervise(signals).await;
     display.finish().await;
     lag.abort();
@@ -80,7 +81,7 @@ pub(super) async fn run(settings: Settings, options: RunOptions, screen: &Screen
         elapsed: started.elapsed(),
     });
     summarise::write_outputs(&settings, &run.written.borrow().totals);
-    summarise::write_card(&settings, &models, &run.written.borrow().totals, is_simulated);
+    summarise::write_card(&settings, &run.written.borrow().totals, is_simulated);
     if let Some(cluster) = models.cluster {
         cluster.stop().await;
     }
@@ -96,6 +97,8 @@ struct Run {
     calls: model::Stop,
     taken_in: watch::Receiver<IntakeProgress>,
     written: watch::Receiver<Written>,
+    /// Records that were sent back from the dead letters by the beginning.
+    sent_back: u64,
 }
 
 impl Run {
@@ -143,7 +146,7 @@ impl Run {
                         Err(error) => return Err(error.into()),
                     }
                 }
-                () = all_written(&mut self.taken_in, &mut self.written) => return Ok(End::Done),
+                () = all_written(&mut self.taken_in, &mut self.written, self.sent_back) => return Ok(End::Done),
             }
         }
     }
@@ -166,13 +169,19 @@ async fn joined<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, tokio::task::J
     }
 }
 
-/// Waits until the input has ended and every thread and reject of it is in the files.
-async fn all_written(taken_in: &mut watch::Receiver<IntakeProgress>, written: &mut watch::Receiver<Written>) {
+/// Waits until the input has ended and every thread and reject of it is in the files. Threads that were `sent_back`
+/// have ended only once the exporter knows of it, and they have ended again.
+async fn all_written(
+    taken_in: &mut watch::Receiver<IntakeProgress>,
+    written: &mut watch::Receiver<Written>,
+    sent_back: u64,
+) {
     let Ok(input) = taken_in.wait_for(|input| input.finished).await.map(|input| *input) else {
         return std::future::pending().await;
     };
     let done = |written: &Written| {
-        written.totals.threads() >= input.threads && written.totals.all_rejects() >= input.rejects
+        let knows = written.totals.retried() >= sent_back;
+        knows && written.totals.threads() >= input.threads && written.totals.all_rejects() >= input.rejects
     };
     if written.wait_for(done).await.is_err() {
         std::future::pending().await

@@ -22,10 +22,11 @@ mod worker;
 
 use std::path::PathBuf;
 
-pub use assemble::OpenError;
-pub(crate) use assemble::{definition, open_cluster};
+pub use assemble::{OpenError, STATE};
+pub(crate) use assemble::{definition, open_cluster, open_state};
 pub use process::simulated;
 pub(crate) use signals::Signals;
+pub(crate) use summarise::{replay_summary, write_card, write_outputs};
 
 use crate::{
     broker::LogError,

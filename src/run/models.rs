@@ -118,8 +118,11 @@ impl Wanted {
             true => Long::Own(Box::new(settings.long.clone())),
         };
         let generates = roles.contains(&Role::Generator) || matches!(long, Long::Generator);
+        let mut generator = settings.generator.clone();
+        // It gives the long answers where nobody else does.
+        generator.samples_per_request = settings.long.samples_per_request;
         Self {
-            generator: generates.then(|| settings.generator.clone()),
+            generator: generates.then_some(generator),
             long,
             reward: roles.contains(&Role::Reward).then(|| settings.reward.clone()),
         }

@@ -122,7 +122,7 @@ impl Worker<'_> {
             }
         };
         display.finish().await;
-        self.write_card(process, parts.written.as_ref());
+        self.write_card(parts.written.as_ref());
         result?;
         let status = status.borrow();
         Ok(summarise::worker(&name, &status, &process.models, self.is_simulated, started.elapsed()))
@@ -154,11 +154,11 @@ impl Worker<'_> {
     }
 
     /// The exporter's folder has a card, as far as it goes.
-    fn write_card(&self, process: &Process, written: Option<&watch::Receiver<Written>>) {
+    fn write_card(&self, written: Option<&watch::Receiver<Written>>) {
         if let Some(written) = written.filter(|_| self.chosen.has(EXPORT)) {
             let totals = written.borrow().totals.clone();
             summarise::write_outputs(self.settings, &totals);
-            summarise::write_card(self.settings, &process.models, &totals, self.is_simulated);
+            summarise::write_card(self.settings, &totals, self.is_simulated);
         }
     }
 }

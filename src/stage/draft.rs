@@ -1,28 +1,33 @@
-//! Draft: the first answers to the prompt: the one to refine, unless the recipe takes the one that came with it, and
-//! long ones where the recipe asks for them.
+//! Draft: the first answers to the prompt: the one to refine, unless the recipe takes the one that came with it, a second
+//! one where two are to be fused, and long ones where the recipe asks for them.
 
 use std::sync::Arc;
 
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 
 use super::{
     Context, MissingModel, Models, Role, ThreadStage,
     calls::{Ask, Rank, Tried},
+    long_answers::LongAnswers,
 };
 use crate::{
     engine::{DeadLetter, Failure},
-    method::{AnswerSource, CallSite, Recipe, ask},
+    method::{AnswerSource, Base, CallSite, Recipe, ask},
     model::ChatModel,
-    record::{Answer, Thread},
+    record::{Answer, Extra, Fusion, LongSample, Thread},
     topic::{PROMPTS, Topic},
 };
 
-/// `x ─▶ y0, long answers`.
+/// The index of the call for the answer to refine, and of that for a second draft.
+const ANSWER: u32 = 0;
+const OTHER_DRAFT: u32 = 1;
+
+/// `x ─▶ y0, another draft, long answers`.
 pub struct DraftStage {
-    pub(super) context: Context,
+    context: Context,
     first: First,
     /// None where the recipe asks for no long answers.
-    pub(super) long: Option<Arc<ChatModel>>,
+    long: Option<Arc<ChatModel>>,
 }
 
 /// Where the answer to refine comes from.
@@ -58,26 +63,42 @@ impl ThreadStage for DraftStage {
     }
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
-        let (answer, long_answers) = try_join(self.answer(&thread), self.long_answers(&thread)).await?;
-        (thread.answer, thread.long_answers) = (answer, long_answers);
+        let first = try_join3(self.answer(&thread), self.other(&thread), self.long_answers(&thread)).await?;
+        (thread.answer, thread.fusion, thread.long_answers) = first;
         Ok(thread)
     }
 }
 
 impl DraftStage {
+    async fn long_answers(&self, thread: &Thread) -> Result<Vec<LongSample>, Failure> {
+        match self.long.as_deref() {
+            Some(model) => LongAnswers { context: &self.context, model }.of(thread).await,
+            None => Ok(vec![]),
+        }
+    }
+
     async fn answer(&self, thread: &Thread) -> Result<Option<Answer>, Failure> {
         match &self.first {
             First::None => Ok(None),
             First::Given => given(thread).map(Some),
-            First::Drafted(model) => self.draft(model, thread).await.map(Some),
+            First::Drafted(model) => self.draft(model, thread, ANSWER).await.map(Some),
         }
     }
 
-    async fn draft(&self, model: &ChatModel, thread: &Thread) -> Result<Answer, Failure> {
+    async fn other(&self, thread: &Thread) -> Result<Option<Fusion>, Failure> {
+        let First::Drafted(model) = &self.first else { return Ok(None) };
+        if self.context.recipe.base != Base::Fusion {
+            return Ok(None);
+        }
+        let other = self.draft(model, thread, OTHER_DRAFT).await?;
+        Ok(Some(Fusion { other, comparisons: vec![], fused: None, extra: Extra::new() }))
+    }
+
+    async fn draft(&self, model: &ChatModel, thread: &Thread, index: u32) -> Result<Answer, Failure> {
         let turns = ask::draft(&thread.prompt);
         let ask = Ask {
             model,
-            site: CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index: 0, attempt: 0 },
+            site: CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index, attempt: 0 },
             rank: Rank::Draft,
             temperature: self.context.recipe.draft_temperature,
             turns: &turns,
@@ -85,7 +106,7 @@ impl DraftStage {
         match self.context.ask(&ask).await? {
             Tried::Answer(answer) => {
                 let call = Some(ask.answered(&answer));
-                Ok(Answer { text: answer.text, reward: None, call })
+                Ok(Answer { text: answer.text, reward: None, call, extra: Extra::new() })
             }
             Tried::Refused(refusal) => Err(refusal.into_dead_letter(model.model())),
         }
@@ -99,5 +120,5 @@ fn given(thread: &Thread) -> Result<Answer, Failure> {
             "the recipe needs the prompt's own answer and there is none",
         ))
     })?;
-    Ok(Answer { text, reward: None, call: None })
+    Ok(Answer { text, reward: None, call: None, extra: Extra::new() })
 }

@@ -66,12 +66,15 @@ pub struct TopicInfo {
 }
 
 impl TopicInfo {
-    /// The groups that read the topic, each named like its stage; none where it is read whole, without a group.
+    /// The groups that read the topic, each named like its stage; who reads it whole needs no group.
     pub fn groups(&'static self) -> impl Iterator<Item = &'static str> {
-        let readers = if self.retention == Keep::Compacted { &[][..] } else { &self.read_by[..] };
-        readers.iter().map(String::as_str)
+        let readers = self.read_by.iter().map(String::as_str);
+        readers.filter(|reader| !WHOLE_READERS.contains(reader))
     }
 }
+
+/// Who reads topics whole, at its start, and is no stage.
+const WHOLE_READERS: [&str; 3] = ["intake", "dead-letters", "status"];
 
 /// A topic of a Kafka cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -195,6 +198,7 @@ mod tests {
             (REJECTS.name.0, EXPORT),
             (INDEX.name.0, "intake"),
             (HANDLED.name.0, "dead-letters"),
+            (HANDLED.name.0, EXPORT),
             (WORKERS.name.0, "status"),
         ]);
         let mut writes = Pairs::from([

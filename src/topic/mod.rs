@@ -16,11 +16,22 @@ use crate::record::{HandledLetter, Harvest, IndexEntry, Reject, Thread, WorkerSt
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(pub &'static str);
 
+impl TopicName {
+    /// The largest record that the topic takes, in bytes of key, value and headers, where the largest record of other
+    /// topics is of `max_record_bytes`: a dead letter is such a record and headers of its own.
+    pub fn size_limit(self, max_record_bytes: usize) -> usize {
+        if self == DEAD_LETTERS { max_record_bytes + LETTER_ROOM } else { max_record_bytes }
+    }
+}
+
 impl fmt::Display for TopicName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 }
+
+/// What a dead letter may hold above the limit of other records, in bytes: the headers that say what happened.
+const LETTER_ROOM: usize = 1 << 20;
 
 /// A topic whose values are `P`, encoded as JSON.
 pub struct Topic<P> {

@@ -73,17 +73,14 @@ impl Cluster {
             }
             GroupProtocol::Consumer => texts(&[]),
         };
+        let servers = self.bootstrap.split(',').map(str::to_owned).collect();
         KafkaOptions {
-            bootstrap_servers: self.bootstrap.split(',').map(str::to_owned).collect(),
-            prefix: prefix.to_owned(),
-            worker: None,
-            static_membership: false,
             group_protocol,
             missing_progress: MissingProgress::Begin,
             max_record_bytes: MAX_RECORD,
             client: texts(&[("topic.metadata.refresh.interval.ms", "1000")]),
             consumer,
-            producer: BTreeMap::new(),
+            ..KafkaOptions::new(servers, prefix)
         }
     }
 
@@ -93,6 +90,21 @@ impl Cluster {
         let pipeline = Pipeline { cluster: self.clone(), prefix };
         pipeline.create(topics).await;
         pipeline
+    }
+
+    /// The broker that coordinates a group, or the transactions of an id: the leader of the partition of `topic`, one
+    /// of Kafka's own, to which its name belongs.
+    pub(crate) fn coordinator(&self, topic: &str, name: &str) -> i32 {
+        let reader: BaseConsumer = self.config().create().expect("a consumer can be made");
+        let metadata =
+            reader.fetch_metadata(Some(topic), Duration::from_secs(30)).expect("the cluster answers");
+        let partitions = metadata.topics()[0].partitions();
+        // As Java hashes a text.
+        let hash =
+            name.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+        let count = i32::try_from(partitions.len()).expect("few partitions");
+        let index = (hash & i32::MAX) % count;
+        partitions.iter().find(|partition| partition.id() == index).expect("it has that partition").leader()
     }
 
     fn config(&self) -> ClientConfig {

@@ -2,9 +2,11 @@
 //! works under a prefix of its own and takes away what it made.
 
 mod command;
+#[path = "../kafka_support/mod.rs"]
+mod kafka_support;
 mod pipeline;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use avr::{
     broker::{
@@ -13,6 +15,8 @@ use avr::{
             Change, LostStart, Remedy, TopicDemands, TopicsError, apply, check, delete_consumed, survey,
         },
     },
+    observe::Metrics,
+    run::cleanup,
     topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORD_BYTES, RECORDS, SCORED, TopicName, catalogue},
 };
 use pipeline::Pipeline;
@@ -186,6 +190,49 @@ async fn consumed_records_go_and_nothing_else_does() {
     let bounds = pipeline.admin.bounds(&all).await.expect("the cluster answers");
     let expected = all.into_iter().zip([(7, 10), (0, 10), (0, 10), (0, 10)]).collect();
     assert_eq!(bounds, expected);
+    pipeline.end().await;
+}
+
+#[tokio::test]
+async fn a_worker_cleans_up_by_itself_and_counts_it() {
+    let Some(pipeline) = Pipeline::new("clean") else { return };
+    apply(&pipeline.admin, &pipeline.demands(), None).await.expect("the cluster answers");
+    pipeline.produce(at(PROMPTS.name, 1), 4).await;
+    pipeline.admin.commit_start(DRAFT, &[(at(PROMPTS.name, 1), 3)]).await.expect("nobody is at work");
+    let metrics = Metrics::new();
+    let interval = Duration::from_millis(10);
+    let cleaning = tokio::spawn(cleanup::keep(pipeline.admin.clone(), interval, metrics.clone()));
+    let deleted = metrics.deleted_offsets.with_label_values(&[PROMPTS.name.0]);
+    let count = pipeline.until("records are deleted", || (deleted.get() > 0).then(|| deleted.get())).await;
+    cleaning.abort();
+    assert_eq!(count, 3);
+    assert!(metrics.cleanups.with_label_values(&["done"]).get() > 0);
+    pipeline.end().await;
+}
+
+#[tokio::test]
+async fn a_new_group_gets_its_first_offsets_from_the_worker_that_comes_first() {
+    let Some(pipeline) = Pipeline::new("first") else { return };
+    let demands = pipeline.demands();
+    apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+    // As with topics that were made by other means.
+    pipeline.forget(DRAFT).await;
+    check(&pipeline.admin, &demands, &["draft"], COMMAND).await.expect("nothing can have been lost");
+    pipeline.produce(at(PROMPTS.name, 0), 1).await;
+    check(&pipeline.admin, &demands, &["draft"], COMMAND).await.expect("it is known where it began");
+    pipeline.end().await;
+}
+
+/// A commit under way hides what was committed before it, until it is decided: here by the broker, for want of a
+/// worker that lives.
+#[tokio::test]
+async fn offsets_of_a_commit_that_nobody_ends_are_waited_for() {
+    let Some(pipeline) = Pipeline::new("pending") else { return };
+    apply(&pipeline.admin, &pipeline.demands(), None).await.expect("the cluster answers");
+    let partition = at(PROMPTS.name, 0);
+    pipeline.die_in_a_commit(DRAFT, partition, 5).await;
+    let committed = pipeline.admin.committed(DRAFT, &[partition]).await.expect("the cluster answers");
+    assert_eq!(committed, BTreeMap::from([(partition, 0)]), "it was not committed");
     pipeline.end().await;
 }
 

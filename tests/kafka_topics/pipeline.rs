@@ -1,8 +1,6 @@
 //! A pipeline of a test's own in a real cluster, and what others do to it there.
 
 use std::{
-    collections::BTreeMap,
-    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,24 +12,27 @@ use avr::{
     broker::{
         GroupName, Partition,
         kafka::{
-            Admin, GroupProtocol, KafkaOptions,
+            Admin, KafkaOptions,
             topics::{Difference, TopicDemands, survey},
         },
     },
     topic::{RECORD_BYTES, TopicName, catalogue},
 };
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
-    producer::{FutureProducer, FutureRecord},
+    producer::{BaseProducer, FutureProducer, FutureRecord, Producer as _},
     types::RDKafkaErrorCode,
 };
 use tokio::task::JoinHandle;
 
 /// How long a cluster may take to do what it was told.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often and how long to look for something that is to come.
+const LOOKS: u32 = 600;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// A prefix of a cluster.
 pub(crate) struct Pipeline {
@@ -42,23 +43,9 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     /// None without a cluster, which is said aloud.
     pub(crate) fn new(test: &str) -> Option<Self> {
-        let Some(address) = std::env::var("AVR_TEST_KAFKA").ok().filter(|address| !address.is_empty()) else {
-            // Not with eprintln!, which a test that passes keeps to itself.
-            let what = "no Kafka cluster; set AVR_TEST_KAFKA to what `scripts/kafka start` prints";
-            let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {what}");
-            return None;
-        };
-        let options = KafkaOptions {
-            bootstrap_servers: address.split(',').map(str::to_owned).collect(),
-            prefix: format!("{test}-{:08x}.", fastrand::u32(..)),
-            worker: None,
-            static_membership: false,
-            group_protocol: GroupProtocol::Classic,
-            max_record_bytes: RECORD_BYTES,
-            client: BTreeMap::new(),
-            consumer: BTreeMap::new(),
-            producer: BTreeMap::new(),
-        };
+        let servers = crate::kafka_support::cluster()?.bootstrap.split(',').map(str::to_owned).collect();
+        let prefix = format!("{test}-{:08x}.", fastrand::u32(..));
+        let options = KafkaOptions::new(servers, &prefix);
         Some(Self { admin: Admin::new(&options).expect("the options are valid"), options })
     }
 
@@ -102,15 +89,46 @@ impl Pipeline {
         demands: &TopicDemands,
         awaited: impl Fn(&[Difference]) -> bool,
     ) -> Vec<Difference> {
-        let mut differences = Vec::new();
-        for _ in 0..600 {
-            differences = survey(&self.admin, demands).await.expect("the cluster answers").differences;
-            if awaited(&differences) {
-                return differences;
+        for _ in 0..LOOKS {
+            let found = survey(&self.admin, demands).await.expect("the cluster answers").differences;
+            if awaited(&found) {
+                return found;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        panic!("it never came to that: {differences:?}");
+        panic!("it never came to the differences that were awaited");
+    }
+
+    /// What `look` finds once it finds something.
+    pub(crate) async fn until<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> T {
+        for _ in 0..LOOKS {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        panic!("it never came to it that {what}");
+    }
+
+    /// Puts an offset of a group into a transaction and never ends it.
+    pub(crate) async fn die_in_a_commit(&self, group: GroupName, partition: Partition, offset: i64) {
+        let mut config = self.config();
+        config.set("transactional.id", self.admin.name("test"));
+        config.set("transaction.timeout.ms", "2000");
+        let producer: BaseProducer = config.create().expect("a producer");
+        let mut group_config = self.config();
+        group_config.set("group.id", self.admin.name(group.0));
+        let group: BaseConsumer = group_config.create().expect("a consumer");
+        let mut offsets = TopicPartitionList::new();
+        let name = self.admin.name(partition.topic.0);
+        offsets.add_partition_offset(&name, partition.index, Offset::Offset(offset)).expect("it is one");
+        let begin = move || {
+            producer.init_transactions(PATIENCE)?;
+            producer.begin_transaction()?;
+            let metadata = group.group_metadata().expect("it names a group");
+            producer.send_offsets_to_transaction(&offsets, &metadata, PATIENCE)
+        };
+        tokio::task::spawn_blocking(begin).await.expect("it ends").expect("the cluster does it");
     }
 
     /// Writes so many records to a partition.

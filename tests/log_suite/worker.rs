@@ -14,7 +14,7 @@ use avr::broker::{
     CommitError, Committer, Consumer, Event, GroupProgress, Log, LogErrorKind, Output, Partition, Progress,
     Record,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{GROUP, MORE, OTHER_GROUP, WORK, output, reader::Reader, scan, texts, up_to};
 
@@ -26,13 +26,15 @@ struct Worker<L: Log> {
     committer: L::Committer,
     /// Records of partitions that it holds, read and not yet copied.
     waiting: BTreeMap<Partition, Vec<Record>>,
+    /// Commits that the log did not make.
+    troubles: watch::Sender<usize>,
 }
 
 impl<L: Log> Worker<L> {
-    async fn start(log: L, name: String) -> Option<Self> {
+    async fn start(log: L, name: String, troubles: watch::Sender<usize>) -> Option<Self> {
         let committer = log.committer(&name).await.ok()?;
         let consumer = log.consumer(GROUP, &[WORK]).await.ok()?;
-        Some(Self { log, name, consumer, committer, waiting: BTreeMap::new() })
+        Some(Self { log, name, consumer, committer, waiting: BTreeMap::new(), troubles })
     }
 
     /// Works until it is told to stop or its process is dead.
@@ -79,7 +81,9 @@ impl<L: Log> Worker<L> {
         }
         let membership = self.consumer.membership();
         let progress = vec![GroupProgress { group: GROUP, membership, partitions }];
-        match self.committer.commit(outputs, progress).await {
+        let result = self.committer.commit(outputs, progress).await;
+        self.troubles.send_modify(|troubles| *troubles += usize::from(result.is_err()));
+        match result {
             Ok(()) => self.waiting.values_mut().for_each(Vec::clear),
             Err(CommitError::Refused(_) | CommitError::Retriable(_)) => {}
             Err(CommitError::Doubtful(_)) => {
@@ -128,6 +132,7 @@ fn stop_on_error<T, E>(result: Result<T, E>) -> ControlFlow<(), T> {
 /// A worker under way.
 pub(crate) struct Running {
     stop: oneshot::Sender<()>,
+    troubles: watch::Receiver<usize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -135,12 +140,20 @@ impl Running {
     pub(crate) fn start<L: Log>(log: L, name: &str) -> Self {
         let (stop, stopped) = oneshot::channel();
         let name = name.to_owned();
+        let (count, troubles) = watch::channel(0);
         let task = tokio::spawn(async move {
-            if let Some(worker) = Worker::start(log, name).await {
+            if let Some(worker) = Worker::start(log, name, count).await {
                 worker.run(stopped).await;
             }
         });
-        Self { stop, task }
+        Self { stop, troubles, task }
+    }
+
+    /// Waits until the log has not made another commit of its.
+    #[allow(dead_code, reason = "logs that are always there give no trouble")]
+    pub(crate) async fn until_in_trouble(&mut self) {
+        let before = *self.troubles.borrow_and_update();
+        self.troubles.wait_for(|troubles| *troubles > before).await.expect("the worker goes on");
     }
 
     /// Ends it between two events.

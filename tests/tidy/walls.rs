@@ -224,6 +224,8 @@ pub(crate) fn topics_elsewhere() -> Vec<String> {
         "src/topic",
         "src/stage",
         "src/intake",
+        "src/letters",
+        "src/command/replay",
         "src/dataflow.rs",
         "src/engine/committer.rs",
         "src/engine/dead_letter.rs",

@@ -2,7 +2,11 @@
 //!
 //! librdkafka's calls block, so each runs on a thread that may.
 
-use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -18,10 +22,13 @@ use rdkafka::{
 
 use super::{
     KafkaOptions,
+    failure::{self, Class, log_error},
+    progress,
     topics::{FoundTopic, WantedTopic},
+    watermarks,
 };
 use crate::{
-    broker::{GroupName, LogError, LogErrorKind, Partition},
+    broker::{GroupName, LogError, Partition},
     topic::TopicName,
 };
 
@@ -58,7 +65,7 @@ impl Admin {
     /// Keys for clients that librdkafka does not know.
     pub fn new(options: &KafkaOptions) -> Result<Self, LogError> {
         let client = options.admin_config().create();
-        let client = client.map_err(|error| failed("making a client for the cluster", error))?;
+        let client = client.map_err(|error| log_error("making a client for the cluster", &error))?;
         Ok(Self { client: Arc::new(client), options: Arc::new(options.clone()) })
     }
 
@@ -75,12 +82,7 @@ impl Admin {
         let client = Arc::clone(&self.client);
         let context = format!("asking {} for its topics", self.options.bootstrap_servers.join(", "));
         // All of the cluster's: asking for one by name would create it, where the cluster does that.
-        let asked = blocking_result(&context, move || client.inner().fetch_metadata(None, CONTACT)).await?;
-        let metadata = asked.map_err(|error| {
-            let advice =
-                "does it run, is the address right, and does it want TLS or a password (kafka.client)?";
-            failed(&context, format!("no answer ({error}): {advice}"))
-        })?;
+        let metadata = blocking(&context, move || client.inner().fetch_metadata(None, CONTACT)).await?;
         let mut shapes = BTreeMap::new();
         for topic in topics {
             let name = self.name(topic.0);
@@ -107,13 +109,13 @@ impl Admin {
         let context = "reading the settings of topics";
         let described = self.client.describe_configs(&wanted, &request()).await;
         let mut found = BTreeMap::new();
-        for resource in described.map_err(|error| failed(context, error))? {
+        for resource in described.map_err(|error| log_error(context, &error))? {
             let resource = resource.map_err(|code| failed(context, code))?;
             let OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
             // librdkafka hides why: a topic without a single setting is one that we may not look at.
             if resource.entries.is_empty() {
                 let advice = "the cluster tells nothing of it: allow DescribeConfigs on the topic";
-                return Err(failed(format!("{context}: {name}"), advice));
+                return Err(failure::ours(format!("{context}: {name}"), advice));
             }
             if let Some((topic, &(partitions, replicas))) =
                 names.get(name).and_then(|topic| shapes.get_key_value(topic))
@@ -188,17 +190,13 @@ impl Admin {
             return Ok(BTreeMap::new());
         }
         let context = "reading where partitions begin and end";
-        let at = |place| self.list(partitions.iter().map(|partition| (*partition, place)), context);
-        let (beginnings, ends) = (at(Offset::Beginning)?, at(Offset::End)?);
-        let reader = self.reader(None)?;
+        let (reader, prefix, asked) = (self.reader(None)?, self.options.prefix.clone(), partitions.to_vec());
         let ask = move || {
-            let beginnings = reader.offsets_for_times(beginnings, PATIENCE)?;
-            Ok((beginnings, reader.offsets_for_times(ends, PATIENCE)?))
+            let first = watermarks::offsets(&reader, &prefix, &asked, Offset::Beginning, PATIENCE)?;
+            let ends = watermarks::offsets(&reader, &prefix, &asked, Offset::End, PATIENCE)?;
+            Ok(asked.into_iter().zip(first.into_iter().zip(ends)).collect())
         };
-        let (beginnings, ends) = blocking(context, ask).await?;
-        let beginnings = self.offsets(&beginnings, partitions, context)?;
-        let ends = self.offsets(&ends, partitions, context)?;
-        Ok(beginnings.into_iter().filter_map(|(at, first)| Some((at, (first, *ends.get(&at)?)))).collect())
+        blocking(context, ask).await
     }
 
     /// Up to where a group is done in each partition; those for which the cluster knows nothing are left out.
@@ -214,10 +212,14 @@ impl Admin {
             return Ok(BTreeMap::new());
         }
         let context = format!("reading the offsets of the group {}", self.name(group.0));
-        let asked = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)), &context)?;
-        let reader = self.reader(Some(group))?;
-        let found = blocking(&context, move || reader.committed_offsets(asked, PATIENCE)).await?;
-        self.offsets(&found, partitions, &context)
+        let (reader, prefix, asked) =
+            (self.reader(Some(group))?, self.options.prefix.clone(), partitions.to_vec());
+        let until = Instant::now() + PATIENCE;
+        let ask = move || progress::read(&reader, &prefix, &asked, &context, || Instant::now() >= until);
+        let read = tokio::task::spawn_blocking(ask).await;
+        let read = read.map_err(|_| failure::ours("reading offsets", "the call was broken off"))??;
+        let known = partitions.iter().zip(read).filter_map(|(at, progress)| Some((*at, progress?.offset)));
+        Ok(known.collect())
     }
 
     /// Commits where a group begins.
@@ -229,9 +231,6 @@ impl Admin {
         group: GroupName,
         starts: &[(Partition, i64)],
     ) -> Result<(), StartError> {
-        use RDKafkaErrorCode::{
-            FencedMemberEpoch, IllegalGeneration, RebalanceInProgress, StaleMemberEpoch, UnknownMemberId,
-        };
         let context = format!("committing where the group {} begins", self.name(group.0));
         let offsets = starts.iter().map(|&(partition, offset)| (partition, Offset::Offset(offset)));
         let offsets = self.list(offsets, &context)?;
@@ -239,11 +238,8 @@ impl Admin {
         let committed = blocking_result(&context, move || reader.commit(&offsets, CommitMode::Sync)).await?;
         match committed {
             Ok(()) => Ok(()),
-            Err(KafkaError::ConsumerCommit(
-                UnknownMemberId | IllegalGeneration | RebalanceInProgress | StaleMemberEpoch
-                | FencedMemberEpoch,
-            )) => Err(StartError::Active(group)),
-            Err(error) => Err(failed(context, error).into()),
+            Err(error) if failure::class(&error) == Class::Refused => Err(StartError::Active(group)),
+            Err(error) => Err(log_error(context, &error).into()),
         }
     }
 
@@ -262,16 +258,18 @@ impl Admin {
         let partitions: Vec<Partition> = offsets.keys().copied().collect();
         let list = self.list(offsets.iter().map(|(at, offset)| (*at, Offset::Offset(*offset))), context)?;
         let deleted = self.client.delete_records(&list, &request()).await;
-        self.offsets(&deleted.map_err(|error| failed(context, error))?, &partitions, context)
+        self.offsets(&deleted.map_err(|error| log_error(context, &error))?, &partitions, context)
     }
 
     /// A client that reads as a member of no group. It joins none either where it asks in a group's name.
     fn reader(&self, group: Option<GroupName>) -> Result<BaseConsumer, LogError> {
         let mut config = self.options.admin_config();
-        config.set("group.id", self.name(group.map_or("topics", |group| group.0)));
+        if let Some(group) = group {
+            config.set("group.id", self.name(group.0));
+        }
         config.set("enable.auto.commit", "false");
         config.set("isolation.level", "read_committed");
-        config.create().map_err(|error| failed("making a client for the cluster", error))
+        config.create().map_err(|error| log_error("making a client for the cluster", &error))
     }
 
     fn list(
@@ -282,7 +280,7 @@ impl Admin {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in offsets {
             let added = list.add_partition_offset(&self.name(partition.topic.0), partition.index, offset);
-            added.map_err(|error| failed(context, error))?;
+            added.map_err(|error| log_error(context, &error))?;
         }
         Ok(list)
     }
@@ -299,7 +297,7 @@ impl Admin {
             let name = self.name(partition.topic.0);
             let Some(element) = list.find_partition(&name, partition.index) else { continue };
             let place = || format!("{context}: {name}, partition {}", partition.index);
-            element.error().map_err(|error| failed(place(), error))?;
+            element.error().map_err(|error| log_error(place(), &error))?;
             if let Offset::Offset(offset) = element.offset() {
                 offsets.insert(*partition, offset);
             }
@@ -352,17 +350,17 @@ fn each(
     results: KafkaResult<Vec<TopicResult>>,
     advice: impl Fn(RDKafkaErrorCode) -> Option<String>,
 ) -> Result<(), LogError> {
-    for result in results.map_err(|error| failed(context, error))? {
+    for result in results.map_err(|error| log_error(context, &error))? {
         result.map_err(|(_, code)| match advice(code) {
-            Some(advice) => failed(context, format!("{code}: {advice}")),
+            Some(advice) => failure::ours(context, format!("{code}: {advice}")),
             None => failed(context, code),
         })?;
     }
     Ok(())
 }
 
-fn failed(context: impl Into<String>, cause: impl Display) -> LogError {
-    LogError::new(context, LogErrorKind::Other(cause.to_string().into()))
+fn failed(context: impl Into<String>, code: RDKafkaErrorCode) -> LogError {
+    log_error(context, &KafkaError::AdminOp(code))
 }
 
 /// Runs a call of librdkafka that blocks.
@@ -370,12 +368,12 @@ async fn blocking<T: Send + 'static>(
     context: &str,
     call: impl FnOnce() -> KafkaResult<T> + Send + 'static,
 ) -> Result<T, LogError> {
-    blocking_result(context, call).await?.map_err(|error| failed(context, error))
+    blocking_result(context, call).await?.map_err(|error| log_error(context, &error))
 }
 
 async fn blocking_result<T: Send + 'static>(
     context: &str,
     call: impl FnOnce() -> KafkaResult<T> + Send + 'static,
 ) -> Result<KafkaResult<T>, LogError> {
-    tokio::task::spawn_blocking(call).await.map_err(|_| failed(context, "the call was broken off"))
+    tokio::task::spawn_blocking(call).await.map_err(|_| failure::ours(context, "the call was broken off"))
 }

@@ -31,6 +31,13 @@ impl KafkaOptions {
         config
     }
 
+    /// For looking at topics: what is written counts, decided or not.
+    pub(super) fn looker_config(&self) -> ClientConfig {
+        let mut config = self.admin_config();
+        config.set("isolation.level", "read_uncommitted");
+        config
+    }
+
     /// For a member of the group called `group`, or for a reader that joins none.
     pub(super) fn consumer_config(&self, group: &str) -> ClientConfig {
         let mut config = self.admin_config();

@@ -1,7 +1,7 @@
 //! The engine's side of the committer: it hands everything to a thread that may block.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -150,21 +150,25 @@ impl Worker {
         partitions: &[Partition],
     ) -> Result<Vec<Option<Progress>>, LogError> {
         let context = format!("reading the progress of {group}");
-        let gives_up = || self.abandoned.load(Ordering::Acquire);
+        let prefix = &self.options.prefix;
+        let is_abandoned = || self.abandoned.load(Ordering::Acquire);
+        // A member has a connection to ask by, as long as it does not leave.
         if let Some(member) = self.members.of(group).first() {
-            return progress::read(&member.native, &self.options.prefix, partitions, &context, gives_up);
+            let gives_up = || is_abandoned() || member.is_leaving();
+            let found = progress::read(&member.native, prefix, partitions, &context, gives_up);
+            if found.is_ok() || !member.is_leaving() {
+                return found;
+            }
         }
-        if !self.readers.contains_key(&group) {
-            let reader = self
-                .options
-                .consumer_config(group.0)
-                .create_with_context(Reporter::new(format!("reader of {group}")))
-                .map_err(|error| failure::log_error(&context, &error))?;
-            self.readers.insert(group, reader);
-        }
-        match self.readers.get(&group) {
-            Some(reader) => progress::read(reader, &self.options.prefix, partitions, &context, gives_up),
-            None => Ok(vec![None; partitions.len()]),
-        }
+        let reader = match self.readers.entry(group) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(
+                self.options
+                    .consumer_config(group.0)
+                    .create_with_context(Reporter::new(format!("reader of {group}")))
+                    .map_err(|error| failure::log_error(&context, &error))?,
+            ),
+        };
+        progress::read(reader, prefix, partitions, &context, is_abandoned)
     }
 }

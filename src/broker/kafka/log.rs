@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{
     KafkaCommitter, KafkaConsumer, KafkaOptions,
     beginning::LOOK,
-    failure::{self},
+    failure,
     member::Members,
     progress,
     reporter::Reporter,
@@ -72,11 +72,9 @@ impl KafkaLog {
     pub async fn connect(options: KafkaOptions) -> Result<Self, LogError> {
         let options = Arc::new(options);
         blocking("connecting to Kafka", move || {
-            let mut config = options.admin_config();
-            config.extend(options.consumer.clone());
-            config.set("isolation.level", "read_committed");
             let reach = || {
-                let looker: BaseConsumer<Reporter> = config.create_with_context(Reporter::new("looker"))?;
+                let looker: BaseConsumer<Reporter> =
+                    options.looker_config().create_with_context(Reporter::new("looker"))?;
                 looker.fetch_metadata(Some(&options.name("-")), LOOK)?;
                 Ok(looker)
             };
@@ -109,9 +107,9 @@ impl Log for KafkaLog {
     }
 
     async fn scan(&self, topic: TopicName, visit: &mut (dyn FnMut(Record) + Send)) -> Result<(), LogError> {
-        let options = Arc::clone(&self.options);
+        let (options, looker) = (Arc::clone(&self.options), Arc::clone(&self.looker));
         let (sender, mut batches) = mpsc::channel(BATCHES);
-        let scan = tokio::task::spawn_blocking(move || scan::scan(&options, topic, &sender));
+        let scan = tokio::task::spawn_blocking(move || scan::scan(&options, &looker, topic, &sender));
         while let Some(batch) = batches.recv().await {
             batch.into_iter().for_each(&mut *visit);
         }
@@ -123,10 +121,12 @@ impl Log for KafkaLog {
         starts: Vec<(Partition, i64)>,
         visit: &mut (dyn FnMut(Record) -> Visit + Send),
     ) -> Result<(), LogError> {
-        let (options, enough) = (Arc::clone(&self.options), Arc::new(Enough::default()));
+        let (options, looker) = (Arc::clone(&self.options), Arc::clone(&self.looker));
+        let enough = Arc::new(Enough::default());
         let (sender, mut batches) = mpsc::channel(BATCHES);
         let told = Arc::clone(&enough);
-        let scan = tokio::task::spawn_blocking(move || scan::scan_from(&options, &starts, &sender, &told));
+        let scan =
+            tokio::task::spawn_blocking(move || scan::scan_from(&options, &looker, &starts, &sender, &told));
         while let Some(batch) = batches.recv().await {
             for record in batch {
                 let partition = record.partition;
@@ -155,22 +155,14 @@ impl Log for KafkaLog {
 
     async fn ends(&self, topic: TopicName) -> Result<Vec<(Partition, i64)>, LogError> {
         let (looker, prefix) = (Arc::clone(&self.looker), self.options.prefix.clone());
-        blocking("reading ends", move || patiently(|| watermarks::ends(&*looker, &prefix, topic, LOOK))).await
+        blocking("reading ends", move || {
+            watermarks::patiently(|| watermarks::ends(&*looker, &prefix, topic, LOOK))
+        })
+        .await
     }
 
     fn max_record_bytes(&self) -> usize {
         self.options.max_record_bytes
-    }
-}
-
-/// Tries for a while: a partition whose leader died has another within seconds.
-fn patiently<T>(read: impl Fn() -> Result<T, LogError>) -> Result<T, LogError> {
-    let begun = Instant::now();
-    loop {
-        match read() {
-            Err(_) if begun.elapsed() < LOOK => std::thread::sleep(Duration::from_millis(100)),
-            result => return result,
-        }
     }
 }
 

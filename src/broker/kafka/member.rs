@@ -122,6 +122,11 @@ impl Member {
         Self { group, native, topics, mailbox, inbox, holdings: Mutex::default() }
     }
 
+    /// Whether it leaves its group, and answers no more.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.native.context().is_closing()
+    }
+
     pub(super) fn holdings(&self) -> MutexGuard<'_, Holdings> {
         lock(&self.holdings)
     }
@@ -273,10 +278,11 @@ impl Members {
         all.push((member.group, Arc::downgrade(member)));
     }
 
-    /// The members of a group, the latest first.
+    /// The members of a group that do not leave it, the latest first.
     pub(super) fn of(&self, group: GroupName) -> Vec<Arc<Member>> {
         let all = lock(&self.all);
-        all.iter().rev().filter(|(of, _)| *of == group).filter_map(|(_, member)| member.upgrade()).collect()
+        let of_group = all.iter().rev().filter(|(of, _)| *of == group);
+        of_group.filter_map(|(_, member)| member.upgrade()).filter(|member| !member.is_leaving()).collect()
     }
 
     /// A number above all before.

@@ -21,8 +21,8 @@
 //!
 //! `options` what can be said · `client` what librdkafka is told · `log` · `member`, `poller`, `consumer`,
 //! `ahead`, `holdings` the side that reads · `beginning`, `progress` where it begins · `transactor`, `producer`,
-//! `committer` the side that writes · `scan`, `watermarks` looking without taking part · `failure`, `reporter` what
-//! goes wrong.
+//! `committer` the side that writes · `scan`, `watermarks` looking without taking part · `admin`, `topics` setting up
+//! and comparing · `failure`, `reporter` what goes wrong.
 
 mod admin;
 mod ahead;

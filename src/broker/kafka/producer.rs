@@ -148,7 +148,16 @@ impl Producer {
             }
             self.native.poll(GLANCE);
         }
-        lock(&self.native.context().failed).take().map_or(Ok(()), Err)
+        let failed = lock(&self.native.context().failed).take();
+        failed.map_or(Ok(()), |(topic, error)| Err((topic, self.cause().unwrap_or(error))))
+    }
+
+    /// Why the transaction cannot go on. Records on their way are purged for it, and tell no more than that.
+    fn cause(&self) -> Option<KafkaError> {
+        match self.native.begin_transaction() {
+            Err(error) if error.rdkafka_error_code() != Some(RDKafkaErrorCode::State) => Some(error),
+            _ => None,
+        }
     }
 
     pub(super) fn commit(&self) -> Result<(), KafkaError> {

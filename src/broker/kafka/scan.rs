@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -14,7 +14,10 @@ use rdkafka::{
 };
 use tokio::sync::mpsc;
 
-use super::{KafkaOptions, beginning::LOOK, failure, failure::Class, record, reporter::Reporter, watermarks};
+use super::{
+    KafkaOptions, beginning::LOOK, failure, failure::Class, record, reporter::Reporter, watermarks,
+    watermarks::patiently,
+};
 use crate::{
     broker::{LogError, Partition, Record},
     topic::TopicName,
@@ -24,7 +27,9 @@ use crate::{
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 /// How long nothing may come before the scan looks whether the topic was cut meanwhile.
-const STALLED: std::time::Duration = std::time::Duration::from_secs(10);
+const STALLED: Duration = Duration::from_secs(10);
+/// How long after it was looked whether all is decided it is looked again.
+const UNDECIDED: Duration = Duration::from_millis(10);
 
 /// What is to be read: for each partition from where on, and up to where.
 type Ranges = BTreeMap<Partition, (i64, i64)>;
@@ -46,20 +51,26 @@ impl Enough {
 }
 
 /// Sends every record of `topic` in batches, and returns at the end of it. Blocks.
+///
+/// The end is where records end now, decided or not: what was committed before is seen, also while the cluster is
+/// yet to write down that it was.
 pub(super) fn scan(
     options: &KafkaOptions,
+    looker: &BaseConsumer<Reporter>,
     topic: TopicName,
     batches: &mpsc::Sender<Vec<Record>>,
 ) -> Result<(), LogError> {
     let reader = reader(options, topic)?;
-    let marks = watermarks::of_topic(&reader, &options.prefix, topic, LOOK)?;
-    read(options, &reader, topic, marks, batches, &Enough::default())
+    let ends = patiently(|| watermarks::ends(looker, &options.prefix, topic, LOOK))?;
+    let ranges = decided(&reader, &options.prefix, topic, &ends, || batches.is_closed())?;
+    read(options, &reader, topic, ranges, batches, &Enough::default())
 }
 
 /// Sends the records of partitions in batches, each from its offset on, and returns when each has ended or gave
 /// enough. Blocks. One topic after the other: an end is told with the partition's number alone.
 pub(super) fn scan_from(
     options: &KafkaOptions,
+    looker: &BaseConsumer<Reporter>,
     starts: &[(Partition, i64)],
     batches: &mpsc::Sender<Vec<Record>>,
     enough: &Enough,
@@ -67,12 +78,14 @@ pub(super) fn scan_from(
     let topics: BTreeSet<TopicName> = starts.iter().map(|(partition, _)| partition.topic).collect();
     for topic in topics {
         let reader = reader(options, topic)?;
-        let marks = watermarks::of_topic(&reader, &options.prefix, topic, LOOK)?;
+        let ends = patiently(|| watermarks::ends(looker, &options.prefix, topic, LOOK))?;
+        let whole = decided(&reader, &options.prefix, topic, &ends, || batches.is_closed())?;
         let range = |(partition, from): &(Partition, i64)| {
-            let (low, high) = marks.get(partition)?;
-            Some((*partition, ((*from).max(*low), *high)))
+            let (low, end) = whole.get(partition)?;
+            Some((*partition, ((*from).max(*low), *end)))
         };
-        read(options, &reader, topic, starts.iter().filter_map(range).collect(), batches, enough)?;
+        let ranges: Ranges = starts.iter().filter_map(range).filter(|(_, (from, end))| from < end).collect();
+        read(options, &reader, topic, ranges, batches, enough)?;
     }
     Ok(())
 }
@@ -93,12 +106,11 @@ fn read(
     options: &KafkaOptions,
     reader: &BaseConsumer<Reporter>,
     topic: TopicName,
-    ranges: Ranges,
+    mut open: Ranges,
     batches: &mpsc::Sender<Vec<Record>>,
     enough: &Enough,
 ) -> Result<(), LogError> {
     let failed = |error: KafkaError| failure::log_error(format!("reading topic {topic}"), &error);
-    let mut open: Ranges = ranges.into_iter().filter(|(_, (from, end))| from < end).collect();
     reader.assign(&list(options, &open).map_err(failed)?).map_err(failed)?;
 
     let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -139,6 +151,26 @@ fn read(
     // Whoever does not listen any more needs no records.
     let _ = batches.blocking_send(batch);
     Ok(())
+}
+
+/// Waits until everything before these ends is decided, and returns where partitions that have anything begin and end. A
+/// transaction of a process that died makes it wait until a broker gives that up.
+fn decided(
+    reader: &BaseConsumer<Reporter>,
+    prefix: &str,
+    topic: TopicName,
+    ends: &[(Partition, i64)],
+    gives_up: impl Fn() -> bool,
+) -> Result<Ranges, LogError> {
+    loop {
+        let marks = patiently(|| watermarks::of_topic(reader, prefix, topic, LOOK))?;
+        let mark = |partition: &Partition| marks.get(partition).copied().unwrap_or_default();
+        if gives_up() || ends.iter().all(|(partition, end)| mark(partition).1 >= *end) {
+            let range = |(partition, end): &(Partition, i64)| (*partition, (mark(partition).0, *end));
+            return Ok(ends.iter().map(range).filter(|(_, (low, end))| low < end).collect());
+        }
+        std::thread::sleep(UNDECIDED);
+    }
 }
 
 fn is_final(error: &KafkaError) -> bool {

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!   checked ─▶ begin ─▶ records, offsets of each group ─▶ all arrived ─▶ commit ─▶ Ok
-//!      │         └────────── any error: nothing is written ────────┘         ├─ not taken ─▶ Retriable
-//!      ├─ Fatal: above a limit      Refused · Retriable · Fatal              ├─ fenced ─▶ Fatal
-//!      └─ Refused: moved                                                     └─ no answer ─▶ Doubtful
+//!      │         └────────── any error: nothing is written ────────┘         ├─ fenced ─▶ Fatal
+//!      ├─ Fatal: above a limit      Refused · Retriable · Fatal              │
+//!      └─ Refused: moved                                                     └─ anything else ─▶ Doubtful
 //! ```
 //!
 //! **Certainty.** A transaction is written by one request, which only [`Producer::commit`] makes. Whatever fails
 //! before it has written nothing and never will: the producer gives the transaction up, or is thrown away, and then
-//! its successor of the same name, or a time-out of the broker's, does. Whatever fails in it without an answer is
-//! unknown.
+//! its successor of the same name, or a time-out of the broker's, does. Whatever fails in it
+//! is unknown, unless another took over.
 //!
 //! **Throwing away.** After a time-out a producer's requests may still be on their way, and arrive after those that
 //! it makes next. So it makes none: a new one of the same name begins where the broker says, and the old one's
@@ -281,11 +281,7 @@ impl Transactor {
             return Ok(());
         };
         let failed = failure::log_error(format!("committing as {}", self.id), &error);
-        // The broker refused to write it and says so.
-        let KafkaError::Transaction(transaction) = &error else { return Err(CommitError::Doubtful(failed)) };
-        if transaction.txn_requires_abort() {
-            return Err(self.undo(producer, Undone::Failed(failed, failure::class(&error))));
-        }
+        // Whatever librdkafka takes it for, the request may have been on its way.
         Err(match failure::class(&error) {
             Class::Fenced if producer.age() < MAY_BE_OVER => fenced(&self.id),
             Class::Lasting => CommitError::Fatal(failed),

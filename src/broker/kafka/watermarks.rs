@@ -1,6 +1,11 @@
-//! The ends of partitions, as readers of committed records see them.
+//! Where partitions begin and end, as the consumer that asks sees them: one that reads committed records sees a
+//! partition end where the first undecided transaction begins.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -14,6 +19,9 @@ use crate::{
     broker::{LogError, Partition},
     topic::TopicName,
 };
+
+/// How long a question may go without an answer.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The partitions of a topic, ascending.
 pub(super) fn partitions<C: ConsumerContext>(
@@ -66,7 +74,7 @@ pub(super) fn ends<C: ConsumerContext>(
 }
 
 /// The offsets where these partitions begin or end, one question to each broker.
-fn offsets<C: ConsumerContext>(
+pub(super) fn offsets<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     prefix: &str,
     partitions: &[Partition],
@@ -89,4 +97,15 @@ fn offsets<C: ConsumerContext>(
         }
     };
     partitions.iter().map(offset).collect()
+}
+
+/// Tries for a while: a partition whose leader died has another within seconds.
+pub(super) fn patiently<T>(read: impl Fn() -> Result<T, LogError>) -> Result<T, LogError> {
+    let begun = Instant::now();
+    loop {
+        match read() {
+            Err(_) if begun.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(100)),
+            result => return result,
+        }
+    }
 }

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::WantedTopic;
+use super::{
+    WantedTopic,
+    wanted::{MAX_MESSAGE_BYTES, MIN_INSYNC, SEGMENT_BYTES},
+};
 use crate::topic::{Keep, TopicName};
 
 /// A topic as the cluster has it.
@@ -72,9 +75,6 @@ impl Difference {
     }
 }
 
-/// Nothing could be written to a topic that asks for more copies than it has.
-const MIN_INSYNC: &str = "min.insync.replicas";
-
 /// Every difference, in the order of `wanted`.
 pub fn differences(wanted: &[WantedTopic], found: &BTreeMap<TopicName, FoundTopic>) -> Vec<Difference> {
     wanted.iter().flat_map(|topic| differences_of(topic, found.get(&topic.name))).collect()
@@ -105,9 +105,7 @@ fn differences_of(wanted: &WantedTopic, found: Option<&FoundTopic>) -> Vec<Diffe
     }
     for (key, asked) in &wanted.config {
         let there = found.config.get(key).map_or("", String::as_str);
-        if let Some(remedy) = setting_remedy(key, there, asked) {
-            let is_possible = key != MIN_INSYNC || is_at_least(&found.replicas.to_string(), asked);
-            let remedy = if is_possible { remedy } else { remedy.max(Remedy::ByHand) };
+        if let Some(remedy) = setting_remedy(wanted, found, key) {
             differences.push(difference(key, there.to_owned(), asked.clone(), remedy));
         }
     }
@@ -124,14 +122,22 @@ fn partitions_remedy(wanted: &WantedTopic, found: u32) -> Remedy {
 }
 
 /// What to do about a setting; none where it is as it should be.
-fn setting_remedy(key: &str, found: &str, wanted: &str) -> Option<Remedy> {
+fn setting_remedy(wanted: &WantedTopic, found: &FoundTopic, key: &str) -> Option<Remedy> {
+    let (there, asked) = (text(&found.config, key), text(&wanted.config, key));
     match rule(key) {
-        _ if found == wanted => None,
-        Rule::Words if words(found) == words(wanted) => None,
-        Rule::AtLeast if is_at_least(found, wanted) => Some(Remedy::Keep),
-        Rule::Free if !found.is_empty() => Some(Remedy::Keep),
+        _ if there == asked => None,
+        Rule::Words if words(there) == words(asked) => None,
+        Rule::AtLeast if is_at_least(there, asked) => Some(Remedy::Keep),
+        Rule::Segment if is_at_least(there, text(&wanted.config, MAX_MESSAGE_BYTES)) => Some(Remedy::Keep),
+        Rule::Free if !there.is_empty() => Some(Remedy::Keep),
+        // Nothing could be written to a topic that asks for more copies than it has.
+        _ if key == MIN_INSYNC && !is_at_least(&found.replicas.to_string(), asked) => Some(Remedy::ByHand),
         _ => Some(Remedy::Alter),
     }
+}
+
+fn text<'a>(config: &'a BTreeMap<String, String>, key: &str) -> &'a str {
+    config.get(key).map_or("", String::as_str)
 }
 
 /// What else than the wanted value a setting may have.
@@ -142,6 +148,8 @@ enum Rule {
     Words,
     /// A larger number; `-1` is the largest.
     AtLeast,
+    /// Whatever the largest record fits into.
+    Segment,
     /// Anything: an operator tunes it.
     Free,
 }
@@ -149,10 +157,9 @@ enum Rule {
 fn rule(key: &str) -> Rule {
     match key {
         "cleanup.policy" => Rule::Words,
-        "retention.ms" | "retention.bytes" | "max.message.bytes" | "min.insync.replicas" => Rule::AtLeast,
-        "compression.type" | "max.compaction.lag.ms" | "min.cleanable.dirty.ratio" | "segment.bytes" => {
-            Rule::Free
-        }
+        "retention.ms" | "retention.bytes" | MAX_MESSAGE_BYTES | MIN_INSYNC => Rule::AtLeast,
+        "compression.type" | "max.compaction.lag.ms" | "min.cleanable.dirty.ratio" => Rule::Free,
+        SEGMENT_BYTES => Rule::Segment,
         _ => Rule::Exactly,
     }
 }
@@ -272,6 +279,7 @@ mod tests {
         ] {
             assert_eq!(set(SCORED.name, key, value), Some(Remedy::Alter), "{key} = {value}");
         }
+        assert_eq!(set(INDEX.name, SEGMENT_BYTES, "16777216"), Some(Remedy::Alter), "no room for framing");
         let gone = after(SCORED.name, |found| drop(found.config.remove("retention.ms")));
         assert_eq!(gone, [("retention.ms".to_owned(), String::new(), Remedy::Alter)]);
     }
@@ -286,6 +294,7 @@ mod tests {
         ] {
             assert_eq!(set(SCORED.name, key, value), Some(Remedy::Keep), "{key} = {value}");
         }
+        assert_eq!(set(INDEX.name, SEGMENT_BYTES, "20000000"), Some(Remedy::Keep), "the largest record fits");
         assert_eq!(set(SCORED.name, "flush.ms", "1"), None, "what no file names is nobody's business");
     }
 

@@ -20,6 +20,6 @@ mod wanted;
 pub use apply::{Applied, Change, apply};
 pub use consumed::consumed;
 pub use difference::{Difference, FoundTopic, Remedy, differences};
-pub use starts::{FoundPartition, LostStart, MissingStart, missing_starts};
+pub use starts::{FoundPartition, LostStart, MissingStart, missing_start, missing_starts};
 pub use survey::{FoundGroup, Survey, TopicsError, check, delete_consumed, survey};
 pub use wanted::{TopicDemands, WantedTopic};

@@ -73,8 +73,10 @@ pub fn missing_starts(found: &[FoundGroup]) -> Vec<MissingStart> {
     found.iter().filter_map(missing_start).collect()
 }
 
+/// What a group lacks in one topic; none where it has an offset everywhere.
+///
 /// All or nothing for a topic: a single offset would make the others look new the next time.
-fn missing_start(found: &FoundGroup) -> Option<MissingStart> {
+pub fn missing_start(found: &FoundGroup) -> Option<MissingStart> {
     let (known, missing): (Vec<_>, Vec<_>) =
         found.partitions.iter().copied().partition(|partition| partition.committed.is_some());
     // Offsets are thrown away for a whole group, so one that lacks some of them has got new partitions. Nothing is
@@ -134,7 +136,8 @@ mod tests {
     #[test]
     fn offsets_that_may_have_been_lost_are_not_made_up() {
         for lost in [
-            &[(None, 0, 8), (None, 0, 3)][..],
+            &[(Some(3), 0, 9), (None, 4, 9), (None, 0, 0)][..],
+            &[(None, 0, 8), (None, 0, 3)],
             &[(None, 0, 0), (None, 0, 3)],
             &[(None, 40, 90)],
             &[(Some(40), 12, 90), (None, 7, 9)],

@@ -9,7 +9,10 @@ use super::{
     missing_starts,
 };
 use crate::{
-    broker::{GroupName, LogError, Partition, kafka::Admin},
+    broker::{
+        GroupName, LogError, Partition,
+        kafka::{Admin, StartError},
+    },
     topic::{Keep, TopicInfo, TopicName, catalogue},
 };
 
@@ -74,7 +77,8 @@ pub async fn survey(admin: &Admin, demands: &TopicDemands) -> Result<Survey, Log
     Ok(Survey { wanted, found, differences, missing: missing_starts(&groups) })
 }
 
-/// Whether these stages may run over a cluster; `command` is what mends it, to be shown.
+/// Whether these stages may run over a cluster; `command` is what mends it, to be shown. Groups of theirs that are
+/// certainly new get their first offsets.
 ///
 /// # Errors
 /// [`TopicsError::Wrong`] if topics are missing or break a promise, or if one of the `stages` lost its offsets.
@@ -87,12 +91,24 @@ pub async fn check(
     let survey = survey(admin, demands).await?;
     let differences = survey.differences.iter().filter(|difference| difference.is_wrong());
     let mut wrong: Vec<String> = differences.map(|difference| wrong_text(admin, difference)).collect();
-    let lost = |start: &&MissingStart| start.is_lost && stages.contains(&start.group.0);
-    wrong.extend(survey.missing.iter().filter(lost).map(|start| lost_text(admin, start)));
-    if wrong.is_empty() {
-        return Ok(());
+    let missing = survey.missing.iter().filter(|start| stages.contains(&start.group.0));
+    let (lost, new): (Vec<&MissingStart>, Vec<_>) = missing.partition(|start| start.is_lost);
+    wrong.extend(lost.into_iter().map(|start| lost_text(admin, start)));
+    if !wrong.is_empty() {
+        return Err(TopicsError::Wrong { wrong, mend: format!("set it right with: {command}") });
     }
-    Err(TopicsError::Wrong { wrong, mend: format!("set it right with: {command}") })
+    for start in new {
+        begin(admin, start).await?;
+    }
+    Ok(())
+}
+
+/// Commits where a new group begins: once records come, it would look like one that lost its place.
+async fn begin(admin: &Admin, start: &MissingStart) -> Result<(), LogError> {
+    match admin.commit_start(start.group, &start.offsets(None).unwrap_or_default()).await {
+        Ok(()) | Err(StartError::Active(_)) => Ok(()),
+        Err(StartError::Log(error)) => Err(error),
+    }
 }
 
 fn wrong_text(admin: &Admin, difference: &Difference) -> String {

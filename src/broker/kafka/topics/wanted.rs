@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use crate::topic::{Keep, RECORD_BYTES, Spread, TopicInfo, TopicName, catalogue};
 
-const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
-const MIN_INSYNC: &str = "min.insync.replicas";
+pub(super) const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+pub(super) const MIN_INSYNC: &str = "min.insync.replicas";
+/// A record must fit into a segment.
+pub(super) const SEGMENT_BYTES: &str = "segment.bytes";
 
 /// What the configuration says about the topics of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +35,17 @@ impl TopicDemands {
         };
         let replicas = self.replicas.unwrap_or(file.replicas);
         let mut config = file.config.clone();
-        if let Some(number) = number(&config, MIN_INSYNC) {
-            config.insert(MIN_INSYNC.to_owned(), number.min(i64::from(replicas)).to_string());
+        if let Some(copies) = number(&config, MIN_INSYNC) {
+            config.insert(MIN_INSYNC.to_owned(), copies.min(i64::from(replicas)).to_string());
         }
-        if let Some(number) = number(&config, MAX_MESSAGE_BYTES) {
-            let room = number.saturating_sub_unsigned(RECORD_BYTES as u64);
+        if let Some(of_file) = number(&config, MAX_MESSAGE_BYTES) {
+            let room = of_file.saturating_sub_unsigned(RECORD_BYTES as u64);
             let bytes = room.saturating_add_unsigned(self.max_record_bytes as u64);
-            config.insert(MAX_MESSAGE_BYTES.to_owned(), bytes.min(i64::from(i32::MAX)).to_string());
+            let bytes = bytes.min(i64::from(i32::MAX));
+            config.insert(MAX_MESSAGE_BYTES.to_owned(), bytes.to_string());
+            if let Some(segment) = number(&config, SEGMENT_BYTES) {
+                config.insert(SEGMENT_BYTES.to_owned(), segment.max(bytes).to_string());
+            }
         }
         WantedTopic { name, partitions, replicas, config, retention: info.retention }
     }
@@ -110,6 +116,16 @@ mod tests {
             let bytes = |topic| setting(topic, MAX_MESSAGE_BYTES).parse::<usize>().unwrap();
             assert!(bytes(before) >= RECORD_BYTES + (64 << 10), "{}: framing needs room", before.name);
             assert_eq!(bytes(&after), bytes(before) + 1000, "{}", before.name);
+        }
+    }
+
+    #[test]
+    fn the_largest_record_fits_into_a_segment() {
+        for topic in (TopicDemands { max_record_bytes: 1 << 30, ..PLAIN }).wanted() {
+            let bytes = |key| setting(&topic, key).parse::<i64>().ok();
+            let (record, segment) = (bytes(MAX_MESSAGE_BYTES), bytes(SEGMENT_BYTES));
+            assert!(record > Some(1 << 30), "{}", topic.name);
+            assert!(segment.is_none() || segment >= record, "{}", topic.name);
         }
     }
 
