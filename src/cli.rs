@@ -47,12 +47,12 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Start a cluster of simulated model servers on this machine.
     Simulate(Box<SimulateArgs>),
-    /// Look at the records that a stage could not handle, send them back, or give them up.
-    DeadLetters(DeadLettersArgs),
     /// Give prompts to a pipeline over a Kafka cluster, from anywhere.
     Submit(Box<SubmitArgs>),
     /// Show how far a pipeline over a Kafka cluster is, or wait until nothing is left to do.
     Status(Box<StatusArgs>),
+    /// Look at the records that a stage could not handle, send them back, or give them up.
+    DeadLetters(DeadLettersArgs),
     /// Print the configuration that is in force and where each value comes from; secrets are masked.
     Config(Box<SettingsArgs>),
 }

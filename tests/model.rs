@@ -31,7 +31,8 @@ fn chat_model(options: ModelOptions) -> ChatModel {
 }
 
 async fn ask(model: &ChatModel, priority: u8) -> Result<ChatAnswer, CallError> {
-    ask_about(model, priority, "Hi").await
+    let messages = [Message::user("Hi")];
+    model.chat(&request(&messages, priority)).await
 }
 
 async fn ask_about(model: &ChatModel, priority: u8, text: &str) -> Result<ChatAnswer, CallError> {

@@ -34,14 +34,14 @@ pub(super) fn read(section: &mut Section<'_>, role: &str, reserved: &[&str]) -> 
     }
 }
 
-/// Reads how many long answers may be asked for in one request.
-pub(super) fn samples_per_request(section: &mut Section<'_>) -> u32 {
-    u32::try_from(section.number("samples_per_request", 1, 1..=100)).unwrap_or(1)
-}
-
 fn limit(section: &mut Section<'_>, name: &'static str, default: u32, least: u64) -> u32 {
     let number = section.number(name, default.into(), least..=u32::MAX.into());
     u32::try_from(number).unwrap_or(default)
+}
+
+/// Reads how many long answers may be asked for in one request.
+pub(super) fn samples_per_request(section: &mut Section<'_>) -> u32 {
+    u32::try_from(section.number("samples_per_request", 1, 1..=100)).unwrap_or(1)
 }
 
 /// Reads which of the reward servers' faces to talk to.

@@ -214,13 +214,8 @@ impl Owner {
         self.release_quiet(now)?;
         self.audit();
         let (full, ending) = (self.is_full(), self.draining.is_some());
-        self.stages
-            .iter_mut()
-            .try_for_each(|stage| stage.regulate(full || stage.closed || (ending && stage.gathers())))
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.bytes + self.finished_bytes >= self.options.max_bytes
+        let stops = |stage: &StageState| full || stage.closed || (ending && stage.gathers());
+        self.stages.iter_mut().try_for_each(|stage| stage.regulate(stops(stage)))
     }
 
     /// Somebody closed or opened gates.
@@ -233,6 +228,10 @@ impl Owner {
             }
             stage.closed = is_closed;
         }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes + self.finished_bytes >= self.options.max_bytes
     }
 
     /// The sums that are kept are what their parts add up to. Looked at in builds for tests.

@@ -182,9 +182,7 @@ mod tests {
         assert!([12, 13].iter().all(|offset| look.at(&record(*offset, 1)) == Visit::More));
         assert_eq!(look.left(&behind(completed.clone(), 20)), NOTHING);
         let mut look = Look::new(&completed);
-        [11, 12, 15].iter().for_each(|offset| {
-            look.at(&record(*offset, 1));
-        });
+        [11, 12, 15].iter().for_each(|offset| _ = look.at(&record(*offset, 1)));
         let left = Left { records: 2, is_exact: true, oldest_ms: Some(1100) };
         assert_eq!(look.left(&behind(completed.clone(), 20)), left);
     }

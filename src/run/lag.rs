@@ -135,8 +135,8 @@ async fn lag_of<L: Log>(log: &L, stages: &BTreeSet<&'static str>) -> Result<Lags
 
 /// The chosen stages that must wait: one that they wait for is behind by more than `max_lag`.
 fn closed(chosen: &Chosen, lags: &Lags, max_lag: u64) -> Closed {
-    let is_behind = |later: &&str| lags.get(*later).is_some_and(|lag| *lag > max_lag);
-    chosen.names().filter(|name| waits_for(name).iter().any(|later| is_behind(&later))).collect()
+    let is_behind = |later: &&'static str| lags.get(*later).is_some_and(|lag| *lag > max_lag);
+    chosen.names().filter(|name| waits_for(name).iter().any(is_behind)).collect()
 }
 
 /// A stage as the progress display shows it.

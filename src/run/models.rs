@@ -48,7 +48,7 @@ impl Models {
         };
         let generator = chat(Role::Generator, wanted.generator)?;
         let long = match wanted.long {
-            Long::Own(options) => chat(Role::Long, Some(options))?,
+            Long::Own(options) => chat(Role::Long, Some(*options))?,
             Long::Generator => generator.clone(),
             Long::None => None,
         };
@@ -107,7 +107,7 @@ struct Wanted {
 enum Long {
     None,
     Generator,
-    Own(ModelOptions),
+    Own(Box<ModelOptions>),
 }
 
 impl Wanted {
@@ -115,7 +115,7 @@ impl Wanted {
         let long = match roles.contains(&Role::Long) {
             false => Long::None,
             true if settings.long.urls.is_empty() => Long::Generator,
-            true => Long::Own(settings.long.clone()),
+            true => Long::Own(Box::new(settings.long.clone())),
         };
         let generates = roles.contains(&Role::Generator) || matches!(long, Long::Generator);
         let mut generator = settings.generator.clone();
@@ -140,7 +140,7 @@ impl Wanted {
             *generator = on_cluster(generator, cluster.generator_urls(), chat_name);
         }
         if !matches!(self.long, Long::None) {
-            self.long = Long::Own(on_cluster(long, cluster.generator_urls(), long_name));
+            self.long = Long::Own(Box::new(on_cluster(long, cluster.generator_urls(), long_name)));
         }
         if let Some(reward) = &mut self.reward {
             *reward = on_cluster(reward, cluster.reward_urls(), reward_name);

@@ -4,7 +4,7 @@
 //! The cluster is named in `AVR_TEST_KAFKA` (`scripts/kafka start` prints it). Each test has a prefix of its own in it.
 
 #[path = "../e2e/support/mod.rs"]
-#[allow(dead_code, reason = "each target uses its part")]
+#[expect(dead_code, unused_imports, reason = "each target uses its part")]
 mod support;
 
 mod pipeline;

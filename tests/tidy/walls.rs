@@ -229,6 +229,8 @@ pub(crate) fn topics_elsewhere() -> Vec<String> {
         "src/dataflow.rs",
         "src/engine/committer.rs",
         "src/engine/dead_letter.rs",
+        "src/run/heartbeat.rs",
+        "src/command/status",
     ];
     named_elsewhere(&names, &may, "what is known of topics stands in topics/; ask topic::catalogue")
 }

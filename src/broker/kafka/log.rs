@@ -121,10 +121,12 @@ impl Log for KafkaLog {
         starts: Vec<(Partition, i64)>,
         visit: &mut (dyn FnMut(Record) -> Visit + Send),
     ) -> Result<(), LogError> {
-        let (options, enough) = (Arc::clone(&self.options), Arc::new(Enough::default()));
+        let (options, looker) = (Arc::clone(&self.options), Arc::clone(&self.looker));
+        let enough = Arc::new(Enough::default());
         let (sender, mut batches) = mpsc::channel(BATCHES);
         let told = Arc::clone(&enough);
-        let scan = tokio::task::spawn_blocking(move || scan::scan_from(&options, &starts, &sender, &told));
+        let scan =
+            tokio::task::spawn_blocking(move || scan::scan_from(&options, &looker, &starts, &sender, &told));
         while let Some(batch) = batches.recv().await {
             for record in batch {
                 let partition = record.partition;

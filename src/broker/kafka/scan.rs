@@ -70,6 +70,7 @@ pub(super) fn scan(
 /// enough. Blocks. One topic after the other: an end is told with the partition's number alone.
 pub(super) fn scan_from(
     options: &KafkaOptions,
+    looker: &BaseConsumer<Reporter>,
     starts: &[(Partition, i64)],
     batches: &mpsc::Sender<Vec<Record>>,
     enough: &Enough,
@@ -77,12 +78,14 @@ pub(super) fn scan_from(
     let topics: BTreeSet<TopicName> = starts.iter().map(|(partition, _)| partition.topic).collect();
     for topic in topics {
         let reader = reader(options, topic)?;
-        let marks = watermarks::of_topic(&reader, &options.prefix, topic, LOOK)?;
+        let ends = patiently(|| watermarks::ends(looker, &options.prefix, topic, LOOK))?;
+        let whole = decided(&reader, &options.prefix, topic, &ends, || batches.is_closed())?;
         let range = |(partition, from): &(Partition, i64)| {
-            let (low, high) = marks.get(partition)?;
-            Some((*partition, ((*from).max(*low), *high)))
+            let (low, end) = whole.get(partition)?;
+            Some((*partition, ((*from).max(*low), *end)))
         };
-        read(options, &reader, topic, starts.iter().filter_map(range).collect(), batches, enough)?;
+        let ranges: Ranges = starts.iter().filter_map(range).filter(|(_, (from, end))| from < end).collect();
+        read(options, &reader, topic, ranges, batches, enough)?;
     }
     Ok(())
 }
@@ -103,12 +106,11 @@ fn read(
     options: &KafkaOptions,
     reader: &BaseConsumer<Reporter>,
     topic: TopicName,
-    ranges: Ranges,
+    mut open: Ranges,
     batches: &mpsc::Sender<Vec<Record>>,
     enough: &Enough,
 ) -> Result<(), LogError> {
     let failed = |error: KafkaError| failure::log_error(format!("reading topic {topic}"), &error);
-    let mut open: Ranges = ranges.into_iter().filter(|(_, (from, end))| from < end).collect();
     reader.assign(&list(options, &open).map_err(failed)?).map_err(failed)?;
 
     let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -151,7 +153,7 @@ fn read(
     Ok(())
 }
 
-/// Waits until everything before these ends is decided, and returns what is there of each partition. A
+/// Waits until everything before these ends is decided, and returns where partitions that have anything begin and end. A
 /// transaction of a process that died makes it wait until a broker gives that up.
 fn decided(
     reader: &BaseConsumer<Reporter>,
@@ -165,7 +167,7 @@ fn decided(
         let mark = |partition: &Partition| marks.get(partition).copied().unwrap_or_default();
         if gives_up() || ends.iter().all(|(partition, end)| mark(partition).1 >= *end) {
             let range = |(partition, end): &(Partition, i64)| (*partition, (mark(partition).0, *end));
-            return Ok(ends.iter().map(range).collect());
+            return Ok(ends.iter().map(range).filter(|(_, (low, end))| low < end).collect());
         }
         std::thread::sleep(UNDECIDED);
     }
