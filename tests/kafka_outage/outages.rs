@@ -26,7 +26,8 @@ static ALONE: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
 const SOME: usize = 40;
 
 async fn script(cluster: &Cluster, arguments: &[&str]) {
-    let (cluster, arguments) = (cluster.clone(), arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
+    let (cluster, arguments) =
+        (cluster.clone(), arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
     let run = move || cluster.script(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     tokio::task::spawn_blocking(run).await.expect("scripts/kafka does as it is told");
 }

@@ -27,6 +27,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    types::RDKafkaErrorCode,
 };
 
 /// The largest record of the tests' logs.
@@ -68,7 +69,9 @@ impl Cluster {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
         let consumer = match group_protocol {
-            GroupProtocol::Classic => texts(&[("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")]),
+            GroupProtocol::Classic => {
+                texts(&[("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")])
+            }
             GroupProtocol::Consumer => texts(&[]),
         };
         KafkaOptions {
@@ -97,10 +100,12 @@ impl Cluster {
     /// of Kafka's own, to which its name belongs.
     pub(crate) fn coordinator(&self, topic: &str, name: &str) -> i32 {
         let reader: BaseConsumer = self.config().create().expect("a consumer can be made");
-        let metadata = reader.fetch_metadata(Some(topic), Duration::from_secs(30)).expect("the cluster answers");
+        let metadata =
+            reader.fetch_metadata(Some(topic), Duration::from_secs(30)).expect("the cluster answers");
         let partitions = metadata.topics()[0].partitions();
         // As Java hashes a text.
-        let hash = name.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+        let hash =
+            name.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
         let count = i32::try_from(partitions.len()).expect("few partitions");
         let index = (hash & i32::MAX) % count;
         partitions.iter().find(|partition| partition.id() == index).expect("it has that partition").leader()
@@ -147,10 +152,15 @@ impl Pipeline {
             })
             .collect();
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-        let made = admin.create_topics(&topics, &options).await.expect("topics can be made");
-        made.into_iter().for_each(|topic| {
-            topic.expect("a topic of a fresh prefix can be made");
-        });
+        for topic in &topics {
+            // A broker that was just started is not yet counted by all.
+            let made =
+                async || admin.create_topics([topic], &options).await.expect("the cluster answers").remove(0);
+            while let Err((name, error)) = made().await {
+                let waits = error == RDKafkaErrorCode::InvalidReplicationFactor;
+                assert!(waits, "topic {name} cannot be made: {error}");
+            }
+        }
         for (name, partitions) in wanted {
             self.await_partitions(&name, partitions);
         }
@@ -161,7 +171,8 @@ impl Pipeline {
         let name = format!("{}{topic}", self.prefix);
         let count = usize::try_from(partitions).expect("a number of partitions");
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-        let grown = self.cluster.admin().create_partitions(&[NewPartitions::new(&name, count)], &options).await;
+        let grown =
+            self.cluster.admin().create_partitions(&[NewPartitions::new(&name, count)], &options).await;
         grown.expect("partitions can be added").into_iter().for_each(|topic| {
             topic.expect("partitions can be added");
         });
@@ -173,8 +184,10 @@ impl Pipeline {
         let reader: BaseConsumer = self.cluster.config().create().expect("a consumer can be made");
         let begun = std::time::Instant::now();
         loop {
-            let metadata = reader.fetch_metadata(Some(name), Duration::from_secs(10)).expect("the cluster answers");
-            let led = metadata.topics()[0].partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0);
+            let metadata =
+                reader.fetch_metadata(Some(name), Duration::from_secs(10)).expect("the cluster answers");
+            let led =
+                metadata.topics()[0].partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0);
             if led.count() == usize::try_from(partitions).expect("a number of partitions") {
                 return;
             }

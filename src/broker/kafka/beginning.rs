@@ -5,11 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    MissingProgress, failure,
-    member::Member,
-    progress, watermarks,
-};
+use super::{MissingProgress, failure, member::Member, progress, watermarks};
 use crate::{
     broker::{LogError, Partition, Progress},
     topic::TopicName,

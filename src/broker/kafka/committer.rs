@@ -14,9 +14,7 @@ use std::{
 use rdkafka::consumer::BaseConsumer;
 use tokio::sync::oneshot;
 
-use super::{
-    KafkaOptions, failure, member::Members, progress, reporter::Reporter, transactor::Transactor,
-};
+use super::{KafkaOptions, failure, member::Members, progress, reporter::Reporter, transactor::Transactor};
 use crate::broker::{
     CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress,
 };
@@ -76,7 +74,10 @@ impl KafkaCommitter {
 }
 
 fn gone() -> LogError {
-    failure::ours("committing", "the thread of the committer is gone, or has not ended what it was asked before")
+    failure::ours(
+        "committing",
+        "the thread of the committer is gone, or has not ended what it was asked before",
+    )
 }
 
 impl Committer for KafkaCommitter {
@@ -155,6 +156,10 @@ impl Worker {
         if let Some(member) = self.members.of(group).first() {
             let gives_up = || is_abandoned() || member.is_leaving();
             let found = progress::read(&member.native, prefix, partitions, &context, gives_up);
+            if let Ok(found) = &found {
+                let mut holdings = member.holdings();
+                partitions.iter().zip(found).for_each(|(at, progress)| holdings.learn(*at, progress.clone()));
+            }
             if found.is_ok() || !member.is_leaving() {
                 return found;
             }

@@ -6,12 +6,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::mpsc;
 
 use super::{
-    KafkaCommitter, KafkaConsumer, KafkaOptions,
-    beginning::LOOK,
-    failure,
-    member::Members,
-    reporter::Reporter,
-    scan, watermarks,
+    KafkaCommitter, KafkaConsumer, KafkaOptions, beginning::LOOK, failure, member::Members,
+    reporter::Reporter, scan, watermarks,
 };
 use crate::{
     broker::{GroupName, Log, LogError, Partition, Record},
@@ -77,11 +73,7 @@ impl Log for KafkaLog {
         KafkaCommitter::start(Arc::clone(&self.options), Arc::clone(&self.members), name).await
     }
 
-    async fn scan(
-        &self,
-        topic: TopicName,
-        visit: &mut (dyn FnMut(Record) + Send),
-    ) -> Result<(), LogError> {
+    async fn scan(&self, topic: TopicName, visit: &mut (dyn FnMut(Record) + Send)) -> Result<(), LogError> {
         let (options, looker) = (Arc::clone(&self.options), Arc::clone(&self.looker));
         let (sender, mut batches) = mpsc::channel(BATCHES);
         let scan = tokio::task::spawn_blocking(move || scan::scan(&options, &looker, topic, &sender));
@@ -93,7 +85,10 @@ impl Log for KafkaLog {
 
     async fn ends(&self, topic: TopicName) -> Result<Vec<(Partition, i64)>, LogError> {
         let (looker, prefix) = (Arc::clone(&self.looker), self.options.prefix.clone());
-        blocking("reading ends", move || watermarks::patiently(|| watermarks::ends(&*looker, &prefix, topic, LOOK))).await
+        blocking("reading ends", move || {
+            watermarks::patiently(|| watermarks::ends(&*looker, &prefix, topic, LOOK))
+        })
+        .await
     }
 
     fn max_record_bytes(&self) -> usize {

@@ -282,10 +282,7 @@ impl Members {
     pub(super) fn of(&self, group: GroupName) -> Vec<Arc<Member>> {
         let all = lock(&self.all);
         let of_group = all.iter().rev().filter(|(of, _)| *of == group);
-        of_group
-            .filter_map(|(_, member)| member.upgrade())
-            .filter(|member| !member.is_leaving())
-            .collect()
+        of_group.filter_map(|(_, member)| member.upgrade()).filter(|member| !member.is_leaving()).collect()
     }
 
     /// A number above all before.

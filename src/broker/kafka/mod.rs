@@ -19,7 +19,7 @@
 //!
 //! ## Where to look
 //!
-//! `options` what can be said · `client` what librdkafka is told · `log` · `member`, `poller`, `consumer`,
+//! `options`, `keys` what can be said · `client` what librdkafka is told · `log` · `member`, `poller`, `consumer`,
 //! `ahead`, `holdings` the side that reads · `beginning`, `progress` where it begins · `transactor`, `producer`,
 //! `committer` the side that writes · `scan`, `watermarks` looking without taking part · `failure`, `reporter` what
 //! goes wrong.
@@ -31,6 +31,7 @@ mod committer;
 mod consumer;
 mod failure;
 mod holdings;
+mod keys;
 mod log;
 mod member;
 mod options;
@@ -45,5 +46,6 @@ mod watermarks;
 
 pub use committer::KafkaCommitter;
 pub use consumer::KafkaConsumer;
+pub use keys::{check_client_key, is_secret_key};
 pub use log::KafkaLog;
 pub use options::{GroupProtocol, KafkaOptions, MissingProgress};
