@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use config::ValueKind;
 
 use crate::{
+    command::dead_letters::DeadLettersArgs,
+    command::replay::ReplayArgs,
+    command::topics::TopicsArgs,
     config::Override,
     observe::{LogFormat, ProgressMode},
     simulate::SimulateArgs,
@@ -36,8 +39,14 @@ pub struct Cli {
 pub enum Command {
     /// Refine prompts into training records.
     Run(Box<RunArgs>),
+    /// Set up the topics of a Kafka cluster, and compare them with what they should be.
+    Topics(TopicsArgs),
+    /// Select from the finished threads of a run again, with other thresholds and without one model call.
+    Replay(Box<ReplayArgs>),
     /// Start a cluster of simulated model servers on this machine.
     Simulate(Box<SimulateArgs>),
+    /// Look at the records that a stage could not handle, send them back, or give them up.
+    DeadLetters(DeadLettersArgs),
     /// Print the configuration that is in force and where each value comes from; secrets are masked.
     Config(Box<SettingsArgs>),
 }
@@ -76,8 +85,36 @@ pub struct RunArgs {
     pub settings: SettingsArgs,
 }
 
+/// Options of commands that only talk to the cluster.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ClusterArgs {
+    /// The configuration file; by default avr.toml in this folder, if it is there.
+    #[arg(long, value_name = "FILE", env = "AVR_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The Kafka cluster, as host:port; once for each address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub kafka: Vec<String>,
+
+    /// Set any key of the configuration, for instance `--set kafka.prefix=team.`; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl From<ClusterArgs> for SettingsArgs {
+    fn from(ClusterArgs { config, kafka, set }: ClusterArgs) -> Self {
+        Self { config, kafka, set, ..Self::default() }
+    }
+}
+
+impl From<&SettingsArgs> for ClusterArgs {
+    fn from(SettingsArgs { config, kafka, set, .. }: &SettingsArgs) -> Self {
+        Self { config: config.clone(), kafka: kafka.clone(), set: set.clone() }
+    }
+}
+
 /// Options that stand for keys of the configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct SettingsArgs {
     /// The configuration file; by default avr.toml in this folder, if it is there.
     #[arg(long, value_name = "FILE", env = "AVR_CONFIG")]
@@ -87,7 +124,7 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,
 
-    /// The recipe: stage1, stage2, long-pairs, evaluation, or one defined in the configuration [default: stage1].
+    /// The recipe: stage1, stage2, long-pairs, evaluation, fusion, or one defined in the configuration [default: stage1].
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<String>,
 
@@ -123,7 +160,8 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "NAME")]
     pub reward_model: Option<String>,
 
-    /// Go on after the end of the input and take what is added to it.
+    /// Go on after the end of the input and take what is added to it; a last line without a line end is taken when that
+    /// comes.
     #[arg(long)]
     pub follow: bool,
 
@@ -208,7 +246,7 @@ pub fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
 }
 
 /// A text as one word of a shell.
-fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         return text.to_owned();

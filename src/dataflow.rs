@@ -1,14 +1,14 @@
 //! The only place where topics meet stages: the whole flow in one function, with its bounds.
 
 use crate::{
-    engine::StageSpec,
+    engine::{Notes, StageSpec},
     method::way::{Next, after_draft, after_improve, after_score},
     record::Thread,
     stage::{
         Context, CritiqueStage, DraftStage, ImproveStage, OnThreads, Onward, ScoreStage, SelectStage,
         ThreadStage,
     },
-    topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, RECORDS, REJECTS, SCORED, Topic},
+    topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, HANDLED, IMPROVED, RECORDS, REJECTS, SCORED, Topic},
 };
 
 /// The exporter's name.
@@ -43,9 +43,11 @@ impl Default for StageLimits {
 ///   prompts ─▶ draft ─▶ drafted ─▶ critique ─▶ critiqued ─▶ improve ─▶ improved ─▶ score ─▶ scored ─▶ select ─▶ records
 ///                          ▲                                                          │
 ///                          └──────────────────── another round ◀──────────────────────┘
-///   records, dead-letters, rejects ─▶ export ─▶ files
+///   records, dead-letters, rejects, handled ─▶ export ─▶ files
 /// ```
-pub fn stages(context: &Context, limits: &StageLimits) -> Vec<StageSpec> {
+///
+/// `notes` are those of the sink that the exporter has.
+pub fn stages(context: &Context, limits: &StageLimits, notes: Notes) -> Vec<StageSpec> {
     vec![
         on_threads(DraftStage(context.clone()), context, limits.draft, |recipe, _| {
             waits_in(after_draft(recipe))
@@ -58,7 +60,12 @@ pub fn stages(context: &Context, limits: &StageLimits) -> Vec<StageSpec> {
             waits_in(after_score(recipe, thread))
         }),
         on_threads(SelectStage(context.clone()), context, limits.select, |_, _| RECORDS),
-        StageSpec::sink(EXPORT, vec![RECORDS.name, DEAD_LETTERS, REJECTS.name], limits.export),
+        StageSpec::sink(
+            EXPORT,
+            vec![RECORDS.name, DEAD_LETTERS, REJECTS.name, HANDLED.name],
+            limits.export,
+            notes,
+        ),
     ]
 }
 

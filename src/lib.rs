@@ -35,11 +35,13 @@
 
 pub mod broker;
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod dataflow;
 pub mod engine;
 pub mod export;
 pub mod intake;
+pub mod letters;
 pub mod method;
 pub mod model;
 pub mod observe;

@@ -5,9 +5,13 @@ use std::{io::Write as _, process::ExitCode};
 use avr::{
     broker::{LogError, LogErrorKind},
     cli::{self, Cli, Command, RunArgs, SettingsArgs},
+    command::dead_letters::{self, Answer, DeadLettersArgs, DeadLettersError},
+    command::replay::{self, ReplayArgs, ReplayError},
+    command::topics::{self, TopicsArgs},
     config::{self, InForce, Settings},
+    export::ExportError,
     intake::IntakeError,
-    observe::{LogOptions, Screen, logging},
+    observe::{LogOptions, Screen, Summary, logging},
     run::{self, RunError, RunOptions},
     simulate::{self, SimulateArgs},
 };
@@ -18,6 +22,8 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const FAILED: u8 = 1;
+/// Of `avr topics`: something is not as it should be.
+const DIFFERS: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 const STRICT: u8 = 3;
 const IN_USE: u8 = 4;
@@ -28,37 +34,77 @@ fn main() -> ExitCode {
     drop(rustls::crypto::ring::default_provider().install_default());
     let code = match Cli::parse().command {
         Command::Run(args) => run(&args),
+        Command::Topics(args) => topics(&args),
+        Command::Replay(args) => replay(&args),
         Command::Simulate(args) => simulate(*args),
+        Command::DeadLetters(args) => dead_letters(&args),
         Command::Config(args) => show_config(&args),
     };
     ExitCode::from(code)
 }
 
 fn run(args: &RunArgs) -> u8 {
-    let (settings, _) = match load(&args.settings) {
-        Ok(loaded) => loaded,
+    let (settings, screen) = match begin(&args.settings) {
+        Ok(begun) => begun,
         Err(code) => return code,
     };
-    let screen = Screen::stderr();
-    if let Err(error) = logging::init(&settings.observe.log, &screen) {
-        return fail(WRONG_CONFIGURATION, &error);
-    }
     let options = RunOptions {
         files: args.files.clone(),
         simulate: args.simulate,
         resume: cli::command_line(std::env::args_os()),
     };
-    let threads = settings.runtime.worker_threads;
-    let ended = match runtime(threads) {
+    let ended = match runtime(settings.runtime.worker_threads) {
         Ok(runtime) => runtime.block_on(run::run(settings, options, &screen)),
         Err(error) => return fail(FAILED, &error),
     };
     match ended {
-        Ok(ended) => {
-            print(&if args.json { ended.summary.json() } else { ended.summary.text() });
-            if ended.interrupted { INTERRUPTED } else { 0 }
-        }
+        Ok(ended) => conclude(&ended.summary, args.json, ended.interrupted),
         Err(error) => fail(code_of(&error), &error),
+    }
+}
+
+fn replay(args: &ReplayArgs) -> u8 {
+    let (settings, screen) = match begin(&args.settings) {
+        Ok(begun) => begun,
+        Err(code) => return code,
+    };
+    let replayed = match runtime(settings.runtime.worker_threads) {
+        Ok(runtime) => runtime.block_on(replay::run(settings, args.from.clone(), &screen)),
+        Err(error) => return fail(FAILED, &error),
+    };
+    match replayed {
+        Ok(replayed) => conclude(&replayed.summary, args.json, replayed.interrupted),
+        Err(error) => fail(code_of_replay(&error), &error),
+    }
+}
+
+/// Reads the settings and begins to log.
+fn begin(args: &SettingsArgs) -> Result<(Settings, Screen), u8> {
+    let (settings, _) = load(args)?;
+    let screen = Screen::stderr();
+    logging::init(&settings.observe.log, &screen).map_err(|error| fail(WRONG_CONFIGURATION, &error))?;
+    for passed_over in config::passed_over_variables() {
+        tracing::warn!("{passed_over}");
+    }
+    Ok((settings, screen))
+}
+
+fn conclude(summary: &Summary, as_json: bool, interrupted: bool) -> u8 {
+    print(&if as_json { summary.json() } else { summary.text() });
+    if interrupted { INTERRUPTED } else { 0 }
+}
+
+fn code_of_replay(error: &ReplayError) -> u8 {
+    match error {
+        ReplayError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
+        ReplayError::Run(error) => code_of(error),
+        ReplayError::Export(ExportError::OtherFormats { .. } | ExportError::Foreign(_)) => {
+            WRONG_CONFIGURATION
+        }
+        ReplayError::Log(_) | ReplayError::Export(_) | ReplayError::Marker { .. } | ReplayError::Broken => {
+            FAILED
+        }
+        _ => WRONG_CONFIGURATION,
     }
 }
 
@@ -75,6 +121,24 @@ fn code_of(error: &RunError) -> u8 {
     }
 }
 
+fn topics(args: &TopicsArgs) -> u8 {
+    let settings = match load(&args.cluster().into()) {
+        Ok((settings, _)) => settings,
+        Err(code) => return code,
+    };
+    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    match runtime(2).map(|runtime| runtime.block_on(topics::run(args, &settings))) {
+        Ok(Ok(told)) => {
+            print(&told.text);
+            if told.is_fit { 0 } else { DIFFERS }
+        }
+        Ok(Err(error)) => fail(WRONG_CONFIGURATION, &error),
+        Err(error) => fail(WRONG_CONFIGURATION, &error),
+    }
+}
+
 fn simulate(args: SimulateArgs) -> u8 {
     if let Err(error) = logging::init(&LogOptions::default(), &Screen::stderr()) {
         return fail(WRONG_CONFIGURATION, &error);
@@ -86,9 +150,38 @@ fn simulate(args: SimulateArgs) -> u8 {
     }
 }
 
+fn dead_letters(args: &DeadLettersArgs) -> u8 {
+    let (settings, _) = match load(&args.settings()) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+        return fail(WRONG_CONFIGURATION, &error);
+    }
+    match runtime(2).map(|runtime| runtime.block_on(dead_letters::dead_letters(args, &settings))) {
+        Ok(Ok(Answer { text, problems })) => {
+            print(&text);
+            problems.iter().fold(0, |_, problem| fail(FAILED, problem))
+        }
+        Ok(Err(error)) => fail(code_of_letters(&error), &error),
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn code_of_letters(error: &DeadLettersError) -> u8 {
+    match error {
+        DeadLettersError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
+        DeadLettersError::NoLog(_) | DeadLettersError::Everything | DeadLettersError::Kafka => {
+            WRONG_CONFIGURATION
+        }
+        _ => FAILED,
+    }
+}
+
 fn show_config(args: &SettingsArgs) -> u8 {
     match load(args) {
         Ok((_, in_force)) => {
+            config::passed_over_variables().iter().for_each(|text| warn(text));
             print(&in_force.iter().map(line).collect::<String>());
             0
         }
@@ -114,6 +207,11 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> u8 {
     // Where standard error is gone, the exit code must do.
     let _ = writeln!(std::io::stderr(), "avr: {error}");
     code
+}
+
+/// Says what may be a mistake.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "avr: {text}");
 }
 
 /// Prints to standard output; a reader that went away is no failure.

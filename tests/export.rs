@@ -11,12 +11,12 @@ use std::{
 
 use avr::{
     export::{
-        Entry, ExportError, ExportOptions, Files, FormatName, MAX_NOTE, OUTCOMES_PATH, PAIR_RECORDS_PATH,
-        REJECTS_PATH, RawHarvest, SFT_RECORDS_PATH,
+        Entry, ExportError, ExportOptions, Files, FormatName, KTO_RECORDS_PATH, MAX_NOTE, OUTCOMES_PATH,
+        PAIR_RECORDS_PATH, REJECTS_PATH, RawHarvest, SFT_RECORDS_PATH,
     },
     record::{
-        Harvest, Kind, Message, Origin, Outcome, RecipeRef, Reject, Rewards, ThreadId, TrainingRecord,
-        Verdict,
+        Extra, Harvest, Kind, Message, Models, Origin, Outcome, RecipeRef, Reject, Rewards, ThreadId,
+        TrainingRecord, Verdict,
     },
 };
 use proptest::prelude::*;
@@ -26,23 +26,30 @@ const SFT_PATH: &str = "llamafactory/avr_sft.jsonl";
 const PAIRS_PATH: &str = "llamafactory/avr_pairs.jsonl";
 const LONG_SFT_PATH: &str = "llamafactory/avr_long_sft.jsonl";
 const LONG_PAIRS_PATH: &str = "llamafactory/avr_long_pairs.jsonl";
+const KTO_PATH: &str = "llamafactory/avr_kto.jsonl";
+const REWARD_PAIRS_PATH: &str = "llamafactory/avr_reward_pairs.jsonl";
 const INFO_PATH: &str = "llamafactory/dataset_info.json";
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 11] = [
     OUTCOMES_PATH,
     REJECTS_PATH,
     SFT_RECORDS_PATH,
     PAIR_RECORDS_PATH,
+    KTO_RECORDS_PATH,
     SFT_PATH,
     PAIRS_PATH,
     LONG_SFT_PATH,
     LONG_PAIRS_PATH,
+    KTO_PATH,
+    REWARD_PAIRS_PATH,
 ];
 /// The data sets and their files.
-const DATA_SETS: [(&str, &str); 4] = [
+const DATA_SETS: [(&str, &str); 6] = [
     ("avr_sft", SFT_PATH),
     ("avr_pairs", PAIRS_PATH),
     ("avr_long_sft", LONG_SFT_PATH),
     ("avr_long_pairs", LONG_PAIRS_PATH),
+    ("avr_kto", KTO_PATH),
+    ("avr_reward_pairs", REWARD_PAIRS_PATH),
 ];
 
 /// What a test gives the sink; numbered when it is given, so that no two are equal.
@@ -80,8 +87,8 @@ fn options(folder: &Path) -> ExportOptions {
 fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
     Outcome {
         thread: ThreadId::new("stage1", &number.to_string()),
-        recipe: RecipeRef { name: "stage1".into(), hash: "00ff".into() },
-        origin: Origin { source: "prompts.jsonl".into(), line: number as u64 + 1 },
+        recipe: RecipeRef { name: "stage1".into(), hash: "00ff".into(), extra: Extra::new() },
+        origin: Origin { source: "prompts.jsonl".into(), line: number as u64 + 1, extra: Extra::new() },
         verdict,
         records: Vec::new(),
         withheld: BTreeMap::from([(Kind::Sft, Verdict::TooLong)]),
@@ -90,6 +97,7 @@ fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
         best_reward: gain,
         gain,
         cut_off: 1,
+        retried: 0,
         error: None,
     }
 }
@@ -104,13 +112,19 @@ fn record(number: usize, kind: Kind, text: &str, reward: f64) -> TrainingRecord 
         rejected: if kind.is_pair() { side("worse") } else { Vec::new() },
         rewards: Rewards { answer: reward, chosen: reward, rejected: kind.is_pair().then_some(reward) },
         gain: reward,
+        label: (kind == Kind::Kto).then_some(reward > 0.0),
         provenance: format!("{{\"thread\":\"stage1:{number}\"}}"),
     }
 }
 
 fn harvest(number: usize, kinds: &[Kind], text: &str, reward: f64) -> Harvest {
     let records = kinds.iter().map(|kind| record(number, *kind, text, reward)).collect();
-    Harvest { outcome: outcome(number, Verdict::Selected, Some(reward)), records, output: None }
+    Harvest {
+        outcome: outcome(number, Verdict::Selected, Some(reward)),
+        records,
+        models: Models::default(),
+        output: None,
+    }
 }
 
 fn json(value: &impl serde::Serialize) -> String {
@@ -216,14 +230,15 @@ impl World {
         let expected = |path| self.expected[path].len() as u64;
         let totals = self.files.as_ref().unwrap().totals();
         assert_eq!(totals.threads(), expected(OUTCOMES_PATH));
-        assert_eq!(totals.all_records(), expected(SFT_RECORDS_PATH) + expected(PAIR_RECORDS_PATH));
+        let canonical = [SFT_RECORDS_PATH, PAIR_RECORDS_PATH, KTO_RECORDS_PATH];
+        assert_eq!(totals.all_records(), canonical.into_iter().map(expected).sum::<u64>());
         assert_eq!(totals.all_rejects(), expected(REJECTS_PATH));
     }
 }
 
 /// A numbered item in the shape in which it comes.
 enum Payload {
-    Harvest(String, Harvest),
+    Harvest(String, Box<Harvest>),
     DeadLetter(Outcome),
     Reject(Reject),
 }
@@ -232,7 +247,7 @@ fn payload(item: &Item, number: usize) -> Payload {
     match item {
         Item::Harvest(kinds, text, reward) => {
             let harvest = harvest(number, kinds, text, *reward);
-            Payload::Harvest(json(&harvest), harvest)
+            Payload::Harvest(json(&harvest), Box::new(harvest))
         }
         Item::DeadLetter => Payload::DeadLetter(outcome(number, Verdict::DeadLetter, None)),
         Item::Reject(reason) => Payload::Reject(Reject {
@@ -261,17 +276,39 @@ fn expected_lines(payload: &Payload) -> Vec<(&'static str, String)> {
                     Kind::Sft => (SFT_RECORDS_PATH, SFT_PATH),
                     Kind::LongSft => (SFT_RECORDS_PATH, LONG_SFT_PATH),
                     Kind::LongPair => (PAIR_RECORDS_PATH, LONG_PAIRS_PATH),
-                    Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair => {
+                    Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair | Kind::FusionPair => {
                         (PAIR_RECORDS_PATH, PAIRS_PATH)
                     }
+                    Kind::RewardPair => (PAIR_RECORDS_PATH, REWARD_PAIRS_PATH),
+                    Kind::Kto => (KTO_RECORDS_PATH, KTO_PATH),
                 };
-                lines.extend([(canonical, json(record)), (path, json(&record.id))]);
+                let line = if record.kind == Kind::Kto { labelled(record) } else { json(record) };
+                lines.extend([(canonical, line), (path, json(&record.id))]);
             }
             lines
         }
         Payload::DeadLetter(outcome) => vec![(OUTCOMES_PATH, json(outcome))],
         Payload::Reject(line) => vec![(REJECTS_PATH, json(line))],
     }
+}
+
+/// The canonical line of a labelled answer.
+fn labelled(record: &TrainingRecord) -> String {
+    let TrainingRecord { id, kind, prompt, chosen, rewards, gain, label, provenance, .. } = record;
+    let fields = [
+        ("id", json(id)),
+        ("kind", json(kind)),
+        ("prompt", json(prompt)),
+        ("completion", json(chosen)),
+        ("label", json(label)),
+        (
+            "rewards",
+            format!("{{\"answer\":{},\"completion\":{}}}", json(&rewards.answer), json(&rewards.chosen)),
+        ),
+        ("gain", json(gain)),
+        ("provenance", json(provenance)),
+    ];
+    format!("{{{}}}", fields.map(|(name, value)| format!("\"{name}\":{value}")).join(","))
 }
 
 fn any_item() -> impl Strategy<Value = Item> {
@@ -439,7 +476,14 @@ fn every_format_asked_for_is_written_and_synced() {
     files.committed();
     let payload = json(&harvest(7, &Kind::ALL, "text", 1.0));
     files.append(&[Entry::Harvest(RawHarvest::parse(payload.as_bytes()).unwrap())]).unwrap();
-    let counts = [("trl/avr_sft.jsonl", 1), ("trl/avr_dpo.jsonl", 3), (SFT_PATH, 1), (PAIRS_PATH, 3)];
+    let counts = [
+        ("trl/avr_sft.jsonl", 1),
+        ("trl/avr_dpo.jsonl", 4),
+        ("trl/avr_kto.jsonl", 1),
+        (SFT_PATH, 1),
+        (PAIRS_PATH, 4),
+        (REWARD_PAIRS_PATH, 1),
+    ];
     for (path, count) in counts {
         assert_eq!(fs::read_to_string(folder.path().join(path)).unwrap().lines().count(), count, "{path}");
     }

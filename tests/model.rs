@@ -32,16 +32,24 @@ fn chat_model(options: ModelOptions) -> ChatModel {
 
 async fn ask(model: &ChatModel, priority: u8) -> Result<ChatAnswer, CallError> {
     let messages = [Message::user("Hi")];
-    let request = ChatRequest {
+    model.chat(&request(&messages, priority)).await
+}
+
+fn request(messages: &[Message], priority: u8) -> ChatRequest<'_, [Message]> {
+    ChatRequest {
         id: "thread/draft/0/0/1",
         seed: 7,
         temperature: 0.7,
         top_p: 0.8,
-        messages: &messages,
+        messages,
         stage: "draft",
         priority: Priority(priority),
-    };
-    model.chat(&request).await
+    }
+}
+
+async fn ask_several(model: &ChatModel, count: u32) -> Result<Vec<Option<ChatAnswer>>, CallError> {
+    let messages = [Message::user("Hi")];
+    model.chat_several(&request(&messages, 0), count).await
 }
 
 async fn ask_reward(server: &Server, kind: RewardKind) -> Result<f64, CallError> {
@@ -111,6 +119,38 @@ async fn what_vllm_said_is_understood() {
         let expected = &recorded["response"]["choices"][0]["message"]["content"];
         check_recorded(&recorded, expected, result.map(Into::into));
     }
+}
+
+/// Every recorded reply, as one to a request for three: what has fewer choices gives fewer answers.
+#[tokio::test]
+async fn what_vllm_said_to_a_request_for_several_is_understood() {
+    let mut most = 0;
+    for line in include_str!("fixtures/vllm/chat.jsonl").lines() {
+        let recorded: serde_json::Value = serde_json::from_str(line).expect("the fixture is JSON");
+        let server = Server::start([Reply::recorded(&recorded)]).await;
+        let result = ask_several(&chat_model(options(&[&server.url])), 3).await;
+        let Some(choices) = recorded["response"]["choices"].as_array() else {
+            assert!(result.is_err(), "{}", recorded["name"]);
+            continue;
+        };
+        let answers: Vec<ChatAnswer> = result.expect("choices").into_iter().flatten().collect();
+        let texts: Vec<_> = choices.iter().map(|choice| &choice["message"]["content"]).collect();
+        assert_eq!(
+            answers
+                .iter()
+                .map(|answer| answer.text.as_str().into())
+                .collect::<Vec<serde_json::Value>>()
+                .iter()
+                .collect::<Vec<_>>(),
+            texts
+        );
+        let tokens: u32 = answers.iter().map(|answer| answer.completion_tokens).sum();
+        assert_eq!(recorded["response"]["usage"]["completion_tokens"], tokens, "of all choices, once");
+        most = most.max(answers.len());
+        let body: serde_json::Value = serde_json::from_str(&server.seen()[0].body).expect("JSON");
+        assert_eq!(body["n"], 3);
+    }
+    assert_eq!(most, 3, "some reply has three choices");
 }
 
 #[tokio::test]

@@ -17,13 +17,13 @@ use avr::{
     method::harvest,
     model::{ChatModel, RewardModel, Stop},
     observe::{Metrics, Screen},
-    record::{Harvest, Message, ModelOutput, Origin, Outcome, Thread, ThreadId, TrainingRecord},
+    record::{Extra, Harvest, Kind, Message, ModelOutput, Origin, Outcome, Thread, ThreadId, TrainingRecord},
     run::{self, RunOptions},
     simulate::{Cluster, Options},
 };
 use recipes::player::Player;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const PROMPTS: usize = 24;
@@ -32,10 +32,16 @@ const PROMPTS: usize = 24;
 struct Bench {
     folder: TempDir,
     cluster: Cluster,
+    samples_per_request: u32,
 }
 
 impl Bench {
     async fn start() -> Self {
+        Self::with_most_choices(1024).await
+    }
+
+    /// A bench whose servers give this many choices to one request at most.
+    async fn with_most_choices(most_choices: u16) -> Self {
         static CRYPTOGRAPHY: Once = Once::new();
         CRYPTOGRAPHY.call_once(|| {
             rustls::crypto::ring::default_provider().install_default().expect("nobody else installs one");
@@ -43,8 +49,9 @@ impl Bench {
         let mut options = Options::default();
         options.text.mean_tokens = 40.0;
         options.text.malformed_rating_rate = 0.2;
+        options.most_choices = most_choices;
         let cluster = Cluster::start(options).await.expect("free ports");
-        let bench = Self { folder: TempDir::new().expect("a folder"), cluster };
+        let bench = Self { folder: TempDir::new().expect("a folder"), cluster, samples_per_request: 1 };
         let lines: String = (0..PROMPTS).map(|number| line(number) + "\n").collect();
         fs::write(bench.prompts(), lines).expect("writable");
         bench
@@ -71,6 +78,7 @@ impl Bench {
                 .to_owned(),
             model("generator", "simulated-chat", chat),
             model("long", "simulated-chat-long", chat),
+            format!("samples_per_request = {}\n", self.samples_per_request),
             model("reward", "simulated-reward", reward),
         ];
         fs::write(&file, toml.concat()).expect("writable");
@@ -104,7 +112,7 @@ impl Bench {
         let thread = json!({
             "version": 1, "id": ThreadId::new(&settings.recipe.name, &format!("p{number}")),
             "recipe": settings.recipe.reference(&settings.templates),
-            "origin": Origin { source: self.prompts().display().to_string(), line: number as u64 + 1 },
+            "origin": Origin { source: self.prompts().display().to_string(), line: number as u64 + 1, extra: Extra::new() },
             "prompt": [Message::user(question(number))], "given_answer": given(number),
             "answer": null, "rounds": [],
         });
@@ -140,7 +148,8 @@ struct Found {
 
 impl Found {
     fn in_files(out: &Path) -> Self {
-        let records = ["records/sft.jsonl", "records/pairs.jsonl"].map(|path| lines(out, path)).concat();
+        let mut records = ["records/sft.jsonl", "records/pairs.jsonl"].map(|path| lines(out, path)).concat();
+        records.extend(lines(out, "records/kto.jsonl").into_iter().map(as_record));
         let outputs = fs::read(out.join("model_outputs.json")).unwrap_or_else(|_| b"[]".to_vec());
         let outputs = serde_json::from_slice(&outputs).expect("an array");
         Self::of(lines(out, "outcomes.jsonl"), records, outputs)
@@ -161,9 +170,20 @@ impl Found {
     }
 }
 
+/// A labelled answer as selection made it, from its canonical line.
+fn as_record(mut line: Value) -> TrainingRecord {
+    let completion = line["rewards"]["completion"].take();
+    line["rewards"] = json!({"answer": line["rewards"]["answer"], "chosen": completion, "rejected": null});
+    (line["chosen"], line["rejected"]) = (line["completion"].take(), json!([]));
+    serde_json::from_value(line).expect("a record")
+}
+
 /// Runs a recipe both ways and gives what came of it.
 async fn check(recipe: &str) -> Found {
-    let bench = Bench::start().await;
+    check_on(&Bench::start().await, recipe).await
+}
+
+async fn check_on(bench: &Bench, recipe: &str) -> Found {
     bench.run(bench.settings(recipe)).await;
     let found = Found::in_files(&bench.out());
     let expected = Found::by_hand(bench.by_hand(&bench.settings(recipe)).await);
@@ -197,6 +217,53 @@ async fn texts_that_lost_may_be_dropped() {
 async fn long_pairs_have_a_better_and_a_worse_side() {
     let found = check("recipe = \"long-pairs\"").await;
     assert!(!found.records.is_empty());
+}
+
+/// Servers that know `n`, one that gives fewer choices than are asked for, and one that passes over `n`.
+#[tokio::test]
+async fn long_answers_may_be_asked_for_together() {
+    for (samples_per_request, most_choices) in [(5, 1024), (3, 1024), (5, 2), (2, 1)] {
+        let bench = Bench { samples_per_request, ..Bench::with_most_choices(most_choices).await };
+        let found = check_on(&bench, "recipe = \"long-pairs\"").await;
+        assert!(!found.records.is_empty());
+        let given = samples_per_request.min(u32::from(most_choices));
+        let from_choices =
+            found.records.values().filter(|record| record.provenance.contains("\"choice\":")).count();
+        assert_eq!(
+            from_choices > 0,
+            given > 1,
+            "{samples_per_request} asked for, {most_choices} given at most"
+        );
+    }
+}
+
+#[tokio::test]
+async fn fusion_pairs_the_fused_answer_with_the_worse_draft() {
+    let found = check("recipe = \"fusion\"").await;
+    let verdicts: Vec<&str> = found.outcomes.values().map(|outcome| outcome.verdict.as_str()).collect();
+    for verdict in ["selected", "verdicts_disagree", "no_gain"] {
+        assert!(verdicts.contains(&verdict), "{verdict}: {verdicts:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_of_two_drafts_may_be_the_prompts_own_answer() {
+    let found =
+        check("recipe = \"own\"\n[recipes.own]\nbase = \"fusion\"\nanswer = \"given\"\npairs = \"all\"")
+            .await;
+    let is_given = |message: &Message| message.content.starts_with("Thing number");
+    assert!(found.records.values().any(|record| record.rejected.iter().any(is_given)));
+}
+
+#[tokio::test]
+async fn selection_beyond_the_paper_gives_every_kind_it_is_asked_for() {
+    let recipe = "recipe = \"wide\"\n[recipes.wide]\nbase = \"stage1\"\npairs = \"all\"\nmax_pairs = 3\n\
+                  records = [\"response_pair\", \"critique_pair\", \"improvement_pair\", \"kto\", \"reward_pair\"]";
+    let found = check(recipe).await;
+    let count = |kind: Kind| found.records.values().filter(|record| record.kind == kind).count();
+    assert!(Kind::ALL.into_iter().filter(|kind| count(*kind) > 0).count() == 5, "{:?}", found.records.keys());
+    let labels: Vec<_> = found.records.values().filter_map(|record| record.label).collect();
+    assert!(labels.contains(&true) && labels.contains(&false));
 }
 
 #[tokio::test]

@@ -227,7 +227,8 @@ pub trait Log: Clone + Send + Sync + 'static {
     /// The end of every partition of a topic: the offset that the next record will at least have.
     fn ends(&self, topic: TopicName) -> impl Future<Output = Result<Vec<(Partition, i64)>, LogError>> + Send;
 
-    /// The largest record that the log takes, in bytes of key, value and headers.
+    /// The largest record that the log takes, in bytes of key, value and headers; see [`TopicName::size_limit`] for each
+    /// topic's.
     fn max_record_bytes(&self) -> usize;
 }
 

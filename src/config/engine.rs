@@ -61,7 +61,8 @@ pub(super) fn log(section: &mut Section<'_>) -> LogSettings {
         ..defaults
     };
     let partitions = section.number("partitions", 1, 1..=1024);
-    LogSettings { options, partitions: u32::try_from(partitions).unwrap_or(1) }
+    let keep_for_replay = section.flag("keep_for_replay", true);
+    LogSettings { options, partitions: u32::try_from(partitions).unwrap_or(1), keep_for_replay }
 }
 
 pub(super) fn intake(section: &mut Section<'_>) -> IntakeOptions {

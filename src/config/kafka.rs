@@ -1,15 +1,19 @@
 //! The section `kafka`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::Section;
 use crate::{
-    broker::kafka::{GroupProtocol, KafkaOptions, MissingProgress, check_client_key, is_secret_key},
+    broker::kafka::{
+        GroupProtocol, KafkaOptions, MissingProgress, check_client_key, is_secret_key, topics::TopicDemands,
+    },
     model::Secret,
 };
 
 /// The least a log must take: smaller threads are no use.
 const LEAST_RECORD: usize = 64 << 10;
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The cluster, and what a pipeline asks of it.
 #[derive(Clone, Debug)]
@@ -22,6 +26,17 @@ pub struct KafkaSettings {
     pub replicas: Option<u16>,
     /// Lag above which the stages before a topic wait, in records.
     pub max_lag: u64,
+    /// How often records that every stage is past are deleted; none for never.
+    pub cleanup_interval: Option<Duration>,
+}
+
+impl KafkaSettings {
+    /// What is asked of the cluster's topics.
+    pub fn demands(&self) -> TopicDemands {
+        let Self { options, partitions, replicas, .. } = self;
+        let max_record_bytes = options.max_record_bytes;
+        TopicDemands { partitions: *partitions, replicas: *replicas, max_record_bytes }
+    }
 }
 
 /// Reads the section; none where no cluster is named, and the log is the embedded one.
@@ -44,9 +59,16 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
         partitions: optional_number(section, "partitions", 1 << 16),
         replicas: optional_number(section, "replicas", 1 << 10).and_then(|number| u16::try_from(number).ok()),
         max_lag: section.number("max_lag", 10_000, 1..=1 << 40),
+        cleanup_interval: cleanup_interval(section),
         options,
     };
     (!settings.options.bootstrap_servers.is_empty()).then_some(settings)
+}
+
+/// The time between deletions; 0 is never.
+fn cleanup_interval(section: &mut Section<'_>) -> Option<Duration> {
+    let interval = section.seconds("cleanup_interval_s", CLEANUP_INTERVAL, DAY);
+    (!interval.is_zero()).then_some(interval)
 }
 
 /// A whole number that may be missing.

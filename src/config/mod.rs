@@ -19,4 +19,4 @@ mod value;
 pub use kafka::KafkaSettings;
 pub use reader::{InForce, Mistake, Reader, Section};
 pub use settings::{LogSettings, RuntimeSettings, Settings};
-pub use sources::{ConfigError, Override, load};
+pub use sources::{ConfigError, Override, load, passed_over_variables};

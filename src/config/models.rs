@@ -9,14 +9,16 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads what all models have in common. URLs and the model's name may be missing here; whether they are needed
 /// depends on the command.
-pub(super) fn read(section: &mut Section<'_>, role: &str) -> ModelOptions {
+///
+/// `reserved` are the fields of a request that avr sets itself.
+pub(super) fn read(section: &mut Section<'_>, role: &str, reserved: &[&str]) -> ModelOptions {
     let defaults = ModelOptions::new(role, &[], "");
     ModelOptions {
         urls: urls(section),
         model: section.optional_text("model").unwrap_or_default(),
         api_key: api_key(section),
         path: section.optional_text("path"),
-        extra: section.free_table("extra"),
+        extra: extra(section, reserved),
         max_in_flight: section.count("max_in_flight", defaults.max_in_flight, 1..=65_536),
         timeout: section.seconds("timeout_s", defaults.timeout, LONGEST),
         connect_timeout: section.seconds("connect_timeout_s", defaults.connect_timeout, LONGEST),
@@ -25,9 +27,23 @@ pub(super) fn read(section: &mut Section<'_>, role: &str) -> ModelOptions {
     }
 }
 
+/// Reads how many long answers may be asked for in one request.
+pub(super) fn samples_per_request(section: &mut Section<'_>) -> u32 {
+    u32::try_from(section.number("samples_per_request", 1, 1..=100)).unwrap_or(1)
+}
+
 /// Reads which of the reward servers' faces to talk to.
 pub(super) fn reward_kind(section: &mut Section<'_>) -> RewardKind {
     section.choice("kind", &[("pooling", RewardKind::Pooling), ("classify", RewardKind::Classify)], "pooling")
+}
+
+/// The fields to add to each request.
+fn extra(section: &mut Section<'_>, reserved: &[&str]) -> serde_json::Map<String, serde_json::Value> {
+    let extra = section.free_table("extra");
+    for field in reserved.iter().filter(|field| extra.contains_key(**field)) {
+        section.mistake("extra", format!("the field {field:?} is set by avr itself; remove it"));
+    }
+    extra
 }
 
 fn urls(section: &mut Section<'_>) -> Vec<String> {

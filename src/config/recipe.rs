@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{Reader, Section, reader::nearest};
 use crate::{
-    method::{AnswerSource, Base, Recipe, Shape, Templates},
+    method::{AnswerSource, Base, PairChoice, Recipe, Shape, Templates},
     record::Kind,
 };
+
+const PAIRS: [(&str, PairChoice); 2] = [("best-worst", PairChoice::BestWorst), ("all", PairChoice::All)];
 
 /// Far above what reward models give.
 const MOST_REWARD: f64 = 1e9;
@@ -77,9 +79,12 @@ fn read_one(reader: &mut Reader, name: &str) -> Recipe {
         losing_texts_bytes: section.number("losing_texts_bytes", defaults.losing_texts_bytes, 0..=1 << 30),
         long_answers: small(&mut section, "long_answers", defaults.long_answers),
         long_answer_tries: small(&mut section, "long_answer_tries", defaults.long_answer_tries),
+        verdicts_must_agree: section.flag("verdicts_must_agree", defaults.verdicts_must_agree),
         min_gain: section.fraction("min_gain", defaults.min_gain, 0.0..=MOST_REWARD),
         min_margin: section.fraction("min_margin", defaults.min_margin, 0.0..=MOST_REWARD),
         length_control: section.flag("length_control", defaults.length_control),
+        pairs: section.choice("pairs", &PAIRS, "best-worst"),
+        max_pairs: small(&mut section, "max_pairs", defaults.max_pairs),
         records: records(&mut section, &defaults),
         ..defaults
     };
@@ -116,16 +121,22 @@ fn answer(section: &mut Section<'_>, shape: Shape, defaults: &Recipe) -> AnswerS
 }
 
 fn records(section: &mut Section<'_>, defaults: &Recipe) -> Vec<Kind> {
-    let names: Vec<String> = defaults.records.iter().map(|kind| format!("\"{}\"", kind.as_str())).collect();
+    let quoted = |kinds: &[Kind]| {
+        let names: Vec<String> = kinds.iter().map(|kind| format!("\"{}\"", kind.as_str())).collect();
+        names.join(", ")
+    };
     if !section.has("records") {
         section.know("records");
-        section.note_default("records", &format!("[{}]", names.join(", ")));
+        section.note_default("records", &format!("[{}]", quoted(&defaults.records)));
         return defaults.records.clone();
     }
     let named = section.texts("records");
     let kind = |name: &String| Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
     for name in named.iter().filter(|name| kind(name).is_none()) {
-        section.mistake("records", format!("{name:?} is not known; one of {}", names.join(", ")));
+        section.mistake(
+            "records",
+            format!("{name:?} is not known; one of {}", quoted(&defaults.base.possible_kinds())),
+        );
     }
     // In the order of the method, and each once: the same list, however it is written, is the same recipe.
     Kind::ALL.into_iter().filter(|one| named.iter().filter_map(kind).any(|kind| kind == *one)).collect()
@@ -154,18 +165,26 @@ pub(super) fn templates(section: &mut Section<'_>) -> Option<Templates> {
     }
 }
 
-/// Every file of the folder, by its name without the extension: a copy of `templates/` can be edited as it is.
+/// Every file of the folder, by its name without the extension: a copy of `templates/` can be edited as it is. What
+/// editors and systems leave beside a file is passed over.
 fn read_folder(folder: &Path) -> std::io::Result<BTreeMap<String, String>> {
     let mut texts = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
+        let is_left_over = is_left_over(&entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_file() && !is_left_over {
             let path = entry.path();
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             texts.insert(name, std::fs::read_to_string(path)?);
         }
     }
     Ok(texts)
+}
+
+/// Hidden files, and backups as editors name them.
+fn is_left_over(name: &str) -> bool {
+    const ENDS: [&str; 7] = ["~", "#", ".bak", ".orig", ".rej", ".swp", ".tmp"];
+    name.starts_with(['.', '#']) || ENDS.iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
@@ -219,7 +238,8 @@ mod tests {
             ("recipe = \"stage3\"", "recipe: \"stage3\" is not known; did you mean \"stage1\"?"),
             (
                 "[recipes.own]\nrounds = 1",
-                "recipes.own.base: is missing; one of \"stage1\", \"stage2\", \"long-pairs\", \"evaluation\"",
+                "recipes.own.base: is missing; one of \"stage1\", \"stage2\", \"long-pairs\", \"evaluation\", \
+                 \"fusion\"",
             ),
             ("[recipes.stage2]\nround = 1", "recipes.stage2.round: unknown key; did you mean \"rounds\"?"),
             (
@@ -232,11 +252,40 @@ mod tests {
             ),
             (
                 "[recipes.stage2]\nrecords = [\"sft\"]",
-                "recipes.stage2.records: must be one or more of \"long_sft\", or be left out for all of them",
+                "recipes.stage2.records: must be one or more of \"long_sft\", \"kto\", \"reward_pair\", or be left \
+                 out for \"long_sft\"",
             ),
         ];
         for (toml, expected) in cases {
             assert_eq!(read_from(toml).expect_err(toml), expected);
         }
+    }
+
+    #[test]
+    fn selection_beyond_the_paper_is_asked_for() {
+        let toml =
+            "[recipes.stage1]\npairs = \"all\"\nmax_pairs = 2\nrecords = [\"kto\", \"response_pair\"]\n";
+        let recipe = Recipe {
+            pairs: PairChoice::All,
+            max_pairs: 2,
+            records: vec![Kind::ResponsePair, Kind::Kto],
+            ..Recipe::stage1()
+        };
+        assert_eq!(read_from(toml), Ok(recipe));
+        let toml = "recipe = \"fusion\"\n[recipes.fusion]\nverdicts_must_agree = false\n";
+        assert_eq!(read_from(toml), Ok(Recipe { verdicts_must_agree: false, ..Recipe::fusion() }));
+    }
+
+    #[test]
+    fn what_editors_leave_in_a_folder_of_templates_is_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let left =
+            ["long_open.txt~", ".long_open.txt.swp", "#long_open.txt#", "long_open.txt.orig", ".DS_Store"];
+        for name in left {
+            std::fs::write(folder.path().join(name), "left over").expect("written");
+        }
+        std::fs::write(folder.path().join("long_close.txt"), "So.").expect("written");
+        let texts = read_folder(folder.path()).expect("readable");
+        assert_eq!(texts, BTreeMap::from([("long_close".to_owned(), "So.".to_owned())]));
     }
 }

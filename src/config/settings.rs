@@ -1,16 +1,16 @@
 //! The whole configuration as a valid value.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::{KafkaSettings, Reader, engine, kafka, models, recipe};
 use crate::{
     broker::embedded,
     dataflow::StageLimits,
-    engine::EngineOptions,
+    engine::{EngineOptions, Gathering},
     export::FormatName,
     intake::IntakeOptions,
     method::{AnswerSource, Recipe, Templates},
-    model::{ModelOptions, RewardKind},
+    model::{CHAT_RESERVED, ModelOptions, REWARD_RESERVED, RewardKind},
     observe::ObserveOptions,
     source::AnswerUse,
 };
@@ -44,6 +44,8 @@ pub struct Settings {
     pub intake: IntakeOptions,
     /// Formats to write beside the canonical records.
     pub formats: Vec<FormatName>,
+    /// How long rows gather before they become a shard, over Kafka.
+    pub gathering: Gathering,
     /// How the process shows itself.
     pub observe: ObserveOptions,
     /// The process' threads.
@@ -57,6 +59,8 @@ pub struct LogSettings {
     pub options: embedded::Options,
     /// Partitions of each topic between stages.
     pub partitions: u32,
+    /// Whether finished threads stay after selection, so that it can be made again.
+    pub keep_for_replay: bool,
 }
 
 /// The process' threads.
@@ -73,17 +77,20 @@ impl Settings {
         let out = PathBuf::from(root.text("out", "out"));
         let recipe = recipe::read(reader);
         let templates = recipe::templates(&mut reader.section("templates"));
-        let generator = models::read(&mut reader.section("models.generator"), "generator");
-        let long = models::read(&mut reader.section("models.long"), "long");
+        let generator = models::read(&mut reader.section("models.generator"), "generator", CHAT_RESERVED);
+        let mut section = reader.section("models.long");
+        let mut long = models::read(&mut section, "long", CHAT_RESERVED);
+        long.samples_per_request = models::samples_per_request(&mut section);
         let mut section = reader.section("models.reward");
-        let reward = models::read(&mut section, "reward");
+        let reward = models::read(&mut section, "reward", REWARD_RESERVED);
         let reward_kind = models::reward_kind(&mut section);
         let mut intake = engine::intake(&mut reader.section("intake"));
         intake.answer = match recipe.answer {
             AnswerSource::Given if recipe.needs_answer() => AnswerUse::Used,
             AnswerSource::Draft | AnswerSource::Given => AnswerUse::Ignored,
         };
-        let formats = formats(&mut reader.section("export"));
+        let mut export = reader.section("export");
+        let (formats, gathering) = (formats(&mut export), gathering(&mut export));
         let settings = Self {
             out,
             recipe,
@@ -97,6 +104,7 @@ impl Settings {
             kafka: kafka::read(&mut reader.section("kafka")),
             intake,
             formats,
+            gathering,
             observe: ObserveOptions::read(&mut reader.section("observe")),
             runtime: runtime(&mut reader.section("runtime")),
             // Last: sections that nobody read would be reported as unknown, too.
@@ -108,17 +116,38 @@ impl Settings {
 
     /// What only shows when several keys are seen together.
     fn check(&self, reader: &mut Reader) {
-        let largest = self.log.options.max_record_bytes;
+        let (key, largest) = match &self.kafka {
+            Some(kafka) => ("kafka.max_record_bytes", kafka.options.max_record_bytes),
+            None => ("log.max_record_bytes", self.log.options.max_record_bytes),
+        };
         if self.engine.max_bytes < largest {
             reader.contradiction(
                 "engine.max_bytes",
-                format!("must be at least log.max_record_bytes ({largest}), or the largest thread could never move"),
+                format!("must be at least {key} ({largest}), or the largest thread could never move"),
+            );
+        }
+        if self.kafka.is_some() && self.gathering.bytes > self.engine.max_bytes / 2 {
+            reader.contradiction(
+                "export.shard_bytes",
+                format!(
+                    "must be at most half of engine.max_bytes ({}), or what gathers for files would stop the rest",
+                    self.engine.max_bytes
+                ),
             );
         }
         if self.intake.max_line_bytes > largest {
             reader.contradiction(
                 "intake.max_line_bytes",
-                format!("must be at most log.max_record_bytes ({largest}), or a prompt could not be stored"),
+                format!("must be at most {key} ({largest}), or a prompt could not be stored"),
+            );
+        }
+        if self.long.samples_per_request > 1
+            && self.recipe.long_answers > 1
+            && self.recipe.draft_temperature == 0.0
+        {
+            reader.contradiction(
+                "models.long.samples_per_request",
+                "must be 1 where draft_temperature is 0: servers refuse several answers of greedy sampling",
             );
         }
         for (role, model) in [("generator", &self.generator), ("long", &self.long), ("reward", &self.reward)]
@@ -155,6 +184,13 @@ fn formats(section: &mut super::Section<'_>) -> Vec<FormatName> {
         }
     }
     formats
+}
+
+fn gathering(section: &mut super::Section<'_>) -> Gathering {
+    Gathering {
+        bytes: section.count("shard_bytes", 16 << 20, 1 << 16..=1 << 36),
+        interval: section.seconds("shard_interval_s", Duration::from_secs(30), Duration::from_secs(3600)),
+    }
 }
 
 fn runtime(section: &mut super::Section<'_>) -> RuntimeSettings {

@@ -9,6 +9,9 @@ use super::{InForce, Mistake, Reader, Settings};
 /// The file that is read if it is there and no other is named.
 const DEFAULT_FILE: &str = "avr.toml";
 
+/// The variables that stand for options of the command line.
+const OPTIONS: [&str; 2] = ["AVR_CONFIG", "AVR_SIMULATE_API_KEY"];
+
 /// One value from the command line: the key, with dots between its parts, and the value.
 #[derive(Clone, Debug)]
 pub struct Override {
@@ -66,8 +69,43 @@ pub fn load(file: Option<&Path>, overrides: Vec<Override>) -> Result<(Settings, 
     }
 }
 
+/// Variables of the environment that look as if they were meant for avr and are not read, each with what to write.
+pub fn passed_over_variables() -> Vec<String> {
+    passed_over(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()))
+}
+
+fn passed_over(names: impl Iterator<Item = String>) -> Vec<String> {
+    let is_passed_over = |name: &String| {
+        name.starts_with("AVR_") && !name.starts_with("AVR__") && !OPTIONS.contains(&name.as_str())
+    };
+    let advice = |name: String| {
+        let key = name.trim_start_matches("AVR_").replace('_', "__");
+        format!(
+            "{name} is not read: two underscores stand before and between the parts of a key, as in AVR__{key}"
+        )
+    };
+    let mut found: Vec<String> = names.filter(is_passed_over).map(advice).collect();
+    found.sort_unstable();
+    found
+}
+
 fn list(mistakes: &[Mistake]) -> String {
     let count = mistakes.len();
     let lines: Vec<String> = mistakes.iter().map(|mistake| format!("\n  {mistake}")).collect();
     format!("the configuration has {count} mistake{}:{}", if count == 1 { "" } else { "s" }, lines.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_with_one_underscore_are_told() {
+        let names = ["AVR_STAGES_IMPROVE", "AVR__STAGES__IMPROVE", "AVR_CONFIG", "PATH", "AVRIL"];
+        let found = passed_over(names.iter().map(|name| (*name).to_owned()));
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].contains("AVR_STAGES_IMPROVE is not read") && found[0].contains("AVR__STAGES__IMPROVE")
+        );
+    }
 }

@@ -73,7 +73,7 @@ impl Owner {
         }
     }
 
-    /// Tells the sink where its files were, when the partition that carries its note is assigned.
+    /// Tells the sink where its files were, when a partition that carries a note is assigned.
     fn restore_sink(
         &mut self,
         at: usize,
@@ -83,19 +83,13 @@ impl Owner {
         if !self.stages[at].carries_note(partition) {
             return Ok(());
         }
-        self.sink_ready = true;
-        self.sink_begins = decoded.note.is_empty().then_some(at);
-        let errand = Errand::Restore(decoded.note.clone());
+        let errand = Errand::Restore(partition, decoded.note.clone());
         self.errands.try_send(errand).map_err(|_| EngineError::Part("committer"))
     }
 
     pub(super) fn admit(&mut self, at: usize, record: Record) {
-        let stage = &mut self.stages[at];
-        let Some(state) = stage.partitions.get_mut(&record.partition) else { return };
-        let size = record.size();
-        if state.admit(Arc::new(record)) {
-            stage.waiting += 1;
-            self.bytes += size;
+        if let Some(bytes) = self.stages[at].admit(Arc::new(record), Instant::now()) {
+            self.bytes += bytes;
         }
     }
 
@@ -105,17 +99,11 @@ impl Owner {
         tracing::debug!(stage = stage.spec.name, ?partitions, "revoked");
         for partition in partitions {
             stage.revoking.insert(*partition, until);
-            if let Some(state) = stage.partitions.get_mut(partition) {
-                state.revoking = true;
-            }
+            stage.close(*partition);
         }
     }
 
-    /// Without the partition that carries its note the sink may not write: another process has the files.
     pub(super) fn drop_partition(&mut self, at: usize, partition: Partition) {
-        if self.stages[at].carries_note(partition) {
-            (self.sink_ready, self.sink_begins) = (false, None);
-        }
         self.bytes -= self.stages[at].drop_partition(partition);
     }
 

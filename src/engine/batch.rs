@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::{
-    EngineError, SubmitError, Work,
-    committer::{self, Advance, Committed, Errand, Finished, Job, Sinking, Submission, Verdict},
+    EngineError, SubmitError,
+    committer::{self, Advance, Committed, Errand, Finished, Job, NewNotes, SinkPart, Submission, Verdict},
     owner::{Owner, REFUSED_WAIT},
-    partition::{Epoch, Phase},
+    partition::Epoch,
     progress_text,
     stage_state::StageState,
 };
@@ -42,13 +42,17 @@ impl Owner {
     }
 
     fn sink_has_work(&self, now: Instant) -> bool {
-        let has_work = |stage: &StageState| self.sink_begins.is_some() || stage.waiting > 0;
-        self.stages.iter().any(|stage| self.sink_may_write(stage, now) && has_work(stage))
+        self.stages.iter().any(|stage| stage.sink_takes_part(self.more_may_come(), now))
     }
 
-    fn sink_may_write(&self, stage: &StageState, now: Instant) -> bool {
-        let is_sink = matches!(stage.spec.work, Work::Sink);
-        is_sink && self.sink_ready && stage.revoking.is_empty() && !stage.is_refused(now)
+    /// Whether something was gathered that is to be written before the end.
+    pub(super) fn has_gathered(&self, now: Instant) -> bool {
+        self.stages.iter().any(|stage| stage.gathers() && stage.sink_takes_part(false, now))
+    }
+
+    /// Whether what waits may wait for more: not at the end, nor where there is no room for more.
+    fn more_may_come(&self) -> bool {
+        self.draining.is_none() && !self.is_full()
     }
 
     fn build_job(&mut self, now: Instant) -> Job {
@@ -74,35 +78,28 @@ impl Owner {
     }
 
     fn take_for_sink(&mut self, job: &mut Job, now: Instant) {
-        let Some(at) = self.stages.iter().position(|stage| self.sink_may_write(stage, now)) else { return };
+        let more_may_come = self.more_may_come();
+        let takes_part = |stage: &StageState| stage.sink_takes_part(more_may_come, now);
+        let Some(at) = self.stages.iter().position(takes_part) else { return };
         let stage = &mut self.stages[at];
-        job.sink_stage = stage.spec.name;
-        job.sink_begins = self.sink_begins.take();
-        if job.sink_begins.is_some() {
-            return;
-        }
-        while job.sinking.len() < stage.spec.max_in_flight {
-            let Some((record, epoch)) = stage.take() else { break };
-            if let Some(state) = stage.current(record.partition, epoch) {
-                state.open(&record, Phase::Ended);
-            }
-            job.sinking.push(Sinking { stage: at, epoch, record });
-        }
+        let (name, group, begins) = (stage.spec.name, stage.spec.group, stage.sink_begins());
+        let records = if begins { vec![] } else { stage.take_batch(now) };
+        let has_work = begins || !records.is_empty();
+        job.sink = has_work.then_some(SinkPart { stage: at, name, group, records, letters: vec![] });
     }
 
     /// Where every partition of the job will be once it is committed.
     fn advances(&self, job: &Job) -> Vec<Advance> {
         let mut moved: BTreeMap<(usize, Partition), Vec<i64>> = BTreeMap::new();
-        for finished in &job.finished {
-            moved
-                .entry((finished.stage, finished.record.partition))
-                .or_default()
-                .push(finished.record.offset);
+        let mut add = |at: usize, record: &Record| {
+            moved.entry((at, record.partition)).or_default().push(record.offset);
+        };
+        job.finished.iter().for_each(|finished| add(finished.stage, &finished.record));
+        if let Some(part) = &job.sink {
+            part.records.iter().for_each(|(_, record)| add(part.stage, record));
         }
-        for sinking in &job.sinking {
-            moved.entry((sinking.stage, sinking.record.partition)).or_default().push(sinking.record.offset);
-        }
-        if let Some((at, carrier)) = job.sink_at().and_then(|at| Some((at, self.stages[at].note_carrier()?)))
+        if let Some((at, carrier)) =
+            job.sink.as_ref().and_then(|part| Some((part.stage, self.stages[part.stage].note_carrier()?)))
         {
             moved.entry((at, carrier)).or_default();
         }
@@ -123,7 +120,6 @@ impl Owner {
             partition,
             completed,
             note: state.note.clone(),
-            carries_note: stage.carries_note(partition),
         })
     }
 
@@ -132,9 +128,9 @@ impl Owner {
         let Committed { job, verdict, outputs, took } = committed;
         self.metrics.commit(verdict.as_str(), took);
         match verdict {
-            Verdict::Done { note } => {
+            Verdict::Done { notes } => {
                 self.metrics.outputs(&outputs);
-                self.settle(job, note.as_deref());
+                self.settle(job, notes);
             }
             Verdict::Refused(groups) => self.refuse(job, &groups),
             Verdict::Unknown(known) => self.reconcile(job, &known),
@@ -151,15 +147,15 @@ impl Owner {
     }
 
     /// Everything in the job is done.
-    fn settle(&mut self, job: Job, note: Option<&str>) {
+    fn settle(&mut self, job: Job, notes: NewNotes) {
         for Finished { stage, epoch, record, .. } in &job.finished {
             self.done(*stage, *epoch, record);
         }
-        for Sinking { stage, epoch, record } in &job.sinking {
-            self.done(*stage, *epoch, record);
-        }
-        if let (Some(note), Some(at)) = (note, job.sink_at()) {
-            self.keep_note(at, note);
+        if let Some(part) = job.sink {
+            part.records.iter().for_each(|(epoch, record)| self.done(part.stage, *epoch, record));
+            let stage = &mut self.stages[part.stage];
+            part.letters.iter().for_each(|(kind, _)| stage.metrics.dead_letter(kind));
+            notes.into_iter().for_each(|(partition, note)| stage.keep_note(partition, note));
         }
         reply_to(job.submissions, || Ok(()));
     }
@@ -169,12 +165,6 @@ impl Owner {
         stage.metrics.committed(1);
         if let Some(state) = stage.current(record.partition, epoch) {
             self.bytes -= state.commit(record.offset);
-        }
-    }
-
-    fn keep_note(&mut self, at: usize, note: &str) {
-        if let Some(state) = self.stages[at].note_holder() {
-            note.clone_into(&mut state.note);
         }
     }
 
@@ -191,7 +181,7 @@ impl Owner {
 
     /// After a commit of unknown outcome: what the log has is done, the rest is committed again.
     fn reconcile(&mut self, job: Job, known: &Known) {
-        let Job { finished, sinking, submissions, sink_begins, .. } = job;
+        let Job { finished, sink, submissions, .. } = job;
         for finished in finished {
             if self.holds(known, finished.stage, &finished.record) {
                 self.done(finished.stage, finished.epoch, &finished.record);
@@ -199,16 +189,13 @@ impl Owner {
                 self.finish(finished);
             }
         }
-        for Sinking { stage, epoch, record } in sinking {
-            if self.holds(known, stage, &record) {
-                self.done(stage, epoch, &record);
-            } else {
-                self.stages[stage].put_back(record, epoch);
-            }
+        if let Some(SinkPart { stage, records, .. }) = sink {
+            let (done, open): (Vec<_>, Vec<_>) =
+                records.into_iter().partition(|(_, record)| self.holds(known, stage, record));
+            done.iter().for_each(|(epoch, record)| self.done(stage, *epoch, record));
+            self.stages[stage].put_back_batch(open);
         }
         self.reread_notes(known);
-        let mut begun = |at: usize| self.stages[at].note_holder().is_some_and(|state| !state.note.is_empty());
-        self.sink_begins = sink_begins.filter(|&at| !begun(at));
         reply_to(submissions, || Err(SubmitError::Doubtful));
     }
 
@@ -219,12 +206,11 @@ impl Owner {
     }
 
     fn reread_notes(&mut self, known: &Known) {
-        for stage in &mut self.stages {
-            let carrier = stage.note_carrier();
-            let found = known.iter().find(|(g, p, _)| *g == stage.spec.group && Some(*p) == carrier);
-            let decoded = found.and_then(|(_, _, progress)| progress_text::decode(progress.as_ref()?).ok());
-            if let (Some(decoded), Some(state)) = (decoded, stage.note_holder()) {
-                state.note = decoded.note;
+        for (group, partition, progress) in known {
+            let decoded = progress.as_ref().and_then(|progress| progress_text::decode(progress).ok());
+            let stage = self.stages.iter_mut().find(|stage| stage.spec.group == *group);
+            if let (Some(decoded), Some(stage)) = (decoded, stage) {
+                stage.keep_note(*partition, decoded.note);
             }
         }
     }
@@ -232,10 +218,9 @@ impl Owner {
     /// Puts a job's content back to where it waited.
     fn take_back(&mut self, job: Job) {
         job.finished.into_iter().for_each(|finished| self.finish(finished));
-        for sinking in job.sinking {
-            self.stages[sinking.stage].put_back(sinking.record, sinking.epoch);
+        if let Some(part) = job.sink {
+            self.stages[part.stage].put_back_batch(part.records);
         }
-        self.sink_begins = self.sink_begins.or(job.sink_begins);
         self.submissions.extend(job.submissions);
     }
 }

@@ -6,7 +6,7 @@
 //!                                     └─▶ Unknown    recovered; the progress that is committed decides
 //! ```
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -46,13 +46,20 @@ impl Finished {
     }
 }
 
-/// A record for the sink.
+/// The sink's part of a commit.
 #[derive(Debug)]
-pub(super) struct Sinking {
+pub(super) struct SinkPart {
     pub(super) stage: usize,
-    pub(super) epoch: Epoch,
-    pub(super) record: Arc<Record>,
+    pub(super) name: &'static str,
+    pub(super) group: GroupName,
+    /// What it is to write; nothing where it begins, and must have a note committed before it may.
+    pub(super) records: Vec<(Epoch, Arc<Record>)>,
+    /// Letters of those that it could not write, each with its kind. Made anew if the commit is.
+    pub(super) letters: Vec<(&'static str, Output)>,
 }
+
+/// The notes that a sink made in a commit, by partition of its group.
+pub(super) type NewNotes = BTreeMap<Partition, String>;
 
 /// Outputs from outside the dataflow, and whom to tell.
 #[derive(Debug)]
@@ -79,19 +86,15 @@ pub(super) struct Advance {
     pub(super) membership: Membership,
     pub(super) partition: Partition,
     pub(super) completed: Completed,
-    /// The note as it is; the sink's own replaces it where `carries_note`.
+    /// The note as it is; one that the sink makes in this commit replaces it.
     pub(super) note: String,
-    pub(super) carries_note: bool,
 }
 
 /// Everything that one commit holds.
 #[derive(Debug, Default)]
 pub(super) struct Job {
     pub(super) finished: Vec<Finished>,
-    pub(super) sinking: Vec<Sinking>,
-    /// The stage whose sink begins, and must have a note committed before it may write.
-    pub(super) sink_begins: Option<usize>,
-    pub(super) sink_stage: &'static str,
+    pub(super) sink: Option<SinkPart>,
     pub(super) submissions: Vec<Submission>,
     pub(super) advances: Vec<Advance>,
 }
@@ -99,25 +102,15 @@ pub(super) struct Job {
 impl Job {
     /// Whether there is nothing to commit.
     pub(super) fn is_empty(&self) -> bool {
-        self.finished.is_empty() && self.submissions.is_empty() && self.sink_at().is_none()
-    }
-
-    /// The group of the sink, if it takes part.
-    fn sink_group(&self) -> Option<GroupName> {
-        self.advances.iter().find(|advance| advance.carries_note).map(|advance| advance.group)
-    }
-
-    /// The stage whose sink takes part, if it does.
-    pub(super) fn sink_at(&self) -> Option<usize> {
-        self.sinking.first().map(|sinking| sinking.stage).or(self.sink_begins)
+        self.finished.is_empty() && self.submissions.is_empty() && self.sink.is_none()
     }
 }
 
 /// What became of a job.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It is committed; the sink's note is this.
-    Done { note: Option<String> },
+    /// It is committed, with these notes of the sink.
+    Done { notes: NewNotes },
     /// Nothing was written, because these groups gave partitions away.
     Refused(Vec<GroupName>),
     /// What is committed now, for every partition of the job.
@@ -154,7 +147,8 @@ pub(super) type SinkSlot = Option<Box<dyn Sink>>;
 #[derive(Debug)]
 pub(super) enum Errand {
     Commit(Job),
-    Restore(String),
+    /// Bring the files of this partition to where its note says they are.
+    Restore(Partition, String),
     /// Read the progress of these partitions, assigned to this stage, again.
     Read {
         stage: usize,
@@ -180,7 +174,7 @@ pub(super) async fn run<C: Committer>(
     while let Some(errand) = errands.recv().await {
         let answer = match errand {
             Errand::Commit(job) => Some(committed(commit(&mut committer, &mut sink, job).await)),
-            Errand::Restore(note) => restore(&mut sink, note).await,
+            Errand::Restore(partition, note) => restore(&mut sink, partition, note).await,
             Errand::Read { stage, group, partitions } => {
                 Some(read(&mut committer, stage, group, partitions).await)
             }
@@ -197,8 +191,8 @@ fn committed(committed: Committed) -> Answer {
     Answer::Committed(Box::new(committed))
 }
 
-async fn restore(sink: &mut SinkSlot, note: String) -> Option<Answer> {
-    let restored = on_sink(sink, move |sink| sink.restore(&note)).await;
+async fn restore(sink: &mut SinkSlot, partition: Partition, note: String) -> Option<Answer> {
+    let restored = on_sink(sink, move |sink| sink.restore(partition, &note)).await;
     restored.err().map(|error| committed(failed(Job::default(), error)))
 }
 
@@ -219,16 +213,16 @@ async fn read<C: Committer>(
 
 async fn commit<C: Committer>(committer: &mut C, sink: &mut SinkSlot, mut job: Job) -> Committed {
     let started = Instant::now();
-    let (mut outputs, note) = match gather(sink, &mut job).await {
+    let (mut outputs, notes) = match gather(sink, &mut job).await {
         Ok(gathered) => gathered,
         Err(error) => return failed(job, error),
     };
-    let progress = progress_of(&job.advances, note.as_deref());
+    let progress = progress_of(&job, &notes);
     let counts = count_by_topic(&outputs);
     let mut wait = RETRY_FIRST;
     let verdict = loop {
         match committer.commit(std::mem::take(&mut outputs), progress.clone()).await {
-            Ok(()) => break Verdict::Done { note },
+            Ok(()) => break Verdict::Done { notes: notes.clone() },
             Err(CommitError::Refused(groups)) => break Verdict::Refused(groups),
             Err(CommitError::Doubtful(error)) => {
                 tracing::warn!(%error, "the outcome of a commit is unknown; asking the log what it has");
@@ -243,7 +237,7 @@ async fn commit<C: Committer>(committer: &mut C, sink: &mut SinkSlot, mut job: J
             }
         }
     };
-    let verdict = settle_sink(sink, &job, verdict).await;
+    let verdict = settle_sink(sink, &job, &notes, verdict).await;
     Committed { job, verdict, outputs: counts, took: started.elapsed() }
 }
 
@@ -251,28 +245,26 @@ fn failed(job: Job, error: EngineError) -> Committed {
     Committed { job, verdict: Verdict::Fatal(error), outputs: vec![], took: Duration::ZERO }
 }
 
-/// All outputs of a job, and the note of the sink after it wrote its part.
-async fn gather(sink: &mut SinkSlot, job: &mut Job) -> Result<(Vec<Output>, Option<String>), EngineError> {
-    if job.sink_at().is_none() {
-        return Ok((outputs_of(job), None));
-    }
-    let records: Vec<Arc<Record>> = job.sinking.iter().map(|sinking| Arc::clone(&sinking.record)).collect();
+/// All outputs of a job, and the notes of the sink after it wrote its part.
+async fn gather(sink: &mut SinkSlot, job: &mut Job) -> Result<(Vec<Output>, NewNotes), EngineError> {
+    let Some(part) = &mut job.sink else { return Ok((outputs_of(job), NewNotes::new())) };
+    let records: Vec<Arc<Record>> = part.records.iter().map(|(_, record)| Arc::clone(record)).collect();
     let appended = on_sink(sink, move |sink| sink.append(&records)).await?;
     for (at, letter) in &appended.refused {
-        let Sinking { stage, epoch, record } = &job.sinking[*at];
-        job.finished.push(Finished {
-            stage: *stage,
-            epoch: *epoch,
-            record: Arc::clone(record),
-            outputs: vec![dead_letter(record, job.sink_stage, letter, now_ms())],
-        });
+        let (_, record) = &part.records[*at];
+        part.letters.push((letter.kind, dead_letter(record, part.name, letter, now_ms())));
     }
-    Ok((outputs_of(job), Some(appended.note)))
+    Ok((outputs_of(job), appended.notes))
 }
 
 fn outputs_of(job: &Job) -> Vec<Output> {
     let steps = job.finished.iter().flat_map(|finished| &finished.outputs);
-    steps.chain(job.submissions.iter().flat_map(|submission| &submission.outputs)).cloned().collect()
+    let letters = job.sink.iter().flat_map(|part| part.letters.iter().map(|(_, letter)| letter));
+    steps
+        .chain(letters)
+        .chain(job.submissions.iter().flat_map(|submission| &submission.outputs))
+        .cloned()
+        .collect()
 }
 
 fn count_by_topic(outputs: &[Output]) -> Vec<(TopicName, u64)> {
@@ -286,10 +278,12 @@ fn count_by_topic(outputs: &[Output]) -> Vec<(TopicName, u64)> {
     counts
 }
 
-fn progress_of(advances: &[Advance], sink_note: Option<&str>) -> Vec<GroupProgress> {
+fn progress_of(job: &Job, notes: &NewNotes) -> Vec<GroupProgress> {
     let mut groups: Vec<GroupProgress> = Vec::new();
-    for advance in advances {
-        let note = sink_note.filter(|_| advance.carries_note).unwrap_or(&advance.note);
+    let sink_group = job.sink.as_ref().map(|part| part.group);
+    for advance in &job.advances {
+        let new_note = notes.get(&advance.partition).filter(|_| sink_group == Some(advance.group));
+        let note = new_note.unwrap_or(&advance.note);
         let progress = (advance.partition, progress_text::encode(&advance.completed, note));
         match groups.iter_mut().find(|group| group.group == advance.group) {
             Some(group) => group.partitions.push(progress),
@@ -324,45 +318,36 @@ async fn read_back<C: Committer>(
 }
 
 /// Tells the sink whether what it appended is committed, unless nobody knows: what it appended then stays, and the
-/// next start cuts it off if the note that was committed does not speak of it.
-async fn settle_sink(sink: &mut SinkSlot, job: &Job, verdict: Verdict) -> Verdict {
-    if job.sink_at().is_none() {
-        return verdict;
-    }
+/// next start settles it by the notes that were committed.
+async fn settle_sink(sink: &mut SinkSlot, job: &Job, notes: &NewNotes, verdict: Verdict) -> Verdict {
+    let Some(part) = &job.sink else { return verdict };
     let written = match &verdict {
         Verdict::Done { .. } => true,
         Verdict::Refused(_) => false,
-        Verdict::Unknown(known) => is_written(job, known),
-        // The commit may have been written: cutting the files could cut what is committed. The next start knows.
+        Verdict::Unknown(known) => is_written(part.group, notes, known),
+        // The commit may have been written: taking files back could take what is committed. The next start knows.
         Verdict::Fatal(_) => return verdict,
     };
-    let settled = on_sink(sink, move |sink| {
-        if written {
-            sink.committed();
-            return Ok(());
-        }
-        sink.roll_back()
-    });
+    let settled = on_sink(sink, move |sink| if written { sink.committed() } else { sink.roll_back() });
     match settled.await {
         Ok(()) => verdict,
         Err(error) => Verdict::Fatal(error),
     }
 }
 
-/// Whether the sink's records are among what is committed; a commit is written whole or not at all.
-fn is_written(job: &Job, known: &[(GroupName, Partition, Option<Progress>)]) -> bool {
-    match job.sinking.first() {
-        Some(first) => known.iter().any(|(group, partition, progress)| {
-            Some(*group) == job.sink_group()
-                && *partition == first.record.partition
-                && holds(progress.as_ref(), first.record.offset)
-        }),
-        None => job.advances.iter().filter(|advance| advance.carries_note).all(|advance| {
-            known.iter().any(|(group, partition, progress)| {
-                *group == advance.group && *partition == advance.partition && progress.is_some()
-            })
-        }),
-    }
+/// Whether one of the notes is in the log: a commit is written whole or not at all, and no other commit has such a
+/// note. Offsets would not tell, for another process may have written the same records since. Where every partition
+/// has another note, they are others' by now, who have brought to its place whatever was committed.
+fn is_written(
+    group: GroupName,
+    notes: &NewNotes,
+    known: &[(GroupName, Partition, Option<Progress>)],
+) -> bool {
+    known.iter().filter(|(of, ..)| *of == group).any(|(_, partition, progress)| {
+        let decoded = progress.as_ref().and_then(|progress| progress_text::decode(progress).ok());
+        let ours = notes.get(partition);
+        decoded.is_some_and(|decoded| ours == Some(&decoded.note))
+    })
 }
 
 /// Whether committed progress says that `offset` is done.

@@ -8,12 +8,15 @@ use bytes::Bytes;
 use super::DeadLetter;
 use crate::{
     broker::{Header, Output, Record},
-    topic::DEAD_LETTERS,
+    topic::{DEAD_LETTERS, TopicName},
 };
 
 const CONNECT: &str = "__connect.errors.";
-const OURS: [&str; 5] = ["avr.error.kind", "avr.attempts", "avr.http.status", "avr.model", FIRST_FAILED_AT];
+const OURS: [&str; 5] = ["avr.error.kind", ATTEMPTS, "avr.http.status", "avr.model", FIRST_FAILED_AT];
+const ATTEMPTS: &str = "avr.attempts";
 const FIRST_FAILED_AT: &str = "avr.first_failed_at";
+/// How often the record was sent back from the dead letters. It stays with everything that comes of the record.
+pub const RETRIES: &str = "avr.retries";
 /// Longer messages are cut: a letter must fit beside the record it carries.
 const MAX_MESSAGE: usize = 2000;
 
@@ -44,6 +47,19 @@ pub(super) fn dead_letter(record: &Record, stage: &str, letter: &DeadLetter, now
         None => add(FIRST_FAILED_AT.to_owned(), now_ms.to_string()),
     }
     Output { topic: DEAD_LETTERS, key: record.key.clone(), value: record.value.clone(), headers }
+}
+
+/// The record of a letter on its way back to `topic`: byte for byte, with its key and the headers of others. What the
+/// failure said goes; how many tries were made, when it failed first and how often it was sent back stays as its
+/// history, and a letter that it becomes again carries the last two on.
+pub fn sent_back(letter: &Record, topic: TopicName) -> Output {
+    let is_history = |name: &str| matches!(name, ATTEMPTS | FIRST_FAILED_AT);
+    let stays = |name: &str| name != RETRIES && (!is_error_header(name) || is_history(name));
+    let mut headers: Vec<Header> = letter.headers.iter().filter(|h| stays(&h.name)).cloned().collect();
+    let retries = header(letter, RETRIES).and_then(|retries| retries.parse::<u32>().ok()).unwrap_or(0);
+    let retries = retries.saturating_add(1).to_string();
+    headers.push(Header { name: RETRIES.to_owned(), value: Some(Bytes::from(retries)) });
+    Output { topic, key: letter.key.clone(), value: letter.value.clone(), headers }
 }
 
 /// The value of a header as text, where the letter has it.
@@ -122,6 +138,23 @@ mod tests {
         assert_eq!(first.headers.len(), second.headers.len());
         assert_eq!(header(&second, "avr.error.kind"), Some("schema"));
         assert_eq!(header(&second, FIRST_FAILED_AT), Some("5"));
+    }
+
+    #[test]
+    fn what_is_sent_back_is_the_record_with_its_history() {
+        let others = Header { name: "traceparent".into(), value: Some(Bytes::from_static(b"00-\xfe")) };
+        let input = record(vec![others.clone()]);
+        let failure = DeadLetter { http_status: Some(400), attempts: 3, ..DeadLetter::new("refused", "no") };
+        let back = sent_back(&again(dead_letter(&input, "draft", &failure, 5)), PROMPTS.name);
+        assert_eq!((back.topic, &back.key, &back.value), (PROMPTS.name, &input.key, &input.value));
+        let names: Vec<&str> = back.headers.iter().map(|h| h.name.as_str()).collect();
+        assert_eq!(names, ["traceparent", ATTEMPTS, FIRST_FAILED_AT, RETRIES]);
+        let second = again(dead_letter(&again(back), "draft", &DeadLetter::new("refused", "again"), 9));
+        let told = |name| header(&second, name).expect("it stays");
+        assert_eq!((told(ATTEMPTS), told(FIRST_FAILED_AT), told(RETRIES)), ("1", "5", "1"));
+        let back = again(sent_back(&second, PROMPTS.name));
+        assert_eq!(header(&back, RETRIES), Some("2"));
+        assert_eq!(back.headers.len(), 4);
     }
 
     #[test]

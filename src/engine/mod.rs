@@ -35,6 +35,7 @@ mod owner;
 mod partition;
 pub mod progress_text;
 mod pump;
+mod sink;
 mod stage;
 mod stage_state;
 mod step;
@@ -46,9 +47,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use committer::SubmitError;
 pub use completed::Completed;
-pub use dead_letter::{describe as describe_dead_letter, header as dead_letter_header};
+pub use dead_letter::{RETRIES, describe as describe_dead_letter, header as dead_letter_header, sent_back};
 pub use owner::Engine;
-pub use stage::{Appended, DeadLetter, DynStage, Failure, Sink, SinkError, Stage, StageSpec, Work};
+pub use sink::{Appended, Gathering, Notes, Sink, SinkError};
+pub use stage::{DeadLetter, DynStage, Failure, Stage, StageSpec, Work};
 
 use self::{committer::Submission, progress_text::ProgressTextError};
 use crate::broker::{GroupName, LogError, Output, Partition};

@@ -105,8 +105,6 @@ impl<L: Log> Engine<L> {
             next_commit: Instant::now(),
             bytes: 0,
             epochs: 0,
-            sink_ready: false,
-            sink_begins: None,
             deferred: None,
             failure: None,
             draining: None,
@@ -142,16 +140,12 @@ pub(super) struct Owner {
     /// Bytes of records fetched and not committed.
     pub(super) bytes: usize,
     pub(super) epochs: u64,
-    /// Whether the sink knows where its files are.
-    pub(super) sink_ready: bool,
-    /// The stage whose sink has no note committed yet.
-    pub(super) sink_begins: Option<usize>,
     /// Partitions assigned while a commit was under way: which stage's, and which.
     pub(super) deferred: Option<(usize, Vec<Partition>)>,
     /// Why the engine ends before it was told to.
     failure: Option<EngineError>,
     /// Since the stop: until when steps may go on.
-    draining: Option<Instant>,
+    pub(super) draining: Option<Instant>,
     status: watch::Sender<Status>,
 }
 
@@ -168,7 +162,7 @@ impl Owner {
             // One time for all: what is not due yet when it is looked at is still to come when the waking is set.
             let now = Instant::now();
             self.advance(now)?;
-            if self.is_drained() || self.gives_up(now) {
+            if self.is_drained(now) || self.gives_up(now) {
                 return self.failure.take().map_or(Ok(()), Err);
             }
             let wake = self.wake_at(now);
@@ -206,8 +200,12 @@ impl Owner {
         self.commit_if_due(now)?;
         self.release_quiet(now)?;
         self.audit();
-        let full = self.bytes + self.finished_bytes >= self.options.max_bytes;
-        self.stages.iter_mut().try_for_each(|stage| stage.regulate(full))
+        let (full, ending) = (self.is_full(), self.draining.is_some());
+        self.stages.iter_mut().try_for_each(|stage| stage.regulate(full || (ending && stage.gathers())))
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes + self.finished_bytes >= self.options.max_bytes
     }
 
     /// The sums that are kept are what their parts add up to. Looked at in builds for tests.
@@ -364,12 +362,13 @@ impl Owner {
         }
     }
 
-    fn is_drained(&self) -> bool {
+    fn is_drained(&self, now: Instant) -> bool {
         self.draining.is_some()
             && self.steps.is_empty()
             && !self.committing
             && self.finished.is_empty()
             && self.submissions.is_empty()
+            && !self.has_gathered(now)
     }
 
     /// Whether the log did not take the last results even some time after the grace.
@@ -390,7 +389,8 @@ impl Owner {
         let revokes = self.stages.iter().flat_map(|stage| stage.revoking.values().copied());
         let refused = self.stages.iter().filter_map(|stage| stage.refused_until);
         let drain = self.draining.into_iter().flat_map(|until| [until, until + LEAVE]);
-        let times = commit.into_iter().chain(drain).chain(revokes).chain(refused);
+        let gathered = self.stages.iter().filter_map(|stage| stage.gathered_by);
+        let times = commit.into_iter().chain(drain).chain(revokes).chain(refused).chain(gathered);
         // What is past and still there waits for an event, not for a time.
         times.filter(|time| *time > now).min().unwrap_or(now + IDLE)
     }

@@ -38,6 +38,8 @@ pub(super) struct Remains {
     pub(super) running: usize,
     /// Records that waited.
     pub(super) waiting: usize,
+    /// Bytes of those.
+    pub(super) waiting_bytes: usize,
     /// Bytes of everything that was fetched and not committed.
     pub(super) bytes: usize,
 }
@@ -46,6 +48,7 @@ impl Remains {
     pub(super) fn add(&mut self, other: &Self) {
         self.running += other.running;
         self.waiting += other.waiting;
+        self.waiting_bytes += other.waiting_bytes;
         self.bytes += other.bytes;
     }
 }
@@ -57,8 +60,8 @@ pub(super) struct PartitionState {
     /// What is committed, and the gaps in which the log has nothing.
     pub(super) completed: Completed,
     pub(super) note: String,
-    /// While the partition is to be given up: no new step starts.
-    pub(super) revoking: bool,
+    /// Whether no new step starts, because the partition is to be given up.
+    pub(super) closed: bool,
     /// Whether the next record waits because the text of the progress could become too long.
     pub(super) crowded: bool,
     waiting: VecDeque<Arc<Record>>,
@@ -73,7 +76,7 @@ impl PartitionState {
     pub(super) fn new(epoch: Epoch, completed: Completed, note: String) -> Self {
         let next = completed.prefix();
         let (waiting, open) = (VecDeque::new(), BTreeMap::new());
-        Self { epoch, completed, note, revoking: false, crowded: false, waiting, open, held: 0, next }
+        Self { epoch, completed, note, closed: false, crowded: false, waiting, open, held: 0, next }
     }
 
     /// Takes what was fetched; false when it is done already or was seen before.
@@ -92,7 +95,7 @@ impl PartitionState {
 
     /// The next record that may start, if any may.
     pub(super) fn take(&mut self) -> Option<Arc<Record>> {
-        if self.revoking {
+        if self.closed {
             return None;
         }
         self.crowded = !self.next_has_room();
@@ -146,9 +149,9 @@ impl PartitionState {
         bytes
     }
 
-    /// Whether nothing runs and nothing waits for a commit.
+    /// Whether nothing runs, nothing waits for a commit, and nothing that waits may start.
     pub(super) fn is_quiet(&self) -> bool {
-        self.open.len() == self.held
+        self.open.len() == self.held && (self.closed || self.waiting.is_empty())
     }
 
     pub(super) fn held_count(&self) -> usize {
@@ -167,13 +170,14 @@ impl PartitionState {
 
     /// What it would leave if it were dropped now.
     pub(super) fn remains(&self) -> Remains {
-        let waiting = self.waiting.iter().map(|record| record.size());
+        let waiting_bytes: usize = self.waiting.iter().map(|record| record.size()).sum();
         let open = self.open.values().map(|open| open.bytes);
         let is_running = |open: &&Open| matches!(open.phase, Phase::Running(_));
         Remains {
             running: self.open.values().filter(is_running).count(),
             waiting: self.waiting.len(),
-            bytes: waiting.chain(open).sum(),
+            waiting_bytes,
+            bytes: waiting_bytes + open.sum::<usize>(),
         }
     }
 
@@ -233,14 +237,16 @@ mod tests {
         partition.open(&first, Phase::Ended);
         partition.put_back(first);
         assert_eq!(partition.take().map(|record| record.offset), Some(0));
-        assert!(partition.is_quiet());
+        assert!(!partition.is_quiet(), "two wait");
+        partition.closed = true;
+        assert!(partition.is_quiet(), "and will not start");
     }
 
     #[test]
     fn nothing_starts_while_the_partition_is_given_up() {
         let mut partition = state(Completed::default());
         partition.admit(record(0));
-        partition.revoking = true;
+        partition.closed = true;
         assert!(partition.take().is_none());
     }
 
@@ -255,6 +261,6 @@ mod tests {
             partition.open(&record, phase);
         }
         assert_eq!((partition.commit(0), partition.held(1)), (10, 10));
-        assert_eq!(partition.end(), Remains { running: 0, waiting: 2, bytes: 20 });
+        assert_eq!(partition.end(), Remains { running: 0, waiting: 2, waiting_bytes: 20, bytes: 20 });
     }
 }

@@ -26,7 +26,7 @@ const FAMILY: &str = "avr";
 const OVERHEAD: usize = HEADER.len() + 1 + 1 + CHECK_LENGTH + 1;
 const CHECK_LENGTH: usize = 8;
 /// What a note may take of the text; the rest is the set's.
-pub const MAX_NOTE: usize = 3000;
+pub const MAX_NOTE: usize = 3300;
 /// Compressing less than this never pays.
 const WORTH_COMPRESSING: usize = 48;
 /// No honest payload is larger when decompressed: bounds what a hostile text can make us allocate.

@@ -1,9 +1,10 @@
-//! What the engine runs: stages, which make steps of records, and the one sink, which writes files.
+//! What the engine runs: stages, which make steps of records, and where the one sink stands among them.
 
 use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
+use super::Notes;
 use crate::{
     broker::{GroupName, Output, Record},
     topic::TopicName,
@@ -56,54 +57,6 @@ impl DeadLetter {
     }
 }
 
-/// The end of the flow: writes records to files, in order, as part of the commit that marks them done.
-///
-/// The engine calls, in turn and from a thread that may block (see [`Sink::blocks`]): `restore` with the note last committed; then, for each
-/// commit, `append`, and after it `committed` or `roll_back`, or nothing more where the process ends without knowing
-/// which. What `append` wrote counts only when the note that it
-/// returned is committed: after a crash `restore` must cut away everything later. Where no note was committed yet,
-/// the first `append` has no records, so that a note stands in the log before anything stands in a file.
-pub trait Sink: Send + 'static {
-    /// Whether its calls may wait for a device, and so need a thread that may block. One that never waits is called
-    /// where the engine runs, which keeps a simulation the same from run to run.
-    fn blocks(&self) -> bool {
-        true
-    }
-
-    /// Returns to the state that `note` describes; empty for a start from nothing.
-    ///
-    /// # Errors
-    /// When the files are not what the note says.
-    fn restore(&mut self, note: &str) -> Result<(), SinkError>;
-
-    /// Writes records. Durable, as far as the sink promises it, on return.
-    ///
-    /// # Errors
-    /// When the files cannot be written; the process then stops.
-    fn append(&mut self, records: &[Arc<Record>]) -> Result<Appended, SinkError>;
-
-    /// What was appended last is committed.
-    fn committed(&mut self);
-
-    /// What was appended last is not committed and must go.
-    ///
-    /// # Errors
-    /// When the files cannot be cut.
-    fn roll_back(&mut self) -> Result<(), SinkError>;
-}
-
-/// What became of appended records.
-#[derive(Debug, Default)]
-pub struct Appended {
-    /// Describes the files as they are now.
-    pub note: String,
-    /// Records that cannot be written, by their place in the batch.
-    pub refused: Vec<(usize, DeadLetter)>,
-}
-
-/// A sink that cannot go on.
-pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
-
 /// One entry of the dataflow: who reads what, how much at once, and what is done with it.
 #[derive(Clone)]
 pub struct StageSpec {
@@ -124,8 +77,8 @@ pub struct StageSpec {
 pub enum Work {
     /// Steps that run side by side.
     Steps(Arc<dyn DynStage>),
-    /// Batches for the engine's sink, in order.
-    Sink,
+    /// Batches for the engine's sink, in order within each partition.
+    Sink(Notes),
 }
 
 impl StageSpec {
@@ -140,9 +93,9 @@ impl StageSpec {
         }
     }
 
-    /// The engine's sink under the name `name`, reading `topics`; its note lies with partition 0 of the first.
-    pub fn sink(name: &'static str, topics: Vec<TopicName>, max_batch: usize) -> Self {
-        Self { name, group: GroupName(name), topics, max_in_flight: max_batch, work: Work::Sink }
+    /// The engine's sink under the name `name`, reading `topics`.
+    pub fn sink(name: &'static str, topics: Vec<TopicName>, max_batch: usize, notes: Notes) -> Self {
+        Self { name, group: GroupName(name), topics, max_in_flight: max_batch, work: Work::Sink(notes) }
     }
 }
 

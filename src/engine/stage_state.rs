@@ -9,9 +9,10 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    EngineError, PartitionStatus, StageSpec, StageStatus, Work,
-    partition::{Epoch, PartitionState, Remains},
+    EngineError, Gathering, Notes, PartitionStatus, StageSpec, StageStatus, Work,
+    partition::{Epoch, PartitionState, Phase, Remains},
     pump::Order,
+    sink::Gathered,
 };
 use crate::{
     broker::{Membership, Partition, Record},
@@ -28,6 +29,10 @@ pub(super) struct StageState {
     pub(super) in_flight: usize,
     /// Records fetched and waiting, over all partitions.
     pub(super) waiting: usize,
+    /// Bytes of those.
+    waiting_bytes: usize,
+    /// Where the stage's sink gathers: when the first of what waits has waited long enough.
+    pub(super) gathered_by: Option<Instant>,
     /// Partitions to be given up, until when their steps may go on.
     pub(super) revoking: BTreeMap<Partition, Instant>,
     /// After a refused commit: what is finished stays back until the log says more, or until then.
@@ -50,6 +55,8 @@ impl StageState {
             membership: Membership::default(),
             in_flight: 0,
             waiting: 0,
+            waiting_bytes: 0,
+            gathered_by: None,
             revoking: BTreeMap::new(),
             refused_until: None,
             paused: false,
@@ -63,21 +70,112 @@ impl StageState {
         self.partitions.get_mut(&partition).filter(|state| state.epoch == epoch)
     }
 
-    /// The partition with whose progress the sink's note is committed.
+    fn notes(&self) -> Option<Notes> {
+        match self.spec.work {
+            Work::Steps(_) => None,
+            Work::Sink(notes) => Some(notes),
+        }
+    }
+
+    fn gathering(&self) -> Option<Gathering> {
+        match self.notes()? {
+            Notes::One => None,
+            Notes::EachPartition(gathering) => Some(gathering),
+        }
+    }
+
+    /// Whether the stage has a sink that lets records gather.
+    pub(super) fn gathers(&self) -> bool {
+        self.gathering().is_some()
+    }
+
+    /// The partition that carries a sink's one note.
     pub(super) fn note_carrier(&self) -> Option<Partition> {
         let topic = *self.spec.topics.first()?;
-        matches!(self.spec.work, Work::Sink).then_some(Partition { topic, index: 0 })
+        (self.notes() == Some(Notes::One)).then_some(Partition { topic, index: 0 })
     }
 
-    /// The state of that partition, while it is assigned.
-    pub(super) fn note_holder(&mut self) -> Option<&mut PartitionState> {
-        let carrier = self.note_carrier()?;
-        self.partitions.get_mut(&carrier)
-    }
-
-    /// Whether the sink's note is committed with this partition's progress.
+    /// Whether a note of the sink is committed with this partition's progress.
     pub(super) fn carries_note(&self, partition: Partition) -> bool {
-        self.note_carrier() == Some(partition)
+        self.gathers() || self.note_carrier() == Some(partition)
+    }
+
+    /// Keeps a note that is committed.
+    pub(super) fn keep_note(&mut self, partition: Partition, note: String) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.note = note;
+        }
+    }
+
+    /// Whether the sink must have its one note committed before it may write.
+    pub(super) fn sink_begins(&self) -> bool {
+        let carrier = self.note_carrier().and_then(|carrier| self.partitions.get(&carrier));
+        carrier.is_some_and(|state| state.note.is_empty())
+    }
+
+    /// Whether the stage has a sink that has work for a commit now. Without the partition that carries its one note
+    /// it may not write: another process has the files.
+    pub(super) fn sink_takes_part(&self, more_may_come: bool, now: Instant) -> bool {
+        let Some(notes) = self.notes().filter(|_| !self.is_refused(now)) else { return false };
+        match notes {
+            Notes::One => {
+                let has_carrier = self.note_carrier().is_some_and(|it| self.partitions.contains_key(&it));
+                has_carrier && self.revoking.is_empty() && (self.waiting > 0 || self.sink_begins())
+            }
+            Notes::EachPartition(gathering) => {
+                let waiting = Gathered {
+                    records: self.waiting,
+                    bytes: self.waiting_bytes,
+                    due: self.gathered_by,
+                    more_may_come: more_may_come && self.revoking.is_empty(),
+                };
+                gathering.is_enough(&waiting, self.spec.max_in_flight, now)
+            }
+        }
+    }
+
+    /// Takes what a sink is to write next.
+    pub(super) fn take_batch(&mut self, now: Instant) -> Vec<(Epoch, Arc<Record>)> {
+        let mut batch = Vec::new();
+        while batch.len() < self.spec.max_in_flight {
+            let Some((record, epoch)) = self.take() else { break };
+            if let Some(state) = self.current(record.partition, epoch) {
+                state.open(&record, Phase::Ended);
+            }
+            batch.push((epoch, record));
+        }
+        let gathering = self.gathering().filter(|_| self.waiting > 0);
+        self.gathered_by = gathering.map(|gathering| now + gathering.interval);
+        batch
+    }
+
+    /// Takes back what a sink was to write. It has waited long enough.
+    pub(super) fn put_back_batch(&mut self, batch: Vec<(Epoch, Arc<Record>)>) {
+        batch.into_iter().for_each(|(epoch, record)| self.put_back(record, epoch));
+        self.gathered_by = (self.gathers() && self.waiting > 0).then(Instant::now);
+    }
+
+    /// Takes what was fetched; gives its bytes where it was not seen before.
+    pub(super) fn admit(&mut self, record: Arc<Record>, now: Instant) -> Option<usize> {
+        let state = self.partitions.get_mut(&record.partition)?;
+        let size = record.size();
+        if !state.admit(record) {
+            return None;
+        }
+        self.waiting += 1;
+        self.waiting_bytes += size;
+        if let Some(gathering) = self.gathering() {
+            self.gathered_by.get_or_insert(now + gathering.interval);
+        }
+        Some(size)
+    }
+
+    /// Starts nothing more of a partition that is to be given up; but what a sink has gathered it still writes.
+    pub(super) fn close(&mut self, partition: Partition) {
+        let gathers = self.gathers();
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.closed = !gathers;
+        }
     }
 
     /// The next record that may start, taking partitions in turn.
@@ -92,6 +190,7 @@ impl StageState {
         }?;
         self.turn = Some(record.partition);
         self.waiting -= 1;
+        self.waiting_bytes -= record.size();
         Some((record, epoch))
     }
 
@@ -102,9 +201,11 @@ impl StageState {
 
     /// Takes back a record that is to be started again.
     pub(super) fn put_back(&mut self, record: Arc<Record>, epoch: Epoch) {
+        let size = record.size();
         let Some(state) = self.current(record.partition, epoch) else { return };
         state.put_back(record);
         self.waiting += 1;
+        self.waiting_bytes += size;
     }
 
     /// Drops a partition and everything of it; returns the bytes that are free now.
@@ -114,6 +215,7 @@ impl StageState {
         let Some(state) = self.partitions.remove(&partition) else { return 0 };
         let remains = state.end();
         self.waiting -= remains.waiting;
+        self.waiting_bytes -= remains.waiting_bytes;
         self.in_flight -= remains.running;
         remains.bytes
     }
@@ -190,7 +292,8 @@ impl StageState {
     pub(super) fn audit(&self) -> Remains {
         let mut sums = Remains::default();
         self.partitions.values().for_each(|state| sums.add(&state.remains()));
-        debug_assert_eq!((sums.running, sums.waiting), (self.in_flight, self.waiting), "{}", self.spec.name);
+        let kept = (self.in_flight, self.waiting, self.waiting_bytes);
+        debug_assert_eq!((sums.running, sums.waiting, sums.waiting_bytes), kept, "{}", self.spec.name);
         sums
     }
 }
@@ -206,11 +309,7 @@ fn take_in(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        engine::{Completed, partition::Phase},
-        observe::Metrics,
-        topic::PROMPTS,
-    };
+    use crate::{engine::Completed, observe::Metrics, topic::PROMPTS};
 
     fn partition(index: i32) -> Partition {
         Partition { topic: PROMPTS.name, index }
@@ -219,16 +318,14 @@ mod tests {
     fn admit(stage: &mut StageState, index: i32, offset: i64) {
         let (partition, headers) = (partition(index), vec![]);
         let record = Record { partition, offset, timestamp_ms: 0, key: None, value: None, headers };
-        let state = stage.partitions.get_mut(&partition).expect("assigned");
-        assert!(state.admit(Arc::new(record)));
-        stage.waiting += 1;
+        assert!(stage.admit(Arc::new(record), Instant::now()).is_some());
     }
 
     /// A stage that wants two at once, with two partitions. In the first every second record is done and all others
     /// are open, until there is no room for the next.
     fn stage() -> (StageState, mpsc::Receiver<Order>) {
         let (orders, told) = mpsc::channel(8);
-        let spec = StageSpec::sink("stage", vec![PROMPTS.name], 2);
+        let spec = StageSpec::sink("stage", vec![PROMPTS.name], 2, Notes::One);
         let mut stage = StageState::new(spec, orders, StageMetrics::new(&Metrics::new(), "stage"));
         let mut every_second = Completed::default();
         (0..16_000).for_each(|n| every_second.insert(n * 2 + 1));

@@ -83,13 +83,14 @@ fn judge(step: &Step, result: Result<Vec<Output>, Failure>) -> StepResult {
         Err(Failure::Stop(reason)) => return StepResult::Stop(reason),
     };
     let output = dead_letter(&step.record, step.name, &letter, now_ms());
-    if output.size() > step.max_record_bytes {
+    let limit = output.topic.size_limit(step.max_record_bytes);
+    if output.size() > limit {
         return StepResult::Held(format!(
             "its dead letter ({}: {}) has {} bytes; the log takes {}: raise the limit",
             letter.kind,
             letter.message,
             output.size(),
-            step.max_record_bytes
+            limit
         ));
     }
     tracing::warn!(

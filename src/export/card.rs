@@ -1,6 +1,6 @@
 //! The data set card: what is in the folder and how to load it, as Markdown that the Hugging Face hub reads.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use super::{FormatName, Totals};
 use crate::record::Verdict;
@@ -10,10 +10,6 @@ use crate::record::Verdict;
 pub struct CardFacts {
     /// The recipes, by name.
     pub recipes: Vec<String>,
-    /// The models that wrote the texts.
-    pub generators: Vec<String>,
-    /// The models that scored them.
-    pub rewards: Vec<String>,
     /// Whether the models were simulated, so that the texts are worth nothing for training.
     pub is_simulated: bool,
 }
@@ -34,10 +30,10 @@ pub fn card(totals: &Totals, facts: &CardFacts) -> String {
         "A model answered each prompt, criticised its own answer and improved it; a reward model said whether the \
          improvement was one (AvR, arXiv 2506.06009).\n\n",
     );
-    for (what, names) in
-        [("Recipes", &facts.recipes), ("Generators", &facts.generators), ("Reward models", &facts.rewards)]
+    line(&mut text, format_args!("- Recipes: {}", list(facts.recipes.iter().map(|name| (name, "")))));
+    for (what, counts) in [("Generators", &totals.models.writers), ("Reward models", &totals.models.rewards)]
     {
-        line(&mut text, format_args!("- {what}: {}", list(names)));
+        models(&mut text, what, counts);
     }
     text.push_str(&counts(totals));
     text.push_str(&loading(totals));
@@ -48,10 +44,23 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("a string takes every text");
 }
 
-/// Names as code, without what would end the code or the line.
-fn list(names: &[String]) -> String {
-    let code = |name: &String| format!("`{}`", name.replace(['`', '\n', '\r'], " "));
-    names.iter().map(code).collect::<Vec<_>>().join(", ")
+/// The models of a role: where there are several, how many prompts owe their records to each.
+fn models(text: &mut String, what: &str, counts: &BTreeMap<String, u64>) {
+    if counts.is_empty() {
+        return;
+    }
+    let shares: Vec<String> = match counts.len() {
+        1 => vec![String::new()],
+        _ => counts.values().map(|count| format!(" (records of {count} prompts)")).collect(),
+    };
+    let names = counts.keys().zip(shares.iter().map(String::as_str));
+    line(text, format_args!("- {what}: {}", list(names)));
+}
+
+/// Names as code, without what would end the code or the line, each with what follows it.
+fn list<'a>(names: impl Iterator<Item = (&'a String, &'a str)>) -> String {
+    let code = |(name, after): (&String, &str)| format!("`{}`{after}", name.replace(['`', '\n', '\r'], " "));
+    names.map(code).collect::<Vec<_>>().join(", ")
 }
 
 /// The data files with rows: the name and the path of each.
@@ -79,8 +88,9 @@ fn counts(totals: &Totals) -> String {
     let mut text = String::from("\n## Counts\n\n| what | how many |\n|---|---|\n");
     let mut row = |what: &str, count: u64| line(&mut text, format_args!("| {what} | {count} |"));
     row("prompts", totals.threads());
+    let outcomes = totals.outcomes();
     for verdict in Verdict::ALL {
-        if let Some(count) = totals.outcomes.get(&verdict) {
+        if let Some(count) = outcomes.get(&verdict) {
             row(&format!("prompts: `{}`", verdict.as_str()), *count);
         }
     }
@@ -113,7 +123,7 @@ fn loading(totals: &Totals) -> String {
             ),
         );
     }
-    text + "- `records/sft.jsonl`, `records/pairs.jsonl`: the canonical records with rewards and provenance\n\
+    text + "- `records/sft.jsonl`, `records/pairs.jsonl`, `records/kto.jsonl`: the canonical records with rewards and provenance\n\
             - `outcomes.jsonl`: what every prompt came to, and why\n\
             - `rejects.jsonl`: lines of input that could not be used\n"
 }
@@ -139,10 +149,23 @@ mod tests {
 
     #[test]
     fn names_cannot_leave_their_place() {
-        let facts =
-            CardFacts { generators: vec!["a`\n# b".into()], is_simulated: true, ..CardFacts::default() };
-        let text = card(&Totals::default(), &facts);
-        assert!(text.contains("- Generators: `a  # b`\n"));
+        let mut totals = Totals::default();
+        totals.models.writers.insert("a`\n# b".into(), 2);
+        let facts = CardFacts { is_simulated: true, ..CardFacts::default() };
+        let text = card(&totals, &facts);
+        assert!(text.contains("- Generators: `a  # b`\n") && !text.contains("Reward models"));
         assert!(text.contains("Simulated models"));
+    }
+
+    #[test]
+    fn all_models_behind_the_records_are_named() {
+        let mut totals = Totals::default();
+        totals.models.writers =
+            [("new", 3), ("old", 40)].map(|(name, count)| (name.to_owned(), count)).into();
+        let text = card(&totals, &CardFacts::default());
+        assert!(
+            text.contains("- Generators: `new` (records of 3 prompts), `old` (records of 40 prompts)\n"),
+            "{text}"
+        );
     }
 }

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
 
-use crate::record::{Kind, ModelOutput, Outcome, Reject, Rewards, Role};
+use crate::record::{Kind, ModelOutput, Models, Outcome, Reject, Rewards, Role};
 
 /// One thing to be written.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub enum Entry<'a> {
     DeadLetter(Outcome),
     /// A line of input that could not be used.
     Reject(Reject),
+    /// A thread that had ended as a dead letter was sent back and will end again.
+    Retried,
 }
 
 /// A payload of the records topic ([`Harvest`](crate::record::Harvest)) with its texts left as they are.
@@ -28,6 +30,9 @@ pub struct RawHarvest<'a> {
     /// The records it gave.
     #[serde(borrow)]
     pub records: Vec<RawRecord<'a>>,
+    /// The models behind the records.
+    #[serde(default)]
+    pub models: Models,
     /// Its answer to an instruction of a test.
     #[serde(default)]
     pub output: Option<ModelOutput>,
@@ -55,9 +60,40 @@ pub struct RawRecord<'a> {
     pub rewards: Rewards,
     /// What the chosen side gained over the answer it started from.
     pub gain: f64,
+    /// Whether a labelled answer is to be learned; absent in every other kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<bool>,
     /// Where it came from: a JSON string that itself holds JSON.
     #[serde(borrow)]
     pub provenance: RawText<'a>,
+}
+
+/// The canonical line of a labelled answer: what may be unwanted is not called chosen there.
+#[derive(Debug, Serialize)]
+pub(super) struct Labelled<'a> {
+    id: RawText<'a>,
+    kind: Kind,
+    prompt: &'a [RawTurn<'a>],
+    completion: &'a [RawTurn<'a>],
+    label: Option<bool>,
+    rewards: LabelledRewards,
+    gain: f64,
+    provenance: RawText<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct LabelledRewards {
+    answer: f64,
+    completion: f64,
+}
+
+impl<'a> Labelled<'a> {
+    pub(super) fn of(record: &'a RawRecord<'a>) -> Self {
+        let RawRecord { id, kind, label, rewards, gain, provenance, .. } = *record;
+        let rewards = LabelledRewards { answer: rewards.answer, completion: rewards.chosen };
+        let (prompt, completion) = (&record.prompt[..], &record.chosen[..]);
+        Self { id, kind, prompt, completion, label, rewards, gain, provenance }
+    }
 }
 
 /// One turn, its text left as it is.
@@ -109,6 +145,9 @@ impl RawRecord<'_> {
             return Err(Fault::Turns);
         }
         let is_answer = |side: &[RawTurn<'_>]| matches!(side, [turn] if turn.role == Role::Assistant);
+        if (self.kind == Kind::Kto) != self.label.is_some() {
+            return Err(Fault::Label);
+        }
         match self.kind.is_pair() {
             true if !is_answer(&self.chosen) || !is_answer(&self.rejected) => Err(Fault::Sides),
             false if !self.rejected.is_empty() => Err(Fault::Sides),
@@ -156,6 +195,9 @@ pub enum Fault {
         "a pair needs one assistant turn on either side, a record of another kind must have no rejected side"
     )]
     Sides,
+    /// Without it nobody knows what the answer is to teach.
+    #[error("a labelled answer needs its label, a record of another kind must have none")]
+    Label,
 }
 
 #[cfg(test)]
@@ -173,6 +215,7 @@ mod tests {
             rejected: rejected.to_vec(),
             rewards,
             gain: 5e-324,
+            label: (kind == Kind::Kto).then_some(false),
             provenance: r#"{"thread":"stage1:1"}"#.into(),
         };
         serde_json::to_string(&record).unwrap()
@@ -216,6 +259,12 @@ mod tests {
             (record(Kind::Sft, asked, one, one), Some(Fault::Sides)),
             (record(Kind::CritiquePair, asked, one, &[]), Some(Fault::Sides)),
             (record(Kind::CritiquePair, asked, one, asked), Some(Fault::Sides)),
+            (record(Kind::Kto, asked, one, &[]), None),
+            (record(Kind::Kto, asked, one, &[]).replace("\"label\":false,", ""), Some(Fault::Label)),
+            (
+                record(Kind::Sft, asked, one, &[]).replace("\"gain\"", "\"label\":true,\"gain\""),
+                Some(Fault::Label),
+            ),
         ];
         for (line, expected) in cases {
             assert_eq!(fault(&line), expected, "{line}");

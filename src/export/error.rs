@@ -42,6 +42,36 @@ pub enum ExportError {
         /// Whether it is new or no longer asked for.
         how: &'static str,
     },
+    /// The folder holds files of the other layout: single files of the embedded log, or shards of a shared one.
+    #[error(
+        "{} is there: the folder was written over another sort of log (single files over the embedded log, folders of \
+         shards over Kafka); choose another --out", .0.display()
+    )]
+    OtherLayout(PathBuf),
+    /// The folder holds shards of another pipeline.
+    #[error(
+        "{} belongs to pipeline {found:?}, this is pipeline {ours:?}; choose another --out", folder.display()
+    )]
+    OtherPipeline {
+        /// The output folder.
+        folder: PathBuf,
+        /// The pipeline that it belongs to.
+        found: String,
+        /// This one.
+        ours: String,
+    },
+    /// A committed shard is neither staged nor in place.
+    #[error(
+        "shard {shard} was committed and is not in {}: all exporters of a pipeline must share one output folder. \
+         Start this one with the --out of the others (a shared file system), or stop them and move their folder here",
+        folder.display()
+    )]
+    NotShared {
+        /// This process's output folder.
+        folder: PathBuf,
+        /// The shard.
+        shard: String,
+    },
     /// No space is left.
     #[error(
         "no space is left for {}; what was committed is safe: free some space and run the same command again",

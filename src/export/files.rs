@@ -8,8 +8,11 @@ use std::{
 };
 
 use super::{
-    Entry, ExportError, Format, FormatName, MODEL_OUTPUT_LINES_PATH, Manifest, RawHarvest, Totals,
-    model_outputs::OutputLine, note::Note, table::Table,
+    Entry, ExportError, FormatName, Layout, Manifest, Totals,
+    note::Note,
+    rows::{FIXED, OUTCOMES, Placed, Rows},
+    shards::STAGING_PATH,
+    table::Table,
 };
 
 /// One line a thread: what it came to, and why.
@@ -19,17 +22,10 @@ pub const SFT_RECORDS_PATH: &str = "records/sft.jsonl";
 /// The canonical pairs. A file of their own: loaders take the types of the columns from a file's first rows, and
 /// cannot read turns where `rejected` was empty so far.
 pub const PAIR_RECORDS_PATH: &str = "records/pairs.jsonl";
+/// The canonical labelled answers.
+pub const KTO_RECORDS_PATH: &str = "records/kto.jsonl";
 /// Lines of input that could not be used.
 pub const REJECTS_PATH: &str = "rejects.jsonl";
-
-/// The files that are always there, at the head of the tables.
-const FIXED: [&str; 5] =
-    [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH, MODEL_OUTPUT_LINES_PATH];
-const OUTCOMES: usize = 0;
-const REJECTS: usize = 1;
-const SFT_RECORDS: usize = 2;
-const PAIR_RECORDS: usize = 3;
-const MODEL_OUTPUTS: usize = 4;
 
 /// Where a manifest is made before it takes its place: outside the trainers' folders, where every file counts
 /// as data.
@@ -67,17 +63,11 @@ enum State {
     Torn,
 }
 
-/// A format and the index of its first table.
-struct Placed {
-    format: &'static dyn Format,
-    first: usize,
-}
-
 /// The open output files of one folder. See the [module](super) for the contract.
 pub struct Files {
     options: ExportOptions,
+    rows: Rows,
     tables: Vec<Table>,
-    formats: Vec<Placed>,
     totals: Totals,
     committed_totals: Totals,
     state: State,
@@ -95,17 +85,17 @@ impl Files {
     /// Files that the note does not account for, or that are not as it says; nothing is changed then. A note of
     /// another version or of other formats. Another process with the same folder. The file system.
     pub fn open(options: ExportOptions, note: Option<&str>) -> Result<Self, ExportError> {
-        let formats = place(&options.formats);
-        let paths = all_paths(&formats);
+        let rows = Rows::new(&options.formats);
         let mut note = note.map(Note::decode).transpose()?;
-        note.iter_mut().for_each(|note| add_newer_files(note, &formats));
-        check_folder(&options.folder, &formats, &paths, note.as_ref())?;
+        note.iter_mut().for_each(|note| add_newer_files(note, &rows.formats));
+        check_folder(&options.folder, &rows, note.as_ref())?;
         let state = if note.is_some() { State::Settled } else { State::Fresh };
-        let note = note.unwrap_or_else(|| Note::new(paths.iter().map(|path| (*path, 0)), Totals::default()));
-        let tables = open_tables(&options, &paths, &note)?;
+        let note =
+            note.unwrap_or_else(|| Note::new(rows.paths.iter().map(|path| (*path, 0)), Totals::default()));
+        let tables = open_tables(&options, &rows.paths, &note)?;
         let (totals, committed_totals) = (note.totals.clone(), note.totals);
         let listed = Vec::new();
-        let mut files = Self { options, tables, formats, totals, committed_totals, state, listed };
+        let mut files = Self { options, rows, tables, totals, committed_totals, state, listed };
         files.list()?;
         Ok(files)
     }
@@ -123,7 +113,8 @@ impl Files {
             State::Settled => {}
         }
         for entry in batch {
-            self.add(entry);
+            self.totals.add(entry);
+            self.rows.add(entry);
         }
         match self.write() {
             Ok(()) => {
@@ -158,6 +149,7 @@ impl Files {
     /// The file system refused; the next batch tries again before it is written.
     pub fn rollback(&mut self) -> Result<(), ExportError> {
         self.totals.clone_from(&self.committed_totals);
+        self.rows.clear();
         if self.state == State::Fresh {
             return Ok(());
         }
@@ -178,34 +170,11 @@ impl Files {
         &self.options.folder
     }
 
-    fn add(&mut self, entry: &Entry<'_>) {
-        self.totals.add(entry);
-        match entry {
-            Entry::Harvest(harvest) => self.add_harvest(harvest),
-            Entry::DeadLetter(outcome) => self.tables[OUTCOMES].line(outcome),
-            Entry::Reject(line) => self.tables[REJECTS].line(line),
-        }
-    }
-
-    fn add_harvest(&mut self, harvest: &RawHarvest<'_>) {
-        self.tables[OUTCOMES].line(&harvest.outcome);
-        if let Some(output) = &harvest.output {
-            let (origin, output) = (harvest.outcome.origin.clone(), output.clone());
-            self.tables[MODEL_OUTPUTS].line(&OutputLine { origin, output });
-        }
-        for record in &harvest.records {
-            let records = if record.kind.is_pair() { PAIR_RECORDS } else { SFT_RECORDS };
-            self.tables[records].line(record);
-            for Placed { format, first } in &self.formats {
-                let table = &mut self.tables[first + format.file_of(record.kind)];
-                format.write_row(record, table.buffer());
-            }
-        }
-    }
-
     fn write(&mut self) -> Result<(), ExportError> {
         let sync = self.options.sync;
-        self.tables.iter_mut().try_for_each(|table| table.flush(sync))?;
+        let mut batch = self.tables.iter_mut().zip(&self.rows.lines);
+        batch.try_for_each(|(table, lines)| table.write(lines, sync))?;
+        self.rows.clear();
         self.list()
     }
 
@@ -217,8 +186,8 @@ impl Files {
         }
         // Until all are replaced none counts as up to date.
         self.listed.clear();
-        for Placed { format, first } in &self.formats {
-            if let Some(manifest) = format.manifest(&|file| filled[first + file]) {
+        for Placed { format, first } in &self.rows.formats {
+            if let Some(manifest) = format.manifest(Layout::Files, &|file| filled[first + file]) {
                 replace(&self.options, &manifest)?;
             }
         }
@@ -227,36 +196,18 @@ impl Files {
     }
 }
 
-/// The formats asked for, each once, whatever order they were named in.
-fn place(names: &[FormatName]) -> Vec<Placed> {
-    let mut first = FIXED.len();
-    let asked = FormatName::ALL.into_iter().filter(|name| names.contains(name));
-    let placed = asked.map(|name| {
-        let placed = Placed { format: name.format(), first };
-        first += placed.format.files().len();
-        placed
-    });
-    placed.collect()
-}
-
-fn all_paths(formats: &[Placed]) -> Vec<&'static str> {
-    let of_formats = formats.iter().flat_map(|placed| placed.format.files());
-    FIXED.iter().chain(of_formats).copied().collect()
-}
-
 /// Looks, without a change, whether the folder is as the note says.
-fn check_folder(
-    folder: &Path,
-    formats: &[Placed],
-    paths: &[&str],
-    note: Option<&Note>,
-) -> Result<(), ExportError> {
+fn check_folder(folder: &Path, rows: &Rows, note: Option<&Note>) -> Result<(), ExportError> {
     match note {
-        Some(note) => check_formats(paths, note)?,
-        None => check_manifests(folder, formats)?,
+        Some(note) => check_formats(&rows.paths, note)?,
+        None => check_manifests(folder, &rows.formats)?,
+    }
+    let staging = folder.join(STAGING_PATH);
+    if staging.exists() {
+        return Err(ExportError::OtherLayout(staging));
     }
     let committed = |path: &str| note.map(|note| note.files[path]);
-    paths.iter().try_for_each(|path| Table::check(&folder.join(path), committed(path)))
+    rows.paths.iter().try_for_each(|path| Table::check(&folder.join(path), committed(path)))
 }
 
 /// A note of an earlier version does not know the files that came since: they are empty.
@@ -282,7 +233,7 @@ fn check_formats(paths: &[&str], note: &Note) -> Result<(), ExportError> {
 
 /// Where nothing was committed, a manifest that we would not have written is somebody else's.
 fn check_manifests(folder: &Path, formats: &[Placed]) -> Result<(), ExportError> {
-    for manifest in formats.iter().filter_map(|placed| placed.format.manifest(&|_| false)) {
+    for manifest in formats.iter().filter_map(|placed| placed.format.manifest(Layout::Files, &|_| false)) {
         let place = folder.join(manifest.path);
         if fs::read(&place).is_ok_and(|found| found != manifest.text.as_bytes()) {
             return Err(ExportError::Foreign(place));

@@ -32,14 +32,19 @@ mod files;
 mod format;
 mod model_outputs;
 mod note;
+mod rows;
+mod shards;
 mod table;
 mod totals;
 
 pub use card::{CARD_HEADING, CardFacts, card};
 pub use entry::{BadHarvest, Entry, Fault, RawHarvest, RawRecord, RawText, RawTurn};
 pub use error::ExportError;
-pub use files::{ExportOptions, Files, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH};
-pub use format::{Format, FormatName, LlamaFactory, Manifest, Trl};
+pub use files::{
+    ExportOptions, Files, KTO_RECORDS_PATH, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH,
+};
+pub use format::{Format, FormatName, Layout, LlamaFactory, Manifest, Trl};
 pub use model_outputs::{MODEL_OUTPUT_LINES_PATH, MODEL_OUTPUTS_PATH, write_model_outputs};
 pub use note::MAX_NOTE;
-pub use totals::{Gains, Outputs, Totals};
+pub use shards::{LocalDisk, STAGING_PATH, ShardBatch, ShardOptions, Shards};
+pub use totals::{Gains, ModelCounts, Outputs, Totals};

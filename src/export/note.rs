@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ExportError, Totals};
 
 /// The most a note may hold, in bytes, all of them ASCII: it shares the log's text with the engine's progress.
-pub const MAX_NOTE: usize = 3000;
+pub const MAX_NOTE: usize = 3300;
 
 /// Version of the note's own shape.
 const VERSION: u32 = 1;
@@ -48,30 +48,30 @@ impl Note {
 mod tests {
     use super::*;
     use crate::{
-        export::{
-            Gains, MODEL_OUTPUT_LINES_PATH, OUTCOMES_PATH, Outputs, PAIR_RECORDS_PATH, REJECTS_PATH,
-            SFT_RECORDS_PATH, format::FormatName,
-        },
+        export::{Gains, ModelCounts, Outputs, format::FormatName, rows::FIXED},
         record::{Kind, Verdict},
     };
 
+    /// The largest whole number that every reader of JSON keeps; no count and no length comes near it.
+    const MOST: u64 = (1 << 53) - 1;
+
+    fn most_models() -> BTreeMap<String, u64> {
+        let names = (0..2).map(|i| format!("{i:0>64}"));
+        names.chain(["others".to_owned()]).map(|name| (name, MOST)).collect()
+    }
+
     fn largest() -> Note {
-        let fixed =
-            [OUTCOMES_PATH, REJECTS_PATH, SFT_RECORDS_PATH, PAIR_RECORDS_PATH, MODEL_OUTPUT_LINES_PATH];
         let formats = FormatName::ALL.iter().flat_map(|name| name.format().files());
-        let files = fixed.iter().chain(formats).map(|path| (*path, u64::MAX));
+        let files = FIXED.iter().chain(formats).map(|path| (*path, MOST));
         let totals = Totals {
-            outcomes: Verdict::ALL.iter().map(|verdict| (*verdict, u64::MAX)).collect(),
-            records: Kind::ALL.iter().map(|kind| (*kind, u64::MAX)).collect(),
-            gains: Gains {
-                compared: u64::MAX,
-                gained: u64::MAX,
-                sum: -5.0e-324,
-                max: -1.2345678901234567e-300,
-            },
-            rejects: (0..17).map(|i| (format!("{i:0>24}"), u64::MAX)).collect(),
-            cut_off: u64::MAX,
-            outputs: Outputs { count: u64::MAX, chars: u64::MAX },
+            retried: MOST,
+            outcomes: Verdict::ALL.iter().map(|verdict| (*verdict, MOST)).collect(),
+            records: Kind::ALL.iter().map(|kind| (*kind, MOST)).collect(),
+            gains: Gains { compared: MOST, gained: MOST, sum: -5.0e-324, max: -1.2345678901234567e-300 },
+            rejects: (0..17).map(|i| (format!("{i:0>22}"), MOST)).collect(),
+            cut_off: MOST,
+            outputs: Outputs { count: MOST, chars: MOST },
+            models: ModelCounts { writers: most_models(), rewards: most_models() },
         };
         Note::new(files, totals)
     }

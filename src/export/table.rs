@@ -1,4 +1,4 @@
-//! One file of lines: its committed length, the lines of a batch, and how it is cut back.
+//! One file of lines: its committed length, and how it is cut back to it.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -6,12 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
-
-use super::{ExportError, format::write_line};
-
-/// The most that a buffer keeps between batches, in bytes; one that grew larger gives the rest back.
-const KEPT_BUFFER: usize = 1 << 20;
+use super::ExportError;
 
 /// A file that grows by whole batches of lines.
 #[derive(Debug)]
@@ -20,7 +15,6 @@ pub(super) struct Table {
     pub(super) path: &'static str,
     place: PathBuf,
     file: File,
-    buffer: Vec<u8>,
     committed: u64,
     written: u64,
 }
@@ -53,30 +47,19 @@ impl Table {
     pub(super) fn open(path: &'static str, place: PathBuf, committed: u64) -> Result<Self, ExportError> {
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&place);
         let file = file.map_err(|e| ExportError::io(&place, e))?;
-        Ok(Self { path, place, file, buffer: Vec::new(), committed, written: committed })
+        Ok(Self { path, place, file, committed, written: committed })
     }
 
-    /// Adds a line to the batch.
-    pub(super) fn line(&mut self, value: &impl Serialize) {
-        write_line(value, &mut self.buffer);
-    }
-
-    /// The lines of the batch, for a format to add to.
-    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.buffer
-    }
-
-    /// Writes the batch in one piece, and makes sure of it on the disk if `sync`.
-    pub(super) fn flush(&mut self, sync: bool) -> Result<(), ExportError> {
-        if self.buffer.is_empty() {
+    /// Writes the lines of a batch in one piece, and makes sure of them on the disk if `sync`.
+    pub(super) fn write(&mut self, lines: &[u8], sync: bool) -> Result<(), ExportError> {
+        if lines.is_empty() {
             return Ok(());
         }
-        self.file.write_all(&self.buffer).map_err(|e| ExportError::io(&self.place, e))?;
+        self.file.write_all(lines).map_err(|e| ExportError::io(&self.place, e))?;
         if sync {
             self.file.sync_data().map_err(|e| ExportError::io(&self.place, e))?;
         }
-        self.written += self.buffer.len() as u64;
-        self.clear();
+        self.written += lines.len() as u64;
         Ok(())
     }
 
@@ -85,9 +68,8 @@ impl Table {
         self.committed = self.written;
     }
 
-    /// Cuts the file back to its committed length and forgets the batch.
+    /// Cuts the file back to its committed length.
     pub(super) fn cut(&mut self) -> Result<(), ExportError> {
-        self.clear();
         self.written = self.committed;
         let cut = self.file.set_len(self.committed);
         let cut = cut.and_then(|()| self.file.seek(SeekFrom::Start(self.committed)));
@@ -106,11 +88,6 @@ impl Table {
             Err(fs::TryLockError::WouldBlock) => Err(ExportError::Locked(folder.to_owned())),
             Err(fs::TryLockError::Error(e)) => Err(ExportError::io(&self.place, e)),
         }
-    }
-
-    fn clear(&mut self) {
-        self.buffer.clear();
-        self.buffer.shrink_to(KEPT_BUFFER);
     }
 }
 

@@ -5,20 +5,30 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
-use crate::record::{Kind, Outcome, Reject, Verdict};
+use crate::record::{Kind, Models, Outcome, Reject, Verdict};
 
 /// The most reasons that are counted by name; the note must stay short whatever comes.
 const MAX_REASONS: usize = 16;
 /// The longest reason that is counted by name, in bytes.
-const MAX_REASON: usize = 24;
+const MAX_REASON: usize = 22;
 /// The name under which all other reasons are counted.
 const OTHER_REASON: &str = "other";
+
+/// The most models of a role that are counted by name.
+const MAX_MODELS: usize = 2;
+/// The longest name under which a model is counted, in bytes.
+const MAX_MODEL: usize = 64;
+/// The name under which all other models are counted.
+pub(super) const OTHER_MODELS: &str = "others";
 
 /// Totals over all batches since the folder was begun.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Threads that ended, by what they came to.
-    pub outcomes: BTreeMap<Verdict, u64>,
+    /// Threads that ended, by what they came to; those that were sent back since are among the dead letters.
+    pub(super) outcomes: BTreeMap<Verdict, u64>,
+    /// Threads that were sent back from the dead letters.
+    #[serde(default)]
+    pub(super) retried: u64,
     /// Training records, by kind.
     pub records: BTreeMap<Kind, u64>,
     /// How much the improvements gained.
@@ -30,6 +40,33 @@ pub struct Totals {
     /// Answers to instructions of a test.
     #[serde(default)]
     pub outputs: Outputs,
+    /// The models behind the records.
+    #[serde(default)]
+    pub models: ModelCounts,
+}
+
+/// How many threads owe their records to which models.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelCounts {
+    /// By the model that wrote; of several each counts.
+    pub writers: BTreeMap<String, u64>,
+    /// By the model that gave the rewards.
+    pub rewards: BTreeMap<String, u64>,
+}
+
+impl ModelCounts {
+    fn add(&mut self, models: &Models) {
+        models.writers.iter().for_each(|name| count(&mut self.writers, name));
+        models.reward.iter().for_each(|name| count(&mut self.rewards, name));
+    }
+}
+
+/// Counts a model under its name; one too many, or one whose name does not fit a note, under the name of all others.
+fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
+    let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+    let has_room = counts.len() < MAX_MODELS && name.len() <= MAX_MODEL && is_plain(name);
+    let name = if counts.contains_key(name) || has_room { name } else { OTHER_MODELS };
+    *counts.entry(name.to_owned()).or_default() += 1;
 }
 
 /// Answers to instructions of a test.
@@ -72,9 +109,24 @@ impl Gains {
 }
 
 impl Totals {
-    /// Threads that ended, whatever they came to.
+    /// Threads that ended and were not sent back since, whatever they came to.
     pub fn threads(&self) -> u64 {
-        self.outcomes.values().sum()
+        self.outcomes.values().sum::<u64>().saturating_sub(self.retried)
+    }
+
+    /// Those threads, by what they came to.
+    pub fn outcomes(&self) -> BTreeMap<Verdict, u64> {
+        let mut outcomes = self.outcomes.clone();
+        if let Some(letters) = outcomes.get_mut(&Verdict::DeadLetter) {
+            // What was sent back may be read before the letter itself.
+            *letters = letters.saturating_sub(self.retried);
+        }
+        outcomes
+    }
+
+    /// Threads that were ever sent back from the dead letters.
+    pub fn retried(&self) -> u64 {
+        self.retried
     }
 
     /// Training records of all kinds.
@@ -92,6 +144,7 @@ impl Totals {
         match entry {
             Entry::Harvest(harvest) => {
                 self.add_outcome(&harvest.outcome);
+                self.models.add(&harvest.models);
                 if let Some(output) = &harvest.output {
                     self.outputs.count += 1;
                     self.outputs.chars += output.output.chars().count() as u64;
@@ -100,8 +153,10 @@ impl Totals {
                     *self.records.entry(record.kind).or_default() += 1;
                 }
             }
-            Entry::DeadLetter(outcome) => self.add_outcome(outcome),
+            // Its answers that were cut off count where the thread ends otherwise.
+            Entry::DeadLetter(outcome) => *self.outcomes.entry(outcome.verdict).or_default() += 1,
             Entry::Reject(line) => self.add_reject(line),
+            Entry::Retried => self.retried += 1,
         }
     }
 
@@ -162,5 +217,20 @@ mod tests {
         }
         assert_eq!(totals.rejects.len(), MAX_REASONS + 1);
         assert_eq!(totals.rejects[OTHER_REASON], 84);
+    }
+
+    #[test]
+    fn models_are_counted_by_name_while_there_is_room() {
+        let mut counts = ModelCounts::default();
+        let models = |writers: &[&str]| Models {
+            writers: writers.iter().map(|name| (*name).to_owned()).collect(),
+            reward: Some("r".to_owned()),
+        };
+        for writers in [&["a", "b"][..], &["a"], &["c\"d"], &["c"], &["d"], &["d"]] {
+            counts.add(&models(writers));
+        }
+        let expected = [("a", 2), ("b", 1), (OTHER_MODELS, 4)].map(|(name, count)| (name.to_owned(), count));
+        assert_eq!(counts.writers, BTreeMap::from(expected));
+        assert_eq!(counts.rewards, BTreeMap::from([("r".to_owned(), 6)]));
     }
 }

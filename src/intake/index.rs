@@ -61,6 +61,11 @@ impl Index {
         self.recipes.get(name)
     }
 
+    /// The recipes of all threads, each with its hash and definition.
+    pub fn recipes(&self) -> impl Iterator<Item = (&str, &(String, serde_json::Value))> {
+        self.recipes.iter().map(|(name, recipe)| (name.as_str(), recipe))
+    }
+
     /// Whether the thread was seen before; a new one is remembered.
     pub fn see_thread(&mut self, id: &ThreadId, content: &ContentHash) -> Seen {
         let content = short_hash(content.to_string().as_bytes());

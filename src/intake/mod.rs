@@ -25,7 +25,7 @@ use crate::{
     broker::{Log, LogError, LogErrorKind, Output},
     engine::{Handle, SubmitError},
     observe::Metrics,
-    record::{IndexEntry, Origin, RecipeRef, Reject, SCHEMA_VERSION, Thread, ThreadId},
+    record::{Extra, IndexEntry, Origin, RecipeRef, Reject, SCHEMA_VERSION, Thread, ThreadId},
     source::{AnswerUse, Item, Prompt, Source, SourceError},
     stage::Written,
     topic::{INDEX, PROMPTS, REJECTS},
@@ -167,7 +167,7 @@ impl<L: Log> Intake<L> {
             Some((hash, before)) if *hash != self.recipe.hash || before != definition => {
                 Err(IntakeError::RecipeChanged {
                     name: name.clone(),
-                    difference: difference(before, definition),
+                    difference: difference(before, definition, &[]),
                 })
             }
             _ => Ok(()),
@@ -232,7 +232,7 @@ impl<L: Log> Intake<L> {
 
     /// Decides what becomes of one item.
     fn sort(&mut self, source: &Source, item: Item, batch: &mut Batch) -> Result<(), IntakeError> {
-        let origin = Origin { source: source.name().to_owned(), line: item.line };
+        let origin = Origin { source: source.name().to_owned(), line: item.line, extra: Extra::new() };
         match item.result {
             Ok(prompt) => self.sort_prompt(source, origin, prompt, batch),
             Err(reject) => {
@@ -291,6 +291,7 @@ impl<L: Log> Intake<L> {
             reward_model: None,
             rounds: vec![],
             long_answers: vec![],
+            fusion: None,
             extra: serde_json::Map::new(),
         }
     }
@@ -317,7 +318,7 @@ impl<L: Log> Intake<L> {
         batch: &mut Batch,
     ) -> Result<(), IntakeError> {
         if self.options.strict {
-            let Origin { source: source_name, line } = origin;
+            let Origin { source: source_name, line, .. } = origin;
             return Err(IntakeError::Strict { source_name, line, message });
         }
         if self.index.see_reject(&id) {
@@ -423,15 +424,21 @@ fn output<T: serde::Serialize>(topic: crate::topic::TopicName, key: Bytes, paylo
     Output { topic, key: Some(key), value: Some(Bytes::from(value)), headers: vec![] }
 }
 
-/// The keys in which two definitions differ.
-fn difference(before: &serde_json::Value, now: &serde_json::Value) -> String {
+/// The keys in which two definitions differ, with both values; empty where none but those `passed_over` do.
+pub fn difference(before: &serde_json::Value, now: &serde_json::Value, passed_over: &[&str]) -> String {
     let empty = serde_json::Map::new();
     let (before, now) = (before.as_object().unwrap_or(&empty), now.as_object().unwrap_or(&empty));
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let show =
         |value: Option<&serde_json::Value>| value.map_or_else(|| "absent".to_owned(), ToString::to_string);
-    let changed = keys.into_iter().filter(|key| before.get(*key) != now.get(*key));
-    let lines =
-        changed.map(|key| format!("{key}: {} before, {} now", show(before.get(key)), show(now.get(key))));
+    let changed = keys
+        .into_iter()
+        .filter(|key| !passed_over.contains(&key.as_str()) && before.get(*key) != now.get(*key));
+    let lines = changed.map(|key| match (before.get(key), now.get(key)) {
+        (Some(before @ serde_json::Value::Object(_)), Some(now @ serde_json::Value::Object(_))) => {
+            format!("{key}: {}", difference(before, now, &[]))
+        }
+        (before, now) => format!("{key}: {} before, {} now", show(before), show(now)),
+    });
     lines.collect::<Vec<_>>().join("; ")
 }

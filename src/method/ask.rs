@@ -8,7 +8,7 @@ use super::{
     recipe::Shape,
     template::{Shown, TemplateError, Templates, Values},
 };
-use crate::record::{Message, Role};
+use crate::record::{Extra, Message, Role};
 
 /// One turn of a request, in the shape of the chat completions API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,7 +32,7 @@ impl<'a> Turn<'a> {
 
 impl From<Turn<'_>> for Message {
     fn from(turn: Turn<'_>) -> Self {
-        Self { role: turn.role, content: turn.content.into_owned() }
+        Self { role: turn.role, content: turn.content.into_owned(), extra: Extra::new() }
     }
 }
 

@@ -1,6 +1,12 @@
 //! Preference pairs of whole long answers, judged by their final answers.
 
-use super::{final_answer::final_answer, pairs::Sides, rows::Row, select::first_best};
+use super::{
+    all_pairs::{kept, ordered},
+    final_answer::final_answer,
+    pairs::{Sides, refuse},
+    rows::Row,
+    select::first_best,
+};
 use crate::record::{Message, Verdict};
 
 /// A long answer that has a final answer and a reward for it.
@@ -40,6 +46,24 @@ pub fn extremes<'a>(
     } else {
         Ok(Sides { chosen: *best, rejected: *worst })
     }
+}
+
+/// Every better sample over every worse one, where the better one is strictly above `r(y0)` and passes the length
+/// control.
+///
+/// # Errors
+/// Why there is none, where there is none: the reason of the first.
+pub fn all_pairs<'a>(
+    samples: &[LongAnswer<'a>],
+    answer_reward: f64,
+) -> Result<Vec<Sides<LongAnswer<'a>>>, Verdict> {
+    let pair = |(chosen, rejected): (&LongAnswer<'a>, &LongAnswer<'a>)| {
+        let sides = Sides { chosen: *chosen, rejected: *rejected };
+        refuse(chosen.reward <= answer_reward, Verdict::NoGain)?;
+        length_control(&sides).map(|()| sides)
+    };
+    let otherwise = extremes(samples, answer_reward).err().unwrap_or(Verdict::NoImprovementContrast);
+    kept(ordered(samples, |sample| sample.reward).map(pair), otherwise)
 }
 
 /// Length control: a pair stays only where the better final answer is not the longer one, in code points.

@@ -16,8 +16,10 @@
 //! what the authors' Python does, so where Rust and Python disagree on a character, Python is right here.
 //! `docs/METHOD.md` leads from each step of the paper to its place in this folder.
 
+pub mod all_pairs;
 pub mod ask;
 pub mod call_site;
+mod candidate;
 pub mod final_answer;
 pub mod finished_set;
 pub mod harvest;
@@ -46,6 +48,6 @@ pub mod way;
 pub use ask::Turn;
 pub use call_site::CallSite;
 pub use harvest::harvest;
-pub use recipe::{AnswerSource, Base, Recipe, Shape};
+pub use recipe::{AnswerSource, Base, PairChoice, Recipe, Shape};
 pub use recipe_check::Mistake;
 pub use template::{TemplateError, Templates};

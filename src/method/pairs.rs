@@ -117,7 +117,7 @@ fn improvement_pair<'s, 'a>(
     Ok(Sides { chosen, rejected })
 }
 
-fn refuse(fails: bool, verdict: Verdict) -> Result<(), Verdict> {
+pub(super) fn refuse(fails: bool, verdict: Verdict) -> Result<(), Verdict> {
     if fails { Err(verdict) } else { Ok(()) }
 }
 

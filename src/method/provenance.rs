@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{select::Place, template::Templates};
-use crate::record::{Call, RecipeRef, Round, Thread, ThreadId};
+use crate::record::{Call, Fusion, Models, Preferred, RecipeRef, Round, Thread, ThreadId};
 
 /// The reason that servers give for an answer that they ended at a length limit.
 pub const CUT_OFF: &str = "length";
@@ -19,8 +19,12 @@ pub(crate) struct Source<'a> {
     improvement: Option<usize>,
     long_answer: Option<usize>,
     rating: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preferred: Option<Preferred>,
     model: &'a str,
     seed: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<u32>,
     temperature: f64,
     attempts: u32,
     finish_reason: Option<&'a str>,
@@ -35,6 +39,8 @@ impl<'a> Source<'a> {
             improvement: None,
             long_answer: None,
             rating: None,
+            preferred: None,
+            choice: Some(call.choice).filter(|choice| *choice > 0),
             model: &call.model,
             seed: call.seed,
             temperature: call.temperature,
@@ -69,6 +75,25 @@ impl<'a> Source<'a> {
         Some(Self { long_answer: Some(index), ..source })
     }
 
+    /// The second draft.
+    pub(crate) fn other_draft(thread: &'a Thread) -> Option<Self> {
+        let call = thread.fusion.as_ref()?.other.call.as_ref()?;
+        Some(Self::new("other_draft", 0, call))
+    }
+
+    /// A comparison of the drafts, by its index.
+    pub(crate) fn comparison(thread: &'a Thread, index: usize) -> Option<Self> {
+        let comparison = thread.fusion.as_ref()?.comparisons.get(index)?;
+        let source = Self::new("compare", 0, &comparison.call);
+        Some(Self { preferred: comparison.preferred, ..source })
+    }
+
+    /// The answer made out of both drafts.
+    pub(crate) fn fused(thread: &'a Thread) -> Option<Self> {
+        let fused = thread.fusion.as_ref()?.fused.as_ref()?;
+        Some(Self::new("fuse", 0, &fused.call))
+    }
+
     fn is_cut_off(&self) -> bool {
         self.finish_reason == Some(CUT_OFF)
     }
@@ -99,11 +124,31 @@ pub(crate) fn provenance(thread: &Thread, templates: &Templates, calls: &[Source
 
 /// How many answers of models in a thread were cut off at a length limit.
 pub fn cut_off(thread: &Thread) -> u32 {
+    let cut_off = calls(thread).filter(|call| call.finish_reason.as_deref() == Some(CUT_OFF)).count();
+    u32::try_from(cut_off).unwrap_or(u32::MAX)
+}
+
+/// The models that a thread owes its texts and rewards to.
+pub(crate) fn models(thread: &Thread) -> Models {
+    let answered = calls(thread).filter(|call| call.failure.is_none());
+    let mut writers: Vec<String> = answered.map(|call| call.model.clone()).collect();
+    writers.sort_unstable();
+    writers.dedup();
+    Models { writers, reward: thread.reward_model.clone() }
+}
+
+/// Every call that gave a thread a text, or was to.
+fn calls(thread: &Thread) -> impl Iterator<Item = &Call> {
     let draft = thread.answer.iter().filter_map(|answer| answer.call.as_ref());
     let samples = thread.long_answers.iter().map(|sample| &sample.call);
-    let calls = draft.chain(thread.rounds.iter().flat_map(calls_of_round)).chain(samples);
-    let cut_off = calls.filter(|call| call.finish_reason.as_deref() == Some(CUT_OFF)).count();
-    u32::try_from(cut_off).unwrap_or(u32::MAX)
+    let of_fusion = thread.fusion.iter().flat_map(calls_of_fusion);
+    draft.chain(thread.rounds.iter().flat_map(calls_of_round)).chain(samples).chain(of_fusion)
+}
+
+fn calls_of_fusion(fusion: &Fusion) -> impl Iterator<Item = &Call> {
+    let comparisons = fusion.comparisons.iter().map(|comparison| &comparison.call);
+    let fused = fusion.fused.iter().map(|fused| &fused.call);
+    fusion.other.call.iter().chain(comparisons).chain(fused)
 }
 
 fn calls_of_round(round: &Round) -> impl Iterator<Item = &Call> {

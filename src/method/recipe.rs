@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Templates;
-use crate::record::{Kind, RecipeRef};
+use crate::record::{Extra, Kind, RecipeRef};
 
 /// How an instruction is put to the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,23 @@ pub enum AnswerSource {
     Given,
 }
 
+/// Which pairs are made of a prompt's texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PairChoice {
+    /// Of each kind the best over the worst, as in the paper.
+    #[default]
+    BestWorst,
+    /// Every better one over every worse one.
+    All,
+}
+
+impl PairChoice {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The family of a recipe: which of the method's procedures it follows, and so its way through the stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -37,11 +54,13 @@ pub enum Base {
     LongPairs,
     /// One answer to each instruction of a test, without a reward.
     Evaluation,
+    /// Two drafts, compared in both orders, and one answer made out of both.
+    Fusion,
 }
 
 impl Base {
     /// Every base, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Stage1, Self::Stage2, Self::LongPairs, Self::Evaluation];
+    pub const ALL: [Self; 5] = [Self::Stage1, Self::Stage2, Self::LongPairs, Self::Evaluation, Self::Fusion];
 
     /// The name in configurations.
     pub fn as_str(self) -> &'static str {
@@ -50,19 +69,30 @@ impl Base {
             Self::Stage2 => "stage2",
             Self::LongPairs => "long-pairs",
             Self::Evaluation => "evaluation",
+            Self::Fusion => "fusion",
         }
     }
 
-    /// The kinds of record that it can make.
+    /// The kinds of record that it makes unless a recipe says otherwise.
     pub fn kinds(self) -> &'static [Kind] {
         match self {
             Self::Stage1 => &[Kind::Sft, Kind::ResponsePair, Kind::CritiquePair, Kind::ImprovementPair],
             Self::Stage2 => &[Kind::LongSft],
             Self::LongPairs => &[Kind::LongPair],
             Self::Evaluation => &[],
+            Self::Fusion => &[Kind::FusionPair],
         }
     }
+
+    /// The kinds of record that it can make: whatever has rewards can be labelled and compared, too.
+    pub fn possible_kinds(self) -> Vec<Kind> {
+        let from_rewards: &[Kind] = if self == Self::Evaluation { &[] } else { &FROM_REWARDS };
+        self.kinds().iter().chain(from_rewards).copied().collect()
+    }
 }
+
+/// The kinds that need nothing but scored answers to a prompt.
+const FROM_REWARDS: [Kind; 2] = [Kind::Kto, Kind::RewardPair];
 
 /// What is to be made of a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,7 +113,7 @@ pub struct Recipe {
     pub temperatures: Vec<f64>,
     /// Nucleus sampling of every chat call: above 0, at most 1.
     pub top_p: f64,
-    /// Answers waited for until one critique has a rating; then it is given up.
+    /// Answers waited for until one critique has a rating, or a comparison its verdict; then it is given up.
     pub critique_tries: u32,
     /// Answers waited for until one reward is a number.
     pub reward_tries: u32,
@@ -96,14 +126,32 @@ pub struct Recipe {
     pub long_answers: u32,
     /// Answers waited for until a long one has a final answer.
     pub long_answer_tries: u32,
+    /// Whether two drafts are fused only if the verdict is for the same one in both orders.
+    #[serde(skip_serializing_if = "is_true")]
+    pub verdicts_must_agree: bool,
     /// The least that a record's chosen side gains over the answer, in units of the reward; 0 for any, as in the paper.
     pub min_gain: f64,
     /// The least difference between the rewards of a pair's sides; 0 for any, as in the paper.
     pub min_margin: f64,
     /// Whether every pair, not only the long ones, needs a chosen side that is not longer than the rejected.
     pub length_control: bool,
+    /// Which pairs to make.
+    #[serde(skip_serializing_if = "PairChoice::is_default")]
+    pub pairs: PairChoice,
+    /// Pairs of one prompt at most, those of the largest margins; 0 for any number.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max_pairs: u32,
     /// The kinds of record to make.
     pub records: Vec<Kind>,
+}
+
+// What was added later is left out where it is off: a folder that was begun before goes on.
+fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Default for Recipe {
@@ -123,6 +171,7 @@ impl Recipe {
             Base::Stage2 => Self::stage2(),
             Base::LongPairs => Self::long_pairs(),
             Base::Evaluation => Self::evaluation(),
+            Base::Fusion => Self::fusion(),
         }
     }
 
@@ -142,9 +191,12 @@ impl Recipe {
             losing_texts_bytes: LOSING_TEXTS_BYTES,
             long_answers: 0,
             long_answer_tries: 2,
+            verdicts_must_agree: true,
             min_gain: 0.0,
             min_margin: 0.0,
             length_control: false,
+            pairs: PairChoice::BestWorst,
+            max_pairs: 0,
             records: Base::Stage1.kinds().to_vec(),
         }
     }
@@ -170,8 +222,23 @@ impl Recipe {
         }
     }
 
+    /// One answer out of two drafts.
+    pub fn fusion() -> Self {
+        Self { temperatures: vec![0.7], rounds: 0, ..Self::based_on(Base::Fusion) }
+    }
+
+    /// The settings that select from finished threads: with others the same threads can be selected from again. All
+    /// the rest decides what is asked of the models.
+    pub const SELECTION: [&str; 7] =
+        ["name", "min_gain", "min_margin", "length_control", "pairs", "max_pairs", "records"];
+
     fn based_on(base: Base) -> Self {
         Self { name: base.as_str().to_owned(), base, records: base.kinds().to_vec(), ..Self::stage1() }
+    }
+
+    /// The temperature of calls that are made once: the first of the list.
+    pub fn only_temperature(&self) -> f64 {
+        self.temperatures.first().copied().unwrap_or(self.draft_temperature)
     }
 
     /// Whether the thread needs `y0`: not where a long answer is all that is asked for.
@@ -189,7 +256,7 @@ impl Recipe {
         let definition = serde_json::to_vec(&(self, templates.hashes()))
             .expect("numbers, texts and lists of them always have a JSON form");
         let hash = blake3::hash(&definition).to_hex();
-        RecipeRef { name: self.name.clone(), hash: hash[..32].to_owned() }
+        RecipeRef { name: self.name.clone(), hash: hash[..32].to_owned(), extra: Extra::new() }
     }
 }
 
@@ -209,6 +276,15 @@ mod tests {
         assert_eq!(reference, Recipe::stage1().reference(&Templates::builtin()));
         assert_ne!(reference, other.reference(&builtin));
         assert_ne!(reference, Recipe::stage1().reference(&changed));
+    }
+
+    #[test]
+    fn what_was_added_later_changes_no_earlier_definition() {
+        let text = serde_json::to_string(&Recipe::stage1()).expect("serialises");
+        assert!(!text.contains("verdicts") && !text.contains("pairs\":"), "{text}");
+        let other = Recipe { max_pairs: 1, pairs: PairChoice::All, ..Recipe::fusion() };
+        let text = serde_json::to_string(&other).expect("serialises");
+        assert_eq!(serde_json::from_str::<Recipe>(&text).expect("parses"), other);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is wrong with a recipe: one mistake for each setting, each with what would be right.
 
-use super::recipe::{AnswerSource, Base, Recipe, Shape};
+use super::recipe::{AnswerSource, Base, PairChoice, Recipe, Shape};
+use crate::record::Kind;
 
 impl Recipe {
     /// Everything that is wrong with it, one mistake for each key; nothing when it can be used.
@@ -9,7 +10,8 @@ impl Recipe {
         mistakes.check("name", is_name(&self.name), NAME_RULE);
         mistakes.check("answer", self.answer_suits_shape(), ANSWER_RULE);
         mistakes.check("draft_temperature", is_temperature(self.draft_temperature), TEMPERATURE_RULE);
-        mistakes.check("temperatures", !self.temperatures.is_empty(), TEMPERATURES_RULE);
+        let (holds, rule) = self.check_temperatures();
+        mistakes.check("temperatures", holds, rule);
         for (index, temperature) in self.temperatures.iter().enumerate() {
             mistakes.check(format!("temperatures[{index}]"), is_temperature(*temperature), TEMPERATURE_RULE);
         }
@@ -18,6 +20,11 @@ impl Recipe {
         for (key, least) in [("min_gain", self.min_gain), ("min_margin", self.min_margin)] {
             mistakes.check(key, least.is_finite() && least >= 0.0, "must be a number, 0 or more");
         }
+        let agreement = self.verdicts_must_agree || self.base == Base::Fusion;
+        mistakes.check("verdicts_must_agree", agreement, "is for base \"fusion\": no other compares drafts");
+        let has_pairs = self.records.iter().any(|kind| kind.is_pair());
+        mistakes.check("pairs", has_pairs || self.pairs == PairChoice::BestWorst, PAIRS_RULE);
+        mistakes.check("max_pairs", has_pairs || self.max_pairs == 0, PAIRS_RULE);
         for (key, count) in self.tries() {
             mistakes.check(key, count > 0, "must be at least 1");
         }
@@ -37,21 +44,35 @@ impl Recipe {
     }
 
     fn answer_suits_shape(&self) -> bool {
-        let is_refined = self.base != Base::LongPairs && self.needs_answer();
+        let is_refined = !matches!(self.base, Base::LongPairs | Base::Fusion) && self.needs_answer();
         !is_refined || self.shape == Shape::MultiTurn || self.answer == AnswerSource::Given
     }
 
+    fn check_temperatures(&self) -> (bool, &'static str) {
+        match self.base {
+            Base::Fusion => {
+                (self.temperatures.len() == 1, "must hold one temperature: that of comparisons and fusion")
+            }
+            _ => (!self.temperatures.is_empty(), TEMPERATURES_RULE),
+        }
+    }
+
     fn makes_what_it_can(&self) -> bool {
-        let kinds = self.base.kinds();
+        let kinds = self.base.possible_kinds();
         self.records.iter().all(|kind| kinds.contains(kind)) && self.records.is_empty() == kinds.is_empty()
     }
 
     fn records_rule(&self) -> String {
-        let kinds: Vec<String> =
-            self.base.kinds().iter().map(|kind| format!("{:?}", kind.as_str())).collect();
-        match kinds.is_empty() {
+        let names = |kinds: &[Kind]| {
+            let names: Vec<String> = kinds.iter().map(|kind| format!("{:?}", kind.as_str())).collect();
+            names.join(", ")
+        };
+        let (possible, usual) = (self.base.possible_kinds(), self.base.kinds());
+        match possible.is_empty() {
             true => format!("must be left out: {} makes no records", self.base.as_str()),
-            false => format!("must be one or more of {}, or be left out for all of them", kinds.join(", ")),
+            false => {
+                format!("must be one or more of {}, or be left out for {}", names(&possible), names(usual))
+            }
         }
     }
 
@@ -60,6 +81,7 @@ impl Recipe {
             Base::Stage1 => (self.rounds == 1, "must be 1: stage1 is one round; base \"stage2\" has several"),
             Base::Stage2 => (self.rounds > 0, "must be at least 1"),
             Base::LongPairs => (self.rounds == 0, "must be 0: long answers refine themselves"),
+            Base::Fusion => (self.rounds == 0, "must be 0: two drafts are fused once"),
             Base::Evaluation => (
                 self.rounds == 0 || self.long_answers == 0,
                 "must be 0 where long_answers is 1: a long answer refines itself",
@@ -69,8 +91,8 @@ impl Recipe {
 
     fn check_long_answers(&self) -> (bool, &'static str) {
         match self.base {
-            Base::Stage1 | Base::Stage2 => {
-                (self.long_answers == 0, "must be 0: this base refines one answer")
+            Base::Stage1 | Base::Stage2 | Base::Fusion => {
+                (self.long_answers == 0, "must be 0: this base works on plain answers")
             }
             Base::LongPairs => (self.long_answers > 1, "must be at least 2, to have a best and a worst"),
             Base::Evaluation => (self.long_answers <= 1, "must be 1, or 0 for a plain answer"),
@@ -82,6 +104,7 @@ const NAME_RULE: &str = "must be one or more of a-z, 0-9, - and _: it becomes pa
 const ANSWER_RULE: &str = "must be \"given\" where shape is \"single-turn\": that shape refines the answer \
                            that came with the prompt";
 const TEMPERATURE_RULE: &str = "must be a number from 0 to 2";
+const PAIRS_RULE: &str = "chooses among pairs, and no kind in records is a pair";
 const TEMPERATURES_RULE: &str = "must hold at least one temperature: each asks for one critique";
 
 fn is_name(name: &str) -> bool {
@@ -117,7 +140,6 @@ impl Mistakes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Kind;
 
     fn keys(recipe: &Recipe) -> String {
         let keys: Vec<String> = recipe.mistakes().into_iter().map(|mistake| mistake.key).collect();
@@ -164,6 +186,15 @@ mod tests {
             (Recipe { rounds: 2, ..Recipe::evaluation() }, "rounds"),
             (Recipe { rounds: 2, long_answers: 0, ..Recipe::evaluation() }, ""),
             (Recipe { records: sft, ..Recipe::evaluation() }, "records"),
+            (Recipe { records: vec![Kind::Kto], ..Recipe::evaluation() }, "records"),
+            (Recipe { records: vec![Kind::Kto, Kind::RewardPair], ..Recipe::stage2() }, ""),
+            (Recipe { records: vec![Kind::Kto], max_pairs: 2, ..Recipe::stage1() }, "max_pairs"),
+            (Recipe { pairs: PairChoice::All, ..Recipe::stage2() }, "pairs"),
+            (Recipe { pairs: PairChoice::All, max_pairs: 2, ..Recipe::fusion() }, ""),
+            (Recipe { temperatures: vec![0.7, 0.7], rounds: 1, ..Recipe::fusion() }, "temperatures rounds"),
+            (Recipe { verdicts_must_agree: false, ..Recipe::fusion() }, ""),
+            (Recipe { verdicts_must_agree: false, ..Recipe::stage1() }, "verdicts_must_agree"),
+            (Recipe { shape: Shape::SingleTurn, ..Recipe::fusion() }, ""),
         ];
         for (recipe, expected) in cases {
             assert_eq!(keys(&recipe), expected, "{recipe:?}");

@@ -75,9 +75,9 @@ impl Rows<'_> {
         Row::pair(self.before_critique(selection.answer), sides.chosen.text, sides.rejected.text)
     }
 
-    /// Of the best critique's improvements, the best over the worst.
+    /// Of one critique's improvements, the better over the worse.
     pub fn improvement(&self, selection: &Selection<'_>, sides: &Sides<&Scored<'_>>) -> Row {
-        let prompt = self.before_improvement(selection.answer, selection.best_critique.text);
+        let prompt = self.before_improvement(selection.answer, sides.chosen.critique);
         Row::pair(prompt, sides.chosen.text, sides.rejected.text)
     }
 

@@ -4,14 +4,17 @@ use super::final_answer::final_answer;
 use crate::record::Thread;
 
 /// The texts to score: `y0` where it has not been scored in an earlier round, the improvements of the latest round,
-/// the final answers of long ones. Nothing stands for what has no text, so that places stay the same.
+/// the final answers of long ones, the second draft and what was made out of both. Nothing stands for what has no text, so that places stay the same.
 pub fn texts(thread: &Thread) -> Vec<Option<&str>> {
     let answer = thread.answer.as_ref().filter(|_| is_first_round(thread)).map(|answer| answer.text.as_str());
     let critiques = thread.rounds.last().into_iter().flat_map(|round| &round.critiques);
     let improvements = critiques.flat_map(|critique| &critique.improvements);
     let improvements = improvements.map(|improvement| improvement.text.as_deref());
     let finals = thread.long_answers.iter().map(|sample| sample.text.as_deref().and_then(final_answer));
-    std::iter::once(answer).chain(improvements).chain(finals).collect()
+    let of_fusion = thread.fusion.iter().flat_map(|fusion| {
+        [Some(fusion.other.text.as_str()), fusion.fused.as_ref().and_then(|fused| fused.text.as_deref())]
+    });
+    std::iter::once(answer).chain(improvements).chain(finals).chain(of_fusion).collect()
 }
 
 /// Takes the rewards of [`texts`], in their order.
@@ -26,7 +29,11 @@ pub fn take_rewards(thread: &mut Thread, rewards: Vec<Option<f64>>) {
     let improvements = critiques.flat_map(|critique| &mut critique.improvements);
     let places = improvements.map(|improvement| &mut improvement.reward);
     let samples = thread.long_answers.iter_mut().map(|sample| &mut sample.reward);
-    places.chain(samples).zip(rewards).for_each(|(place, reward)| *place = reward);
+    let of_fusion = thread.fusion.iter_mut().flat_map(|fusion| {
+        let fused = fusion.fused.as_mut().map(|fused| &mut fused.reward);
+        std::iter::once(&mut fusion.other.reward).chain(fused)
+    });
+    places.chain(samples).chain(of_fusion).zip(rewards).for_each(|(place, reward)| *place = reward);
 }
 
 fn is_first_round(thread: &Thread) -> bool {

@@ -90,7 +90,7 @@ pub fn select<'a>(answer: &'a str, answer_reward: f64, scored: &[Scored<'a>]) ->
 }
 
 /// The critiques in the order of asking, those of equal text as one.
-fn judged<'a>(scored: &[Scored<'a>]) -> Vec<Judged<'a>> {
+pub(super) fn judged<'a>(scored: &[Scored<'a>]) -> Vec<Judged<'a>> {
     let mut groups: Vec<(&'a str, Vec<Scored<'a>>)> = Vec::new();
     for improvement in scored {
         match groups.iter_mut().find(|(text, _)| *text == improvement.critique) {

@@ -1,15 +1,15 @@
 //! Thresholds beyond the paper, each off unless the recipe sets it.
 
 use super::recipe::Recipe;
-use crate::record::{Message, TrainingRecord, Verdict};
+use crate::record::{Kind, Message, TrainingRecord, Verdict};
 
 /// Holds a record against the recipe's thresholds.
 ///
 /// # Errors
 /// [`Verdict::SmallGain`], [`Verdict::SmallMargin`], [`Verdict::TooLong`], in this order.
 pub fn check(recipe: &Recipe, record: &TrainingRecord) -> Result<(), Verdict> {
-    let margin = record.rewards.rejected.map(|rejected| record.rewards.chosen - rejected);
-    if recipe.min_gain > 0.0 && record.gain < recipe.min_gain {
+    let margin = record.rewards.margin();
+    if recipe.min_gain > 0.0 && weighed_gain(record) < recipe.min_gain {
         Err(Verdict::SmallGain)
     } else if recipe.min_margin > 0.0 && margin.is_some_and(|margin| margin < recipe.min_margin) {
         Err(Verdict::SmallMargin)
@@ -17,6 +17,16 @@ pub fn check(recipe: &Recipe, record: &TrainingRecord) -> Result<(), Verdict> {
         Err(Verdict::TooLong)
     } else {
         Ok(())
+    }
+}
+
+/// The gain that counts. A labelled answer may be as much worse as it may be better; a reward model learns from any two
+/// answers.
+fn weighed_gain(record: &TrainingRecord) -> f64 {
+    match record.kind {
+        Kind::Kto => record.gain.abs(),
+        Kind::RewardPair => f64::INFINITY,
+        _ => record.gain,
     }
 }
 
@@ -33,7 +43,7 @@ mod tests {
     /// What becomes of the response pair: `y0` with reward 0 against an improvement with reward 10, both two long.
     fn response_pair(recipe: Recipe) -> Option<Verdict> {
         let harvest = harvest(&thread_of(Some(0.0), &[&[10.0]]), &recipe, &Templates::builtin());
-        harvest.outcome.withheld.get(&crate::record::Kind::ResponsePair).copied()
+        harvest.outcome.withheld.get(&Kind::ResponsePair).copied()
     }
 
     #[test]
@@ -50,6 +60,6 @@ mod tests {
         let longer = thread_of(Some(0.0), &[&[100.0]]);
         let recipe = Recipe { length_control: true, ..Recipe::stage1() };
         let outcome = harvest(&longer, &recipe, &Templates::builtin()).outcome;
-        assert_eq!(outcome.withheld.get(&crate::record::Kind::ResponsePair), Some(&Verdict::TooLong));
+        assert_eq!(outcome.withheld.get(&Kind::ResponsePair), Some(&Verdict::TooLong));
     }
 }

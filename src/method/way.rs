@@ -10,6 +10,8 @@
 //!                draft ─▶ critique ─▶ improve ─▶ select
 //!                            ▲          │
 //!                            └──────────┘ as many rounds as it has
+//!   fusion       draft ─▶ critique ─▶ improve ─▶ score ─▶ select, or without a verdict
+//!                draft ─▶ critique ─▶ improve ─▶ select
 //! ```
 
 use super::{
@@ -32,7 +34,7 @@ pub enum Next {
 /// What follows the first answers.
 pub fn after_draft(recipe: &Recipe) -> Next {
     match recipe.base {
-        Base::Stage1 | Base::Stage2 => Next::Critique,
+        Base::Stage1 | Base::Stage2 | Base::Fusion => Next::Critique,
         Base::LongPairs => Next::Score,
         Base::Evaluation if recipe.rounds > 0 => Next::Critique,
         Base::Evaluation => Next::Select,
@@ -40,12 +42,15 @@ pub fn after_draft(recipe: &Recipe) -> Next {
 }
 
 /// What follows the improvements of a round: their rewards, or without a reward the next round, while each brings an
-/// improvement.
+/// improvement. Of two drafts only what was made out of both is worth a reward.
 pub fn after_improve(recipe: &Recipe, thread: &Thread) -> Next {
     let rounds = thread.rounds.len();
     let improved = thread.rounds.last().and_then(first_improvement).is_some();
+    let is_fused = thread.fusion.as_ref().is_some_and(|fusion| fusion.fused.is_some());
     match recipe.base {
         Base::Stage1 | Base::Stage2 | Base::LongPairs => Next::Score,
+        Base::Fusion if is_fused => Next::Score,
+        Base::Fusion => Next::Select,
         Base::Evaluation if improved && rounds < recipe.rounds as usize => Next::Critique,
         Base::Evaluation => Next::Select,
     }

@@ -15,7 +15,7 @@ use crate::observe::Metrics;
 const PATH: &str = "/v1/chat/completions";
 
 /// What `extra` may not hold: the fields that avr sets, and those that change the answer's shape.
-const RESERVED: &[&str] = &["model", "messages", "temperature", "top_p", "seed", "stream", "n"];
+pub const RESERVED: &[&str] = &["model", "messages", "temperature", "top_p", "seed", "stream", "n"];
 
 /// A model that writes text.
 pub struct ChatModel(Caller);
@@ -76,17 +76,39 @@ impl ChatModel {
         &self,
         request: &ChatRequest<'_, M>,
     ) -> Result<ChatAnswer, CallError> {
-        let options = &self.0.options;
-        let exchange = ChatExchange { model: &options.model, extra: &options.extra, request };
-        let subject = Subject { id: request.id, stage: request.stage, priority: request.priority };
-        let (choice, usage, sends) = self.0.call(subject, &exchange).await?;
-        Ok(ChatAnswer {
-            text: choice.text,
-            finish_reason: choice.finish_reason,
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens.unwrap_or_default(),
-            sends,
-        })
+        let exchange = One(self.body(request, None));
+        let (text, usage, sends) = self.0.call(subject(request), &exchange).await?;
+        Ok(text.into_answer(usage, sends))
+    }
+
+    /// Asks for several answers to one request: each by the number of its choice, none for a choice without a text. A
+    /// server may give fewer than were asked for; more are left out. Of all choices the first tells the tokens.
+    ///
+    /// # Errors
+    /// As of [`Self::chat`]; an answer without any choice is [`CallError::Malformed`].
+    pub async fn chat_several<M: Serialize + ?Sized>(
+        &self,
+        request: &ChatRequest<'_, M>,
+        count: u32,
+    ) -> Result<Vec<Option<ChatAnswer>>, CallError> {
+        let exchange = Several { body: self.body(request, Some(count)), count };
+        let (texts, usage, sends) = self.0.call(subject(request), &exchange).await?;
+        let answer = |(choice, text): (usize, Option<Text>)| {
+            let usage = if choice == 0 { usage } else { Usage::default() };
+            text.map(|text| text.into_answer(usage, sends))
+        };
+        Ok(texts.into_iter().enumerate().map(answer).collect())
+    }
+
+    fn body<'a, M: ?Sized>(&'a self, request: &'a ChatRequest<'_, M>, n: Option<u32>) -> ChatBody<'a, M> {
+        let ChatRequest { messages, temperature, top_p, seed, .. } = *request;
+        let ModelOptions { model, extra, .. } = &self.0.options;
+        ChatBody { model, messages, temperature, top_p, seed, n, extra }
+    }
+
+    /// How many answers may be asked for in one request.
+    pub fn samples_per_request(&self) -> u32 {
+        self.0.options.samples_per_request
     }
 
     /// Counts a try that was spent on an answer without the form that the method needs.
@@ -110,10 +132,8 @@ impl ChatModel {
     }
 }
 
-struct ChatExchange<'a, M: ?Sized> {
-    model: &'a str,
-    extra: &'a Map<String, Value>,
-    request: &'a ChatRequest<'a, M>,
+fn subject<'a, M: ?Sized>(request: &'a ChatRequest<'_, M>) -> Subject<'a> {
+    Subject { id: request.id, stage: request.stage, priority: request.priority }
 }
 
 /// The body of a request. There is no `max_tokens`: a model may use all of its context.
@@ -124,8 +144,19 @@ struct ChatBody<'a, M: ?Sized> {
     temperature: f64,
     top_p: f64,
     seed: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u32>,
     #[serde(flatten)]
     extra: &'a Map<String, Value>,
+}
+
+/// A request for one answer.
+struct One<'a, M: ?Sized>(ChatBody<'a, M>);
+
+/// A request for several.
+struct Several<'a, M: ?Sized> {
+    body: ChatBody<'a, M>,
+    count: u32,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +167,8 @@ struct Completion {
 
 #[derive(Deserialize)]
 struct Choice {
+    #[serde(default)]
+    index: u32,
     message: AnswerMessage,
     finish_reason: Option<String>,
 }
@@ -160,41 +193,65 @@ struct Text {
     finish_reason: Option<String>,
 }
 
-impl<M: Serialize + ?Sized> Exchange for ChatExchange<'_, M> {
+impl Text {
+    fn into_answer(self, usage: Usage, sends: u32) -> ChatAnswer {
+        ChatAnswer {
+            text: self.text,
+            finish_reason: self.finish_reason,
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens.unwrap_or_default(),
+            sends,
+        }
+    }
+}
+
+impl<M: Serialize + ?Sized> Exchange for One<'_, M> {
     type Answer = Text;
 
     fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let ChatRequest { messages, temperature, top_p, seed, .. } = *self.request;
-        serde_json::to_vec(&ChatBody {
-            model: self.model,
-            messages,
-            temperature,
-            top_p,
-            seed,
-            extra: self.extra,
-        })
+        serde_json::to_vec(&self.0)
     }
 
     fn read(&self, body: &[u8]) -> Result<Reading<Text>, Failure> {
-        read(body)
+        let (choices, usage) = read(body)?;
+        Ok(Reading { usage, answer: text_of(choices.into_iter().next()) })
     }
 }
 
-fn read(body: &[u8]) -> Result<Reading<Text>, Failure> {
-    let completion: Completion = serde_json::from_slice(body)
+impl<M: Serialize + ?Sized> Exchange for Several<'_, M> {
+    type Answer = Vec<Option<Text>>;
+
+    fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&self.body)
+    }
+
+    fn read(&self, body: &[u8]) -> Result<Reading<Self::Answer>, Failure> {
+        let (mut choices, usage) = read(body)?;
+        choices.sort_by_key(|choice| choice.index);
+        choices.truncate(self.count as usize);
+        let answer = match choices.is_empty() {
+            true => text_of(None).map(|_| vec![]),
+            false => Ok(choices.into_iter().map(|choice| text_of(Some(choice)).ok()).collect()),
+        };
+        Ok(Reading { usage, answer })
+    }
+}
+
+/// The choices of an answer, and what they cost together.
+fn read(body: &[u8]) -> Result<(Vec<Choice>, Usage), Failure> {
+    let Completion { choices, usage } = serde_json::from_slice(body)
         .map_err(|error| Failure::unreadable(format!("it is not a chat completion: {error}")))?;
-    let choice = completion.choices.into_iter().next();
-    let counts = completion.usage.unwrap_or_default();
+    let counts = usage.unwrap_or_default();
     let usage = Usage {
         prompt_tokens: counts.prompt_tokens,
         completion_tokens: Some(counts.completion_tokens),
-        cut_off: choice.as_ref().is_some_and(|choice| choice.finish_reason.as_deref() == Some("length")),
+        cut_off: choices.iter().any(|choice| choice.finish_reason.as_deref() == Some("length")),
     };
-    Ok(Reading { usage, answer: text_of(choice) })
+    Ok((choices, usage))
 }
 
 fn text_of(choice: Option<Choice>) -> Result<Text, Failure> {
-    let Some(Choice { message, finish_reason }) = choice else {
+    let Some(Choice { message, finish_reason, .. }) = choice else {
         return Err(Failure::Unusable("it has no choices".to_owned()));
     };
     match (message.content, message.refusal) {
@@ -214,10 +271,26 @@ mod tests {
     use super::*;
 
     fn text(body: &str) -> String {
-        match read(body.as_bytes()).and_then(|reading| reading.answer) {
+        match read(body.as_bytes()).and_then(|(choices, _)| text_of(choices.into_iter().next())) {
             Ok(Text { text, finish_reason }) => format!("{text} ({})", finish_reason.unwrap_or_default()),
             Err(failure) => format!("{failure:?}"),
         }
+    }
+
+    fn request(messages: &[crate::record::Message]) -> ChatRequest<'_, [crate::record::Message]> {
+        ChatRequest {
+            id: "i",
+            seed: 7,
+            temperature: 0.7,
+            top_p: 0.8,
+            messages,
+            stage: "draft",
+            priority: Priority(0),
+        }
+    }
+
+    fn model(options: ModelOptions) -> ChatModel {
+        ChatModel::new(options, Stop::new(), &Metrics::new()).expect("a model")
     }
 
     #[test]
@@ -246,20 +319,29 @@ mod tests {
     fn extra_fields_follow_and_no_max_tokens_is_sent() {
         let mut options = ModelOptions::new("generator", &["http://localhost:1"], "m");
         options.extra.insert("top_k".to_owned(), 5.into());
-        let messages = [crate::record::Message::user("x")];
-        let request = ChatRequest {
-            id: "i",
-            seed: 7,
-            temperature: 0.7,
-            top_p: 0.8,
-            messages: &messages,
-            stage: "draft",
-            priority: Priority(0),
-        };
-        let body = ChatExchange { model: "m", extra: &options.extra, request: &request }.write();
-        assert_eq!(
-            String::from_utf8(body.expect("it can be written")).expect("UTF-8"),
-            r#"{"model":"m","messages":[{"role":"user","content":"x"}],"temperature":0.7,"top_p":0.8,"seed":7,"top_k":5}"#
+        let (model, messages) = (model(options), [crate::record::Message::user("x")]);
+        let body = |n| serde_json::to_string(&model.body(&request(&messages), n)).expect("it can be written");
+        let start = r#"{"model":"m","messages":[{"role":"user","content":"x"}],"temperature":0.7,"top_p":0.8,"seed":7,"#;
+        assert_eq!(body(None), format!(r#"{start}"top_k":5}}"#));
+        assert_eq!(body(Some(3)), format!(r#"{start}"n":3,"top_k":5}}"#));
+    }
+
+    #[test]
+    fn several_answers_stand_in_the_order_of_their_choices() {
+        let (model, messages) = (
+            model(ModelOptions::new("generator", &["http://localhost:1"], "m")),
+            [crate::record::Message::user("x")],
         );
+        let several = |count, body: &str| {
+            let request = request(&messages);
+            let exchange = Several { body: model.body(&request, Some(count)), count };
+            let answer = exchange.read(body.as_bytes()).and_then(|reading| reading.answer);
+            answer.map(|texts| texts.into_iter().map(|text| text.map(|text| text.text)).collect::<Vec<_>>())
+        };
+        let body = r#"{"choices":[{"index":1,"message":{"content":null}},{"index":0,"message":{"content":"a"}},
+                       {"index":2,"message":{"content":"c"}}]}"#;
+        assert_eq!(several(3, body).expect("read"), [Some("a".to_owned()), None, Some("c".to_owned())]);
+        assert_eq!(several(2, body).expect("read"), [Some("a".to_owned()), None]);
+        assert!(several(2, r#"{"choices":[]}"#).is_err());
     }
 }

@@ -40,11 +40,11 @@ mod totals;
 mod transport;
 
 pub use backoff::Backoff;
-pub use chat::{ChatAnswer, ChatModel, ChatRequest};
+pub use chat::{ChatAnswer, ChatModel, ChatRequest, RESERVED as CHAT_RESERVED};
 pub use check::{EndpointState, EndpointStatus};
 pub use error::{CallError, Scope};
 pub use options::{ModelOptions, OptionsError};
-pub use reward::{RewardAnswer, RewardKind, RewardModel, RewardRequest};
+pub use reward::{RESERVED as REWARD_RESERVED, RewardAnswer, RewardKind, RewardModel, RewardRequest};
 pub use schedule::Priority;
 pub use secret::{Secret, SecretError};
 pub use stop::Stop;

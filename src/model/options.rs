@@ -21,6 +21,8 @@ pub struct ModelOptions {
     pub path: Option<String>,
     /// Fields added to each request's body.
     pub extra: Map<String, Value>,
+    /// Answers asked for in one request at most, where several to one conversation are wanted.
+    pub samples_per_request: u32,
     /// Requests in flight at one server, at most.
     pub max_in_flight: usize,
     /// How long a request may take, from its sending to the last byte of its answer.
@@ -45,6 +47,7 @@ impl ModelOptions {
             api_key: None,
             path: None,
             extra: Map::new(),
+            samples_per_request: 1,
             max_in_flight: 256,
             timeout: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(10),

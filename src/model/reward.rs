@@ -13,7 +13,7 @@ use super::{
 use crate::observe::Metrics;
 
 /// What `extra` may not hold. `use_activation` may be there: it is `false` only unless it is said otherwise.
-const RESERVED: &[&str] = &["model", "messages"];
+pub const RESERVED: &[&str] = &["model", "messages"];
 
 /// Where the number is in the answer, and by default at which path it is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -140,13 +140,13 @@ impl OutcomeMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Origin, RecipeRef, ThreadId};
+    use crate::record::{Extra, Origin, RecipeRef, ThreadId};
 
     fn outcome(verdict: Verdict, records: &[Kind], gain: Option<f64>) -> Outcome {
         Outcome {
             thread: ThreadId::new("stage1", "7"),
-            recipe: RecipeRef { name: "stage1".into(), hash: "00".into() },
-            origin: Origin { source: "-".into(), line: 7 },
+            recipe: RecipeRef { name: "stage1".into(), hash: "00".into(), extra: Extra::new() },
+            origin: Origin { source: "-".into(), line: 7, extra: Extra::new() },
             verdict,
             records: records.to_vec(),
             withheld: BTreeMap::new(),
@@ -155,6 +155,7 @@ mod tests {
             best_reward: None,
             gain,
             cut_off: 0,
+            retried: 0,
             error: None,
         }
     }

@@ -35,5 +35,6 @@ pub use progress::{Progress, ProgressMode, ProgressSnapshot, StageProgress};
 pub use readiness::{Condition, Readiness};
 pub use screen::Screen;
 pub use summary::{
-    Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, StateTotals, Summary,
+    Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, SourceTotals,
+    StateTotals, Summary,
 };

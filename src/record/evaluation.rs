@@ -1,9 +1,10 @@
 //! An answer to an instruction of a test, in the shape that AlpacaEval reads.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One element of `model_outputs.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelOutput {
     /// The instruction, as the test has it.
     pub instruction: String,

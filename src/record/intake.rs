@@ -1,11 +1,12 @@
 //! What the intake leaves behind: the index of what it took in, and the lines it could not use.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Origin;
 
 /// One entry of the index of everything taken in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 pub enum IndexEntry {
     /// A thread; the key is its id.
@@ -27,7 +28,7 @@ pub enum IndexEntry {
 }
 
 /// A line of input that could not be used: one line of `rejects.jsonl`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reject {
     /// The file as the user named it, or `-` for standard input.
     pub source: String,

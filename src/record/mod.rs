@@ -3,6 +3,7 @@
 //! These types are the payloads of the topics, so their serde shapes are the wire format. Fields that this
 //! version does not know survive a pass through it (`extra`), so that a rolling upgrade harms no thread.
 
+mod cluster;
 mod evaluation;
 mod intake;
 mod message;
@@ -10,12 +11,13 @@ mod outcome;
 mod thread;
 mod training;
 
+pub use cluster::{HandledAction, HandledLetter, WorkerPartition, WorkerStage, WorkerStatus};
 pub use evaluation::ModelOutput;
 pub use intake::{IndexEntry, Reject};
 pub use message::{Message, Role};
-pub use outcome::{Harvest, Outcome, Verdict};
+pub use outcome::{Harvest, Models, Outcome, Verdict};
 pub use thread::{
-    Answer, Call, Critique, Improvement, LongSample, Origin, RecipeRef, Round, SCHEMA_VERSION, Thread,
-    ThreadId,
+    Answer, Call, Comparison, Critique, Extra, Fusion, Improvement, LongSample, Origin, Preferred, RecipeRef,
+    Round, SCHEMA_VERSION, Thread, ThreadId,
 };
 pub use training::{Kind, Rewards, TrainingRecord};

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, ModelOutput, Origin, RecipeRef, ThreadId, TrainingRecord};
 
 /// Why a thread gave a record, or gave none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// At least one record came out, or the answer that an evaluation asks for.
@@ -48,13 +49,19 @@ pub enum Verdict {
     SmallGain,
     /// The sides' rewards are closer than the recipe's threshold.
     SmallMargin,
+    /// The drafts were not compared in both orders with a verdict that can be read.
+    NoVerdict,
+    /// The comparisons prefer different drafts when these change places.
+    VerdictsDisagree,
+    /// Other pairs of the prompt have larger margins, and the recipe takes no more.
+    OverLimit,
     /// A stage could not handle the thread; it is among the dead letters.
     DeadLetter,
 }
 
 impl Verdict {
     /// Every verdict, in the order in which they are reported.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Selected,
         Self::NoAnswer,
         Self::NoCritique,
@@ -74,6 +81,9 @@ impl Verdict {
         Self::NoFinalAnswer,
         Self::SmallGain,
         Self::SmallMargin,
+        Self::NoVerdict,
+        Self::VerdictsDisagree,
+        Self::OverLimit,
         Self::DeadLetter,
     ];
 
@@ -99,13 +109,16 @@ impl Verdict {
             Self::NoFinalAnswer => "no_final_answer",
             Self::SmallGain => "small_gain",
             Self::SmallMargin => "small_margin",
+            Self::NoVerdict => "no_verdict",
+            Self::VerdictsDisagree => "verdicts_disagree",
+            Self::OverLimit => "over_limit",
             Self::DeadLetter => "dead_letter",
         }
     }
 }
 
 /// How one thread ended: one line of `outcomes.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// The thread.
     pub thread: ThreadId,
@@ -115,14 +128,14 @@ pub struct Outcome {
     pub origin: Origin,
     /// What it came to.
     pub verdict: Verdict,
-    /// The kinds of record it gave.
+    /// The records it gave, by their kinds.
     pub records: Vec<Kind>,
     /// For every kind that its recipe asks for and it did not give: why.
     pub withheld: BTreeMap<Kind, Verdict>,
     /// Rounds of refinement that it went through.
     #[serde(default)]
     pub rounds: u32,
-    /// `r(y0)`.
+    /// `r(y0)`; of two drafts the higher.
     pub answer_reward: Option<f64>,
     /// The highest reward of an improvement.
     pub best_reward: Option<f64>,
@@ -130,18 +143,45 @@ pub struct Outcome {
     pub gain: Option<f64>,
     /// Answers of models that were cut off at their length limit.
     pub cut_off: u32,
+    /// How often it was sent back from the dead letters before it ended so; its last line counts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retried: u32,
     /// What went wrong, for a dead letter.
     pub error: Option<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 /// What selection makes of one thread, and the payload of the records topic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Harvest {
     /// How the thread ended.
     pub outcome: Outcome,
     /// The records it gave.
     pub records: Vec<TrainingRecord>,
+    /// The models behind the records; empty where there are none.
+    #[serde(default, skip_serializing_if = "Models::is_empty")]
+    pub models: Models,
     /// Its answer to an instruction of a test; only where the recipe is an evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<ModelOutput>,
+}
+
+/// The models behind a thread's records, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Models {
+    /// Those that wrote the texts.
+    pub writers: Vec<String>,
+    /// The one that gave the rewards.
+    pub reward: Option<String>,
+}
+
+impl Models {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.writers.is_empty() && self.reward.is_none()
+    }
 }

@@ -1,15 +1,18 @@
 //! The log and the engine of a run over the embedded log.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
 use super::{RunError, models::Models};
 use crate::{
     broker::embedded::{EmbeddedLog, Retention, TopicSpec},
-    config::Settings,
+    config::{LogSettings, Settings},
     dataflow,
-    engine::{Engine, Handle},
+    engine::{Engine, Handle, Notes},
     export::ExportOptions,
     observe::Metrics,
     record::RecipeRef,
@@ -18,14 +21,18 @@ use crate::{
 };
 
 /// Where the embedded log lies, below the output folder.
-const STATE: &str = ".state";
+pub const STATE: &str = ".state";
 
 /// Opens the embedded log in the output folder.
 pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
-    let (folder, log) = (settings.out.join(STATE), settings.log);
+    open_state(settings.out.join(STATE), settings.log).await
+}
+
+/// Opens the embedded log in a folder.
+pub(crate) async fn open_state(folder: PathBuf, log: LogSettings) -> Result<EmbeddedLog, RunError> {
     let opened = tokio::task::spawn_blocking(move || {
         make_folder(&folder)?;
-        Ok(EmbeddedLog::open(&folder, &topics(log.partitions), log.options)?)
+        Ok(EmbeddedLog::open(&folder, &topics(&log), log.options)?)
     });
     opened.await.map_err(|_| RunError::Broken("log"))?
 }
@@ -35,16 +42,17 @@ fn make_folder(folder: &Path) -> Result<(), RunError> {
 }
 
 /// The topics of the catalogue, as the embedded log wants to know them.
-fn topics(partitions: u32) -> Vec<TopicSpec> {
+fn topics(log: &LogSettings) -> Vec<TopicSpec> {
     let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
         name: *name,
         partitions: match info.partitions {
-            Spread::Stages => partitions,
+            Spread::Stages => log.partitions,
             Spread::One => 1,
         },
         retention: match info.retention {
             Keep::Consumed => Retention::Consumed,
-            Keep::Forever => Retention::Forever,
+            Keep::Replay if !log.keep_for_replay => Retention::Consumed,
+            Keep::Replay | Keep::Forever | Keep::Compacted => Retention::Forever,
         },
     };
     catalogue().iter().map(spec).collect()
@@ -80,7 +88,7 @@ pub(super) fn assemble(
     let sync = matches!(settings.log.options.durability, crate::broker::embedded::Durability::EachCommit);
     let options = ExportOptions { folder: settings.out.clone(), sync, formats: settings.formats.clone() };
     let (sink, written) = ExportSink::new(options, metrics);
-    let stages = dataflow::stages(&context, &settings.limits);
+    let stages = dataflow::stages(&context, &settings.limits, Notes::One);
     let (engine, handle) =
         Engine::new(log, stages, Some(Box::new(sink)), settings.engine.clone(), metrics.clone());
     let definition = definition(settings, models.cluster.is_some());
@@ -89,7 +97,7 @@ pub(super) fn assemble(
 
 /// What is remembered of the recipe. Whether the models are simulated belongs to it: a folder of simulated records
 /// must not go on with real ones, nor the other way round.
-fn definition(settings: &Settings, simulated: bool) -> serde_json::Value {
+pub(crate) fn definition(settings: &Settings, simulated: bool) -> serde_json::Value {
     let mut definition = serde_json::to_value(&settings.recipe).unwrap_or_default();
     definition["simulated"] = simulated.into();
     definition["templates"] = serde_json::to_value(settings.templates.hashes()).unwrap_or_default();

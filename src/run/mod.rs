@@ -5,6 +5,7 @@
 //! ```
 
 mod assemble;
+pub mod cleanup;
 mod lag;
 mod models;
 mod signals;
@@ -13,6 +14,10 @@ mod supervise;
 
 use std::path::PathBuf;
 
+pub use assemble::STATE;
+pub(crate) use assemble::{definition, open_state};
+pub(crate) use signals::Signals;
+pub(crate) use summarise::{replay_summary, write_card, write_outputs};
 pub use supervise::run;
 
 use crate::{

@@ -102,8 +102,11 @@ struct Wanted {
 
 impl Wanted {
     fn of(settings: &Settings) -> Self {
+        let mut generator = settings.generator.clone();
+        // It gives the long answers where nobody else does.
+        generator.samples_per_request = settings.long.samples_per_request;
         Self {
-            generator: settings.generator.clone(),
+            generator,
             long: (settings.recipe.long_answers > 0).then(|| settings.long.clone()),
             reward: settings.recipe.is_scored().then(|| settings.reward.clone()),
         }
@@ -129,9 +132,11 @@ impl Wanted {
 
 /// The limits as they are configured; paths, keys and extra fields are for the servers they were meant for.
 fn on_cluster(configured: &ModelOptions, urls: &[String], model: String) -> ModelOptions {
-    let ModelOptions { role, max_in_flight, timeout, connect_timeout, .. } = configured.clone();
+    let ModelOptions { role, samples_per_request, max_in_flight, timeout, connect_timeout, .. } =
+        configured.clone();
     let plain = ModelOptions::new(&role, &[], &model);
-    ModelOptions { urls: urls.to_vec(), max_in_flight, timeout, connect_timeout, ..plain }
+    let urls = urls.to_vec();
+    ModelOptions { urls, samples_per_request, max_in_flight, timeout, connect_timeout, ..plain }
 }
 
 fn need(role: &'static str, options: &ModelOptions) -> Result<(), RunError> {

@@ -9,20 +9,20 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 /// The signals that end a run. One value hears them all, from its beginning on: a signal that comes while nobody
 /// waits is not lost.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
     /// From here on signals no longer end the process by themselves.
-    pub(super) fn listen() -> Result<Self, RunError> {
+    pub(crate) fn listen() -> Result<Self, RunError> {
         let heard = |kind| signal(kind).map_err(RunError::Signals);
         Ok(Self { interrupt: heard(SignalKind::interrupt())?, terminate: heard(SignalKind::terminate())? })
     }
 
     /// Waits for the next one.
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -30,7 +30,7 @@ impl Signals {
     }
 
     /// The next one ends the process. Nothing more is waited for: the log survives it as it survives a crash.
-    pub(super) async fn end_at_once(mut self) {
+    pub(crate) async fn end_at_once(mut self) {
         self.next().await;
         std::process::exit(EXIT_INTERRUPTED);
     }

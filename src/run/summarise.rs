@@ -40,14 +40,14 @@ pub(super) fn summary(facts: &Facts<'_>) -> Summary {
         ending,
         state: state(&facts.written.totals, facts.taken_in.threads),
         process: process(facts),
-        places: places(facts),
+        places: places(facts.settings, &facts.written.totals),
     }
 }
 
 fn state(written: &Totals, threads: u64) -> StateTotals {
     let gains = &written.gains;
     StateTotals {
-        outcomes: written.outcomes.clone(),
+        outcomes: written.outcomes(),
         under_way: threads.saturating_sub(written.threads()),
         records: written.records.clone(),
         gains: GainTotals { compared: gains.compared, gained: gains.gained, sum: gains.sum, max: gains.max },
@@ -64,7 +64,7 @@ fn process(facts: &Facts<'_>) -> ProcessTotals {
     ProcessTotals {
         input: InputTotals { new, known, rejected },
         models: writers.chain(reward).collect(),
-        ended: facts.written.totals.threads() - facts.written.ended_before,
+        ended: facts.written.totals.threads().saturating_sub(facts.written.ended_before),
         elapsed: facts.elapsed,
     }
 }
@@ -75,8 +75,25 @@ fn model(role: &str, name: &str, totals: ModelTotals) -> ModelSummary {
     ModelSummary { role, model, calls, retries, tries_used, cut_off, prompt_tokens, completion_tokens }
 }
 
-fn places(facts: &Facts<'_>) -> Places {
-    let settings = facts.settings;
+/// The summary of a replay: no model was asked and nothing came in.
+pub(crate) fn replay_summary(
+    settings: &Settings,
+    totals: &Totals,
+    simulated: bool,
+    ending: Ending,
+    elapsed: Duration,
+) -> Summary {
+    let process = ProcessTotals { ended: totals.threads(), elapsed, ..ProcessTotals::default() };
+    Summary {
+        simulated,
+        ending,
+        state: state(totals, totals.threads()),
+        process,
+        places: places(settings, totals),
+    }
+}
+
+fn places(settings: &Settings, totals: &Totals) -> Places {
     let at = |path: &str| settings.out.join(path).display().to_string();
     let mut records = vec![("canonical".to_owned(), at("records/"))];
     records.extend(settings.formats.iter().map(|name| {
@@ -84,14 +101,14 @@ fn places(facts: &Facts<'_>) -> Places {
         let folder = file.split('/').next().unwrap_or_default();
         (folder.to_owned(), at(&format!("{folder}/")))
     }));
-    if facts.written.totals.outputs.count > 0 {
+    if totals.outputs.count > 0 {
         records.push(("for alpaca_eval".to_owned(), at(MODEL_OUTPUTS_PATH)));
     }
     Places { records, outcomes: at(OUTCOMES_PATH), rejects: at(REJECTS_PATH) }
 }
 
 /// Writes the answers to a test as one array, where there are any.
-pub(super) fn write_outputs(settings: &Settings, totals: &Totals) {
+pub(crate) fn write_outputs(settings: &Settings, totals: &Totals) {
     if totals.outputs.count == 0 {
         return;
     }
@@ -101,13 +118,8 @@ pub(super) fn write_outputs(settings: &Settings, totals: &Totals) {
 }
 
 /// Writes the data set's card beside the records. A card that cannot be written is no reason to fail a run.
-pub(super) fn write_card(settings: &Settings, models: &Models, totals: &Totals, is_simulated: bool) {
-    let facts = CardFacts {
-        recipes: vec![settings.recipe.name.clone()],
-        generators: models.writers().map(|(_, model)| model.model().to_owned()).collect(),
-        rewards: models.reward.iter().map(|reward| reward.model().to_owned()).collect(),
-        is_simulated,
-    };
+pub(crate) fn write_card(settings: &Settings, totals: &Totals, is_simulated: bool) {
+    let facts = CardFacts { recipes: vec![settings.recipe.name.clone()], is_simulated };
     let path = settings.out.join("README.md");
     if let Err(error) = replace_card(&path, &card(totals, &facts)) {
         tracing::warn!(path = %path.display(), %error, "the data set card was not written");

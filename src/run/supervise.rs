@@ -9,6 +9,7 @@ use crate::{
     config::Settings,
     engine::{EngineError, Status, Stop},
     intake::{self, Intake, IntakeError, IntakeProgress},
+    letters,
     observe::{AdminServer, Metrics, Progress, ProgressSnapshot, Readiness, Screen, StageProgress},
     source,
     stage::Written,
@@ -33,6 +34,7 @@ pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Re
 
     let parts = assemble::assemble(&settings, log.clone(), &models, &metrics);
     let index = intake::read_index(&log).await?;
+    let sent_back = letters::count_sent_back(&log).await?;
     if options.files.is_empty() && index.threads() == 0 {
         return Err(RunError::Nothing);
     }
@@ -58,7 +60,7 @@ pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Re
         intake.claim(definition).await?;
         intake.run(&files).await
     });
-    let mut run = Run { engine, intake: Some(intake), stop, taken_in, written: parts.written };
+    let mut run = Run { engine, intake: Some(intake), stop, taken_in, written: parts.written, sent_back };
     let ended = run.supervise(signals).await;
     display.finish().await;
     lag.abort();
@@ -79,7 +81,7 @@ pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Re
         elapsed: started.elapsed(),
     });
     summarise::write_outputs(&settings, &run.written.borrow().totals);
-    summarise::write_card(&settings, &models, &run.written.borrow().totals, options.simulate);
+    summarise::write_card(&settings, &run.written.borrow().totals, options.simulate);
     if let Some(cluster) = models.cluster {
         cluster.stop().await;
     }
@@ -107,6 +109,8 @@ struct Run {
     stop: watch::Sender<Stop>,
     taken_in: watch::Receiver<IntakeProgress>,
     written: watch::Receiver<Written>,
+    /// Records that were sent back from the dead letters by the beginning.
+    sent_back: u64,
 }
 
 impl Run {
@@ -153,7 +157,7 @@ impl Run {
                         Err(error) => return Err(error.into()),
                     }
                 }
-                () = all_written(&mut self.taken_in, &mut self.written) => return Ok(End::Done),
+                () = all_written(&mut self.taken_in, &mut self.written, self.sent_back) => return Ok(End::Done),
             }
         }
     }
@@ -176,13 +180,19 @@ async fn joined<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, tokio::task::J
     }
 }
 
-/// Waits until the input has ended and every thread and reject of it is in the files.
-async fn all_written(taken_in: &mut watch::Receiver<IntakeProgress>, written: &mut watch::Receiver<Written>) {
+/// Waits until the input has ended and every thread and reject of it is in the files. Threads that were `sent_back`
+/// have ended only once the exporter knows of it, and they have ended again.
+async fn all_written(
+    taken_in: &mut watch::Receiver<IntakeProgress>,
+    written: &mut watch::Receiver<Written>,
+    sent_back: u64,
+) {
     let Ok(input) = taken_in.wait_for(|input| input.finished).await.map(|input| *input) else {
         return std::future::pending().await;
     };
     let done = |written: &Written| {
-        written.totals.threads() >= input.threads && written.totals.all_rejects() >= input.rejects
+        let knows = written.totals.retried() >= sent_back;
+        knows && written.totals.threads() >= input.threads && written.totals.all_rejects() >= input.rejects
     };
     if written.wait_for(done).await.is_err() {
         std::future::pending().await

@@ -36,7 +36,7 @@ fn write_answer(
     let request: ChatRequest<'_> = serde_json::from_slice(body).map_err(|error| Refusal::schema(&error))?;
     let model = served_model(replica, request.model.as_deref())?;
     let turns = conversation(request.messages.as_deref())?;
-    let choices = check_sampling(&request)?;
+    let choices = check_sampling(&request)?.min(u64::from(options.most_choices));
     let prompt_tokens = prompt_tokens(turns);
     let limit_tokens = limit(&request, prompt_tokens, options.max_model_len)?;
     let (temperature, seed) = (request.temperature.unwrap_or(1.0), request.seed.unwrap_or(0));

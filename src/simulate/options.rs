@@ -56,6 +56,10 @@ pub struct Options {
     #[arg(long, value_name = "TOKENS", default_value_t = 32_768)]
     pub max_model_len: u64,
 
+    /// Give this many choices at most, however many `n` asks for: some servers pass over it.
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
+    pub most_choices: u16,
+
     /// Refuse requests without this bearer token. It guards nothing: it is for testing that clients send theirs.
     #[arg(long, value_name = "KEY", env = "AVR_SIMULATE_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,

@@ -11,7 +11,7 @@ use super::{
     prompt::Prompt,
     reject::{RejectReason, shorten},
 };
-use crate::record::{Message, Role};
+use crate::record::{Extra, Message, Role};
 
 /// Reads a column that holds a list of turns, `{role, content}` or ShareGPT's `{from, value}`.
 pub(super) fn turns(column: &str, list: &RawValue) -> Result<Vec<Message>, RejectReason> {
@@ -40,7 +40,7 @@ fn message(column: &str, turn: usize, element: &RawValue) -> Result<Message, Rej
         .map_err(|error| bad_column(column, format!("turn {turn}: {error}")))?;
     let role = role(turn, written.role.or(written.from))?;
     let content = content(turn, written.content.or(written.value))?;
-    Ok(Message { role, content })
+    Ok(Message { role, content, extra: Extra::new() })
 }
 
 fn role(turn: usize, name: Option<&RawValue>) -> Result<Role, RejectReason> {

@@ -77,11 +77,15 @@ impl fmt::Display for ContentHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Extra;
 
     fn prompt(turns: &[&str], answer: Option<&str>) -> Prompt {
         let speaker = |turn| if turn % 2 == 0 { Role::User } else { Role::Assistant };
-        let message =
-            |(turn, text): (usize, &&str)| Message { role: speaker(turn), content: (*text).to_owned() };
+        let message = |(turn, text): (usize, &&str)| Message {
+            role: speaker(turn),
+            content: (*text).to_owned(),
+            extra: Extra::new(),
+        };
         let messages = turns.iter().enumerate().map(message).collect();
         Prompt { id: None, messages, answer: answer.map(str::to_owned), dataset: None }
     }

@@ -5,7 +5,7 @@ use crate::{
     engine::{DeadLetter, Failure},
     method::{CallSite, TemplateError, Turn},
     model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardRequest, Scope},
-    record::Call,
+    record::{Call, Extra},
 };
 
 /// Work near the end goes first: a stage's rank among the calls that wait for a server.
@@ -44,18 +44,44 @@ pub(super) struct Refusal {
 impl Context {
     /// Asks a model once; transient errors are repeated underneath without using a try.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Tried, Failure> {
-        let request = ChatRequest {
-            id: &ask.site.request_id(),
+        match ask.model.chat(&self.request(ask, &ask.site.request_id())).await {
+            Ok(answer) => Ok(Tried::Answer(answer)),
+            Err(error) => refusal(error).map(Tried::Refused),
+        }
+    }
+
+    /// Asks a model once for several answers, and reads each. There may be fewer than were asked for, none where the
+    /// server refuses: that says nothing of a single answer.
+    pub(super) async fn ask_several<T>(
+        &self,
+        ask: &Ask<'_>,
+        count: u32,
+        reader: &Reader<T>,
+    ) -> Result<Vec<Read<T>>, Failure> {
+        let answers = match ask.model.chat_several(&self.request(ask, &ask.site.request_id()), count).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let refusal = refusal(error)?;
+                tracing::debug!(thread = %ask.site.thread, error = refusal.message, "no several answers at once");
+                vec![]
+            }
+        };
+        Ok(answers
+            .into_iter()
+            .zip(0..)
+            .map(|(answer, choice)| ask.read_choice(answer, choice, reader))
+            .collect())
+    }
+
+    fn request<'a>(&self, ask: &'a Ask<'_>, id: &'a str) -> ChatRequest<'a, [Turn<'a>]> {
+        ChatRequest {
+            id,
             seed: ask.site.seed(),
             temperature: ask.temperature,
             top_p: self.recipe.top_p,
             messages: ask.turns,
             stage: ask.site.stage,
             priority: Priority(ask.rank as u8),
-        };
-        match ask.model.chat(&request).await {
-            Ok(answer) => Ok(Tried::Answer(answer)),
-            Err(error) => refusal(error).map(Tried::Refused),
         }
     }
 
@@ -82,7 +108,68 @@ impl Context {
     }
 }
 
+/// An answer that was read, or why none came that can be.
+pub(super) struct Read<T> {
+    /// The text, and what was read from it.
+    pub(super) found: Option<(String, T)>,
+    /// The call that gave it, or the last that was tried.
+    pub(super) call: Call,
+}
+
+/// What a text must have, and how it is read.
+pub(super) struct Reader<T> {
+    pub(super) read: fn(&str) -> Option<T>,
+    /// What is missing in a text that cannot be read.
+    pub(super) missing: &'static str,
+}
+
+impl Context {
+    /// Asks until an answer can be read or `tries` are used up, those before this one included.
+    pub(super) async fn ask_until_read<T>(
+        &self,
+        mut ask: Ask<'_>,
+        tries: u32,
+        reader: &Reader<T>,
+    ) -> Result<Read<T>, Failure> {
+        let mut failure = None;
+        for attempt in ask.site.attempt..tries {
+            ask.site.attempt = attempt;
+            match self.ask(&ask).await? {
+                Tried::Answer(answer) => match (reader.read)(&answer.text) {
+                    Some(read) => {
+                        let call = ask.answered(&answer);
+                        return Ok(Read { found: Some((answer.text, read)), call });
+                    }
+                    None => {
+                        ask.model.count_used_try(ask.site.stage);
+                        failure = Some(reader.missing.to_owned());
+                    }
+                },
+                Tried::Refused(refusal) => failure = Some(refusal.message),
+            }
+        }
+        tracing::debug!(thread = %ask.site.thread, stage = ask.site.stage, failure, "an answer was given up");
+        Ok(Read { found: None, call: ask.failed(failure) })
+    }
+}
+
 impl Ask<'_> {
+    /// One choice of an answer to a request for several; one without a text is a try like any other.
+    fn read_choice<T>(&self, answer: Option<ChatAnswer>, choice: u32, reader: &Reader<T>) -> Read<T> {
+        let read = answer.and_then(|answer| Some(((reader.read)(&answer.text)?, answer)));
+        let (found, call) = match read {
+            Some((read, answer)) => {
+                let call = self.answered(&answer);
+                (Some((answer.text, read)), call)
+            }
+            None => {
+                self.model.count_used_try(self.site.stage);
+                (None, self.failed(Some(reader.missing.to_owned())))
+            }
+        };
+        Read { found, call: Call { choice, ..call } }
+    }
+
     /// The record of a chat call whose answer was taken.
     pub(super) fn answered(&self, answer: &ChatAnswer) -> Call {
         Call {
@@ -98,12 +185,14 @@ impl Ask<'_> {
         Call {
             model: self.model.model().to_owned(),
             seed: self.site.seed(),
+            choice: 0,
             temperature: self.temperature,
             attempts: self.site.attempt + 1,
             finish_reason: None,
             prompt_tokens: 0,
             completion_tokens: 0,
             failure,
+            extra: Extra::new(),
         }
     }
 }

@@ -1,18 +1,22 @@
-//! Critique: one critique of the answer for each temperature of the recipe, each with a valid rating.
+//! Critique: one critique of the answer for each temperature of the recipe, each with a valid rating; of two drafts a
+//! comparison in both orders, each with a verdict.
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 
 use super::{
     Context, ThreadStage,
-    calls::{Ask, Rank, Tried, unasked},
+    calls::{Ask, Rank, Read, Reader, unasked},
     on_threads::answer_after,
 };
 use crate::{
     engine::Failure,
-    method::{CallSite, Turn, ask, rating::rating},
-    record::{Critique, Round, Thread, ThreadId},
+    method::{CallSite, Turn, ask, pairwise::verdict, rating::rating},
+    record::{Comparison, Critique, Extra, Preferred, Round, Thread},
     topic::{DRAFTED, Topic},
 };
+
+const RATING: Reader<u8> = Reader { read: rating, missing: "no valid rating" };
+const VERDICT: Reader<Preferred> = Reader { read: verdict, missing: "no verdict" };
 
 /// `x, y0 ─▶ c_i`.
 pub struct CritiqueStage(pub Context);
@@ -23,53 +27,69 @@ impl ThreadStage for CritiqueStage {
     type Out = Thread;
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
-        let Context { recipe, templates, .. } = &self.0;
-        let round = thread.rounds.len() as u32;
         let answer = answer_after(&thread, &thread.rounds)?;
-        let turns = ask::critique(templates, recipe.shape, &thread.prompt, answer).map_err(unasked)?;
-        let asked = recipe.temperatures.iter().enumerate().map(|(index, &temperature)| {
-            let site =
-                CallSite { thread: &thread.id, stage: Self::NAME, round, index: index as u32, attempt: 0 };
-            self.critique(site, temperature, &turns)
-        });
-        let critiques = try_join_all(asked).await?;
-        thread.rounds.push(Round { critiques });
+        match &thread.fusion {
+            Some(fusion) => {
+                let comparisons = self.comparisons(&thread, answer, &fusion.other.text).await?;
+                if let Some(fusion) = &mut thread.fusion {
+                    fusion.comparisons = comparisons;
+                }
+            }
+            None => {
+                let critiques = self.critiques(&thread, answer).await?;
+                thread.rounds.push(Round { critiques, ..Round::default() });
+            }
+        }
         Ok(thread)
     }
 }
 
 impl CritiqueStage {
-    /// Asks until an answer has a valid rating or the tries are used up. Source: METHOD, "Calls to the models".
-    async fn critique(
+    async fn critiques(&self, thread: &Thread, answer: &str) -> Result<Vec<Critique>, Failure> {
+        let Context { recipe, templates, .. } = &self.0;
+        let turns = ask::critique(templates, recipe.shape, &thread.prompt, answer).map_err(unasked)?;
+        let asked = recipe.temperatures.iter().enumerate().map(async |(index, &temperature)| {
+            let Read { found, call } = self.read(thread, index, temperature, &turns, &RATING).await?;
+            let (text, rating) = found.unzip();
+            Ok(Critique { text, rating, call, improvements: vec![], extra: Extra::new() })
+        });
+        try_join_all(asked).await
+    }
+
+    /// The drafts as they stand, and the other way round: models tend to prefer a place.
+    async fn comparisons(
         &self,
-        site: CallSite<'_>,
+        thread: &Thread,
+        answer: &str,
+        other: &str,
+    ) -> Result<Vec<Comparison>, Failure> {
+        let (one, two) =
+            try_join(self.compare(thread, 0, [answer, other]), self.compare(thread, 1, [other, answer]))
+                .await?;
+        Ok(vec![one, two])
+    }
+
+    async fn compare(&self, thread: &Thread, index: usize, drafts: [&str; 2]) -> Result<Comparison, Failure> {
+        let Context { recipe, templates, .. } = &self.0;
+        let turns = ask::pairwise(templates, &thread.prompt, drafts[0], drafts[1]).map_err(unasked)?;
+        let temperature = recipe.only_temperature();
+        let Read { found, call } = self.read(thread, index, temperature, &turns, &VERDICT).await?;
+        let (text, preferred) = found.unzip();
+        Ok(Comparison { text, preferred, call, extra: Extra::new() })
+    }
+
+    /// Asks until an answer can be read or the tries are used up. Source: METHOD, "Calls to the models".
+    async fn read<T>(
+        &self,
+        thread: &Thread,
+        index: usize,
         temperature: f64,
         turns: &[Turn<'_>],
-    ) -> Result<Critique, Failure> {
-        let mut failure = None;
-        let mut ask = Ask { model: &self.0.chat, site, rank: Rank::Critique, temperature, turns };
-        for attempt in 0..self.0.recipe.critique_tries {
-            ask.site.attempt = attempt;
-            match self.0.ask(&ask).await? {
-                Tried::Answer(answer) => match rating(&answer.text) {
-                    Some(rating) => {
-                        let call = ask.answered(&answer);
-                        let (text, rating) = (Some(answer.text), Some(rating));
-                        return Ok(Critique { text, rating, call, improvements: vec![] });
-                    }
-                    None => {
-                        ask.model.count_used_try(Self::NAME);
-                        failure = Some("no valid rating".to_owned());
-                    }
-                },
-                Tried::Refused(refusal) => failure = Some(refusal.message),
-            }
-        }
-        log_given_up(site.thread, failure.as_deref());
-        Ok(Critique { text: None, rating: None, call: ask.failed(failure), improvements: vec![] })
+        reader: &Reader<T>,
+    ) -> Result<Read<T>, Failure> {
+        let (round, index) = (thread.rounds.len() as u32, index as u32);
+        let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, attempt: 0 };
+        let ask = Ask { model: &self.0.chat, site, rank: Rank::Critique, temperature, turns };
+        self.0.ask_until_read(ask, self.0.recipe.critique_tries, reader).await
     }
-}
-
-fn log_given_up(thread: &ThreadId, failure: Option<&str>) {
-    tracing::debug!(%thread, failure, "a critique was given up");
 }

@@ -1,7 +1,7 @@
-//! Draft: the first answers to the prompt: the one to refine, unless the recipe takes the one that came with it, and
-//! long ones where the recipe asks for them.
+//! Draft: the first answers to the prompt: the one to refine, unless the recipe takes the one that came with it, a second
+//! one where two are to be fused, and long ones where the recipe asks for them.
 
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 
 use super::{
     Context, ThreadStage,
@@ -9,12 +9,16 @@ use super::{
 };
 use crate::{
     engine::{DeadLetter, Failure},
-    method::{AnswerSource, CallSite, ask},
-    record::{Answer, Thread},
+    method::{AnswerSource, Base, CallSite, ask},
+    record::{Answer, Extra, Fusion, Thread},
     topic::{PROMPTS, Topic},
 };
 
-/// `x ─▶ y0, long answers`.
+/// The index of the call for the answer to refine, and of that for a second draft.
+const ANSWER: u32 = 0;
+const OTHER_DRAFT: u32 = 1;
+
+/// `x ─▶ y0, another draft, long answers`.
 pub struct DraftStage(pub Context);
 
 impl ThreadStage for DraftStage {
@@ -23,8 +27,9 @@ impl ThreadStage for DraftStage {
     type Out = Thread;
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
-        let (answer, long_answers) = try_join(self.answer(&thread), self.0.long_answers(&thread)).await?;
-        (thread.answer, thread.long_answers) = (answer, long_answers);
+        let first =
+            try_join3(self.answer(&thread), self.other(&thread), self.0.long_answers(&thread)).await?;
+        (thread.answer, thread.fusion, thread.long_answers) = first;
         Ok(thread)
     }
 }
@@ -34,15 +39,23 @@ impl DraftStage {
         match self.0.recipe.answer {
             _ if !self.0.recipe.needs_answer() => Ok(None),
             AnswerSource::Given => given(thread).map(Some),
-            AnswerSource::Draft => self.draft(thread).await.map(Some),
+            AnswerSource::Draft => self.draft(thread, ANSWER).await.map(Some),
         }
     }
 
-    async fn draft(&self, thread: &Thread) -> Result<Answer, Failure> {
+    async fn other(&self, thread: &Thread) -> Result<Option<Fusion>, Failure> {
+        if self.0.recipe.base != Base::Fusion {
+            return Ok(None);
+        }
+        let other = self.draft(thread, OTHER_DRAFT).await?;
+        Ok(Some(Fusion { other, comparisons: vec![], fused: None, extra: Extra::new() }))
+    }
+
+    async fn draft(&self, thread: &Thread, index: u32) -> Result<Answer, Failure> {
         let turns = ask::draft(&thread.prompt);
         let ask = Ask {
             model: &self.0.chat,
-            site: CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index: 0, attempt: 0 },
+            site: CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index, attempt: 0 },
             rank: Rank::Draft,
             temperature: self.0.recipe.draft_temperature,
             turns: &turns,
@@ -50,7 +63,7 @@ impl DraftStage {
         match self.0.ask(&ask).await? {
             Tried::Answer(answer) => {
                 let call = Some(ask.answered(&answer));
-                Ok(Answer { text: answer.text, reward: None, call })
+                Ok(Answer { text: answer.text, reward: None, call, extra: Extra::new() })
             }
             Tried::Refused(refusal) => Err(refusal.into_dead_letter(self.0.chat.model())),
         }
@@ -64,5 +77,5 @@ fn given(thread: &Thread) -> Result<Answer, Failure> {
             "the recipe needs the prompt's own answer and there is none",
         ))
     })?;
-    Ok(Answer { text, reward: None, call: None })
+    Ok(Answer { text, reward: None, call: None, extra: Extra::new() })
 }

@@ -1,4 +1,5 @@
-//! Improve: for each critique one improvement of the answer for each temperature of the recipe.
+//! Improve: for each critique one improvement of the answer for each temperature of the recipe; of two drafts one answer
+//! made out of both.
 
 use futures_util::future::try_join_all;
 
@@ -9,8 +10,11 @@ use super::{
 };
 use crate::{
     engine::Failure,
-    method::{CallSite, Turn, ask},
-    record::{Improvement, Thread},
+    method::{
+        CallSite, Turn, ask,
+        pairwise::{Compared, compared},
+    },
+    record::{Extra, Fusion, Improvement, Thread},
     topic::{CRITIQUED, Topic},
 };
 
@@ -23,6 +27,11 @@ impl ThreadStage for ImproveStage {
     type Out = Thread;
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
+        if let Some(fusion) = &thread.fusion {
+            let fused = self.fuse(&thread, fusion).await?;
+            thread.fusion = thread.fusion.map(|fusion| Fusion { fused, ..fusion });
+            return Ok(thread);
+        }
         let round = thread.rounds.len().saturating_sub(1);
         let critiques = thread.rounds.last().map_or(&[][..], |round| &round.critiques);
         let asked = critiques.iter().enumerate().map(|(index, critique)| {
@@ -37,6 +46,17 @@ impl ThreadStage for ImproveStage {
 }
 
 impl ImproveStage {
+    /// The answer made out of both drafts; none where their comparisons do not count.
+    async fn fuse(&self, thread: &Thread, fusion: &Fusion) -> Result<Option<Improvement>, Failure> {
+        let Context { recipe, templates, .. } = &self.0;
+        let answer = answer_after(thread, &[])?;
+        let Ok(compared) = compared(answer, fusion, recipe.verdicts_must_agree) else { return Ok(None) };
+        let Compared { first, second, verdict } = compared;
+        let turns = ask::fusion(templates, &thread.prompt, first, second, verdict).map_err(unasked)?;
+        let site = CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index: 0, attempt: 0 };
+        self.improve(site, recipe.only_temperature(), &turns).await.map(Some)
+    }
+
     /// The improvements guided by one critique; none where it was given up.
     async fn improve_by(
         &self,
@@ -70,11 +90,11 @@ impl ImproveStage {
         Ok(match self.0.ask(&ask).await? {
             Tried::Answer(answer) => {
                 let call = ask.answered(&answer);
-                Improvement { text: Some(answer.text), reward: None, call }
+                Improvement { text: Some(answer.text), reward: None, call, extra: Extra::new() }
             }
             Tried::Refused(refusal) => {
                 let call = ask.failed(Some(refusal.message));
-                Improvement { text: None, reward: None, call }
+                Improvement { text: None, reward: None, call, extra: Extra::new() }
             }
         })
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub use critique::CritiqueStage;
 pub use draft::DraftStage;
-pub use export::{ExportSink, Written};
+pub use export::{ExportSink, ShardSink, Written};
 pub use improve::ImproveStage;
 pub use on_threads::{OnThreads, Onward, ThreadStage};
 pub use score::ScoreStage;

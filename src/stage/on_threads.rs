@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Context;
 use crate::{
@@ -47,12 +47,9 @@ impl<S: ThreadStage> OnThreads<S> {
 
     fn check(&self, thread: &Thread) -> Result<(), Failure> {
         if thread.version > SCHEMA_VERSION {
-            return Err(Failure::DeadLetter(DeadLetter::new(
-                "schema",
-                format!("a thread of schema {}; this avr knows {SCHEMA_VERSION}", thread.version),
-            )));
+            return Err(Failure::DeadLetter(DeadLetter::new("schema", newer(thread.version))));
         }
-        if thread.recipe != self.reference {
+        if !thread.recipe.is_same(&self.reference) {
             return Err(Failure::Held(format!(
                 "it follows recipe {} ({}), this process has {} ({})",
                 thread.recipe.name, thread.recipe.hash, self.reference.name, self.reference.hash
@@ -89,10 +86,27 @@ pub(super) fn decode<T: DeserializeOwned>(record: &Record) -> Result<T, Failure>
 /// Where and why a payload does not fit its schema. Parses again, which only the broken ones cost.
 fn locate<T: DeserializeOwned>(bytes: &[u8]) -> String {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    match serde_path_to_error::deserialize::<_, T>(&mut json) {
+    let misfit = match serde_path_to_error::deserialize::<_, T>(&mut json) {
         Ok(_) => "the payload is followed by something else".to_owned(),
         Err(error) => format!("the payload does not fit at {}: {}", error.path(), error.inner()),
+    };
+    match serde_json::from_slice::<Versioned>(bytes) {
+        Ok(Versioned { version }) if version > SCHEMA_VERSION => format!("{}: {misfit}", newer(version)),
+        _ => misfit,
     }
+}
+
+/// What every version of a payload that has versions has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+fn newer(version: u32) -> String {
+    format!(
+        "a thread of schema {version}; this avr knows {SCHEMA_VERSION}: send it back with `avr dead-letters retry` \
+         when all workers are of the newer version"
+    )
 }
 
 /// Writes a payload that grew out of one of `before` bytes. A step about doubles a thread, so that much is set
@@ -109,4 +123,24 @@ fn encode<T: Serialize>(payload: &T, before: usize) -> Result<Bytes, Failure> {
 pub(super) fn answer_after<'a>(thread: &'a Thread, rounds: &'a [Round]) -> Result<&'a str, Failure> {
     let missing = || DeadLetter::new("schema", "the thread has no answer to work on");
     way::answer_after(thread, rounds).ok_or_else(|| Failure::DeadLetter(missing()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_that_does_not_fit_is_told_with_its_place() {
+        let told = locate::<Thread>;
+        let start = r#""id":"s:1","recipe":{"name":"s","hash":"0"},"origin":{"source":"-","line":"#;
+        let place = told(format!(r#"{{"version":1,{start}"one"}}}}"#).as_bytes());
+        assert!(
+            place.starts_with("the payload does not fit at origin.line: invalid type: string"),
+            "{place}"
+        );
+        let newer = told(format!(r#"{{"version":2,{start}"one"}}}}"#).as_bytes());
+        assert!(newer.starts_with("a thread of schema 2; this avr knows 1"), "{newer}");
+        assert!(newer.contains("does not fit at origin.line"), "{newer}");
+        assert!(told(b"\xff").starts_with("the payload does not fit at"), "{}", told(b"\xff"));
+    }
 }

@@ -2,17 +2,18 @@
 //!
 //! A log is set up from this list, and an operator who makes topics by hand reads the same files.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use config::{Config, File, FileFormat};
 use serde::Deserialize;
 
 use super::{
-    CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, INDEX, PROMPTS, RECORDS, REJECTS, SCORED, TopicName,
+    CRITIQUED, DEAD_LETTERS, DRAFTED, HANDLED, IMPROVED, INDEX, PROMPTS, RECORDS, REJECTS, SCORED, TopicName,
+    WORKERS,
 };
 
 /// Every topic with its file.
-const FILES: [(TopicName, &str); 9] = [
+const FILES: [(TopicName, &str); 11] = [
     (PROMPTS.name, include_str!("../../topics/prompts.toml")),
     (DRAFTED.name, include_str!("../../topics/drafted.toml")),
     (CRITIQUED.name, include_str!("../../topics/critiqued.toml")),
@@ -22,7 +23,12 @@ const FILES: [(TopicName, &str); 9] = [
     (DEAD_LETTERS, include_str!("../../topics/dead-letters.toml")),
     (REJECTS.name, include_str!("../../topics/rejects.toml")),
     (INDEX.name, include_str!("../../topics/index.toml")),
+    (HANDLED.name, include_str!("../../topics/handled.toml")),
+    (WORKERS.name, include_str!("../../topics/workers.toml")),
 ];
+
+/// The largest record, in bytes of key, value and headers, for which the files' `max.message.bytes` leaves room.
+pub const RECORD_BYTES: usize = 16 << 20;
 
 static CATALOGUE: LazyLock<Vec<(TopicName, TopicInfo)>> = LazyLock::new(|| {
     let read =
@@ -47,14 +53,39 @@ pub struct TopicInfo {
     pub key: String,
     /// The type of its payloads, all in JSON; `bytes` where they are whatever they were.
     pub payload: String,
-    /// The stages that write it, `intake`, or `any stage`.
+    /// The stages that write it, `any stage`, or who else does.
     pub written_by: Vec<String>,
-    /// The stages that read it, or `intake`.
+    /// The stages that read it, each as a group of its name; or for a topic that is read whole, who does.
     pub read_by: Vec<String>,
     /// How long its records stay.
     pub retention: Keep,
-    /// How many partitions it has.
+    /// How many partitions it has in the embedded log.
     pub partitions: Spread,
+    /// How it is as a topic of a Kafka cluster.
+    pub kafka: KafkaTopic,
+}
+
+impl TopicInfo {
+    /// The groups that read the topic, each named like its stage; who reads it whole needs no group.
+    pub fn groups(&'static self) -> impl Iterator<Item = &'static str> {
+        let readers = self.read_by.iter().map(String::as_str);
+        readers.filter(|reader| !WHOLE_READERS.contains(reader))
+    }
+}
+
+/// Who reads topics whole, at its start, and is no stage.
+const WHOLE_READERS: [&str; 3] = ["intake", "dead-letters", "status"];
+
+/// A topic of a Kafka cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaTopic {
+    /// How many partitions it has, where the configuration says no other number.
+    pub partitions: u32,
+    /// How many copies there are of each partition, where the configuration says no other number.
+    pub replicas: u16,
+    /// The topic's own settings, under Kafka's names.
+    pub config: BTreeMap<String, String>,
 }
 
 /// How long records stay.
@@ -63,8 +94,12 @@ pub struct TopicInfo {
 pub enum Keep {
     /// Until every group that reads the topic has got past them.
     Consumed,
-    /// For ever: a start reads them again.
+    /// After that, too, so that they can be gone through again.
+    Replay,
+    /// For ever.
     Forever,
+    /// The latest of each key, for ever or for a time: readers read all of it.
+    Compacted,
 }
 
 /// How many partitions a topic has.
@@ -107,8 +142,10 @@ mod tests {
         let constants = source.matches("pub const ").count();
         assert_eq!(constants, FILES.len(), "each constant of src/topic/mod.rs belongs in FILES");
         let entries = fs::read_dir(in_repository("topics")).unwrap();
-        let files: BTreeSet<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let files: BTreeSet<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "schemas")
+            .collect();
         let named: BTreeSet<String> = FILES.iter().map(|(name, _)| format!("{name}.toml")).collect();
         assert_eq!(files, named, "each file of topics/ belongs in FILES");
         for (name, info) in catalogue() {
@@ -131,6 +168,8 @@ mod tests {
             (DEAD_LETTERS.0, "bytes"),
             typed(&REJECTS),
             typed(&INDEX),
+            typed(&HANDLED),
+            typed(&WORKERS),
         ]);
         let written: BTreeMap<&str, &str> =
             catalogue().iter().map(|(name, info)| (name.0, info.payload.as_str())).collect();
@@ -158,12 +197,17 @@ mod tests {
             (DEAD_LETTERS.0, EXPORT),
             (REJECTS.name.0, EXPORT),
             (INDEX.name.0, "intake"),
+            (HANDLED.name.0, "dead-letters"),
+            (HANDLED.name.0, EXPORT),
+            (WORKERS.name.0, "status"),
         ]);
         let mut writes = Pairs::from([
             (PROMPTS.name.0, "intake"),
             (REJECTS.name.0, "intake"),
             (INDEX.name.0, "intake"),
             (DEAD_LETTERS.0, "any stage"),
+            (HANDLED.name.0, "dead-letters"),
+            (WORKERS.name.0, "run"),
         ]);
         let (again, finished) = (DRAFTED.name, SCORED.name);
         stage::<DraftStage>(&mut reads, &mut writes, &[DRAFTED.name, IMPROVED.name, finished]);

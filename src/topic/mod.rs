@@ -3,22 +3,35 @@
 //! What else there is to know of them stands in `topics/`, one file each; see [`catalogue()`].
 
 mod catalogue;
+mod schema;
 
 use std::{fmt, marker::PhantomData};
 
-pub use catalogue::{Keep, Spread, TopicInfo, catalogue};
+pub use catalogue::{KafkaTopic, Keep, RECORD_BYTES, Spread, TopicInfo, catalogue};
+pub use schema::schema;
 
-use crate::record::{Harvest, IndexEntry, Reject, Thread};
+use crate::record::{HandledLetter, Harvest, IndexEntry, Reject, Thread, WorkerStatus};
 
 /// A topic's name inside the project. A log may write it differently (a prefix, for instance).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(pub &'static str);
+
+impl TopicName {
+    /// The largest record that the topic takes, in bytes of key, value and headers, where the largest record of other
+    /// topics is of `max_record_bytes`: a dead letter is such a record and headers of its own.
+    pub fn size_limit(self, max_record_bytes: usize) -> usize {
+        if self == DEAD_LETTERS { max_record_bytes + LETTER_ROOM } else { max_record_bytes }
+    }
+}
 
 impl fmt::Display for TopicName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 }
+
+/// What a dead letter may hold above the limit of other records, in bytes: the headers that say what happened.
+const LETTER_ROOM: usize = 1 << 20;
 
 /// A topic whose values are `P`, encoded as JSON.
 pub struct Topic<P> {
@@ -51,3 +64,7 @@ pub const DEAD_LETTERS: TopicName = TopicName("dead-letters");
 pub const REJECTS: Topic<Reject> = Topic::new("rejects");
 /// What was taken in: one entry for each thread and each rejected line, by id.
 pub const INDEX: Topic<IndexEntry> = Topic::new("index");
+/// What was done with dead letters, by letter id.
+pub const HANDLED: Topic<HandledLetter> = Topic::new("handled");
+/// How each worker is, by name.
+pub const WORKERS: Topic<WorkerStatus> = Topic::new("workers");

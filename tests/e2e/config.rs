@@ -130,3 +130,23 @@ fn an_unknown_model_stops_the_run_and_the_right_name_carries_on() {
     let wrong = ["--set", "models.reward.path=/score"];
     check_corrected(&cluster, &wrong, &["nothing answers at /score", "check the URL"], &[]);
 }
+
+#[test]
+fn fields_that_avr_sets_itself_are_told_without_a_run() {
+    let toml = "[models.generator]\nextra = { seed = 1, top_k = 5, n = 2 }\n[models.reward]\nextra = { model = \"m\" }\n\
+                [models.long]\nsamples_per_request = 5\n[recipes.long-pairs]\ndraft_temperature = 0.0\n";
+    config(toml, &["--recipe", "long-pairs"], &[]).expect_code(2).expect_error(&[
+        "models.generator.extra: the field \"seed\" is set by avr itself; remove it",
+        "models.generator.extra: the field \"n\" is set by avr itself; remove it",
+        "models.reward.extra: the field \"model\" is set by avr itself; remove it",
+        "models.long.samples_per_request: must be 1 where draft_temperature is 0",
+    ]);
+}
+
+#[test]
+fn variables_that_are_passed_over_are_told() {
+    let finished =
+        config("", &[], &[("AVR_STAGES_DRAFT", "3"), ("AVR__STAGES__IMPROVE", "4")]).expect_code(0);
+    finished.expect_error(&["AVR_STAGES_DRAFT is not read", "AVR__STAGES__DRAFT"]);
+    assert!(!finished.stderr.contains("IMPROVE"), "{}", finished.stderr);
+}

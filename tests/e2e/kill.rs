@@ -17,7 +17,7 @@ enum Moment {
     Outcomes(usize),
 }
 
-const MOMENTS: [Moment; 6] = [
+const ONE_ROUND: [Moment; 6] = [
     Moment::Answers(1),
     Moment::Answers(100),
     Moment::Outcomes(1),
@@ -26,10 +26,25 @@ const MOMENTS: [Moment; 6] = [
     Moment::Outcomes(60),
 ];
 
+/// Among them some at which threads of every round are on their way.
+const SEVERAL_ROUNDS: [Moment; 5] = [
+    Moment::Answers(100),
+    Moment::Answers(900),
+    Moment::Outcomes(20),
+    Moment::Answers(1500),
+    Moment::Outcomes(60),
+];
+
 /// What was true right after a kill.
 struct Kill {
     counts: Counts,
     committed: BTreeSet<Step>,
+}
+
+/// What came of the runs: their kills, and the rounds of each thread.
+struct Kills {
+    kills: Vec<Kill>,
+    rounds: Vec<u64>,
 }
 
 /// Waits until the moment has come.
@@ -56,22 +71,21 @@ fn sends(counts: &Counts) -> BTreeMap<&str, u64> {
 ///
 /// Which steps are committed is read from the log and the files that the killed process left. The cluster fails no
 /// request, so every second send is the work of a kill.
-#[test]
-fn a_killed_run_ends_as_an_undisturbed_one_and_asks_again_only_what_was_not_committed() {
+fn check(arguments: &[&str], moments: &[Moment]) -> Kills {
     let undisturbed = Bench::with_prompts(PROMPTS);
-    let expected = undisturbed.run(&Cluster::start(&[]), &["prompts.jsonl"]).expect_code(0).summary();
+    let expected = undisturbed.run(&Cluster::start(&[]), arguments).expect_code(0).summary();
 
     let (bench, cluster) = (Bench::with_prompts(PROMPTS), Cluster::slow());
     let mut kills = Vec::new();
-    for moment in MOMENTS {
-        let mut process = bench.start(&cluster, &["prompts.jsonl"]);
-        wait_for(&moment, &mut process, &cluster, &bench.output());
+    for moment in moments {
+        let mut process = bench.start(&cluster, arguments);
+        wait_for(moment, &mut process, &cluster, &bench.output());
         if process.kill() {
             let committed = steps_committed(&bench.output()).into_iter().collect();
             kills.push(Kill { counts: cluster.counts(), committed });
         }
     }
-    let resumed = bench.run(&cluster, &["prompts.jsonl"]).expect_code(0).summary();
+    let resumed = bench.run(&cluster, arguments).expect_code(0).summary();
 
     assert_eq!(bench.output().threads().len(), PROMPTS);
     assert_eq!(bench.output().contents(), undisturbed.output().contents());
@@ -80,6 +94,28 @@ fn a_killed_run_ends_as_an_undisturbed_one_and_asks_again_only_what_was_not_comm
     check_no_committed_call_was_repeated(&kills, &counts);
     check_repeats_have_a_kill_each(&kills, &counts);
     assert!(kills.iter().any(is_in_the_middle), "some kill came in the middle of the work");
+    Kills {
+        kills,
+        rounds: bench.output().outcomes().iter().map(|one| one["rounds"].as_u64().expect("one")).collect(),
+    }
+}
+
+#[test]
+fn a_killed_run_ends_as_an_undisturbed_one_and_asks_again_only_what_was_not_committed() {
+    check(&["prompts.jsonl"], &ONE_ROUND);
+}
+
+/// The same where threads go round: what is committed of one round is not asked again although the next is under way.
+#[test]
+fn a_killed_run_of_several_rounds_does_so_too() {
+    let stage2 = ["--recipe", "stage2", "--set", "recipes.stage2.answer=draft", "prompts.jsonl"];
+    let Kills { kills, rounds } = check(&stage2, &SEVERAL_ROUNDS);
+    assert!(rounds.contains(&1) && rounds.iter().any(|rounds| *rounds >= 3), "{rounds:?}");
+    let in_later_rounds = |kill: &Kill| {
+        let mut asked = kill.counts.by_id.keys();
+        asked.any(|id| id.contains("-critique-1-") && !is_committed(kill, id))
+    };
+    assert!(kills.iter().any(in_later_rounds), "some kill came in the middle of a second round");
 }
 
 /// The totals of a state. A sum depends a little on the order of its terms, which is the order of the file.

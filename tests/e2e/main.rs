@@ -5,12 +5,15 @@
 //! see (lines of a log, counts of the cluster, lines of a file), never for time to pass.
 
 mod config;
+mod dead_letters;
 mod faults;
 mod follow;
 mod input;
 mod interruption;
 mod kill;
+mod long_texts;
 mod observe;
 mod recipe;
+mod replay;
 mod state;
 mod support;

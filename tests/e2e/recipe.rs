@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Cluster, Output};
+use crate::support::{Bench, Cluster, Output, Process};
 
 /// What stands in a record's provenance.
 fn provenance(record: &Value) -> Value {
@@ -164,4 +164,62 @@ fn a_changed_recipe_is_refused_on_the_same_state_and_the_difference_named() {
     assert_eq!(cluster.counts(), asked);
     bench.run(&cluster, &["prompts.jsonl"]).expect_code(0);
     assert_eq!(bench.output().threads().len(), 4);
+}
+
+/// A data set says whose texts it holds, whichever process wrote them.
+#[test]
+fn the_card_names_the_models_of_all_runs() {
+    let (bench, cluster) = (Bench::with_prompts(6), Cluster::start(&[]));
+    bench.run(&cluster, &["prompts.jsonl"]).expect_code(0);
+    bench.write("more.jsonl", crate::support::prompts(6..20));
+    let other = Cluster::start(&["--generator-model", "other-chat", "--reward-model", "other-reward"]);
+    let names = [
+        "--set",
+        "models.generator.model=other-chat",
+        "--set",
+        "models.reward.model=other-reward",
+        "more.jsonl",
+    ];
+    bench.run(&other, &names).expect_code(0);
+    bench.run(&cluster, &["more.jsonl"]).expect_code(0);
+    let card = std::fs::read_to_string(bench.path("out/README.md")).expect("a card");
+    let both = |one: &str, other: &str| {
+        let line =
+            card.lines().find(|line| line.contains(&format!("`{one}` (records of "))).unwrap_or_default();
+        assert!(line.contains(&format!("`{other}` (records of ")), "{card}");
+    };
+    both("simulated-chat", "other-chat");
+    both("simulated-reward", "other-reward");
+}
+
+/// Lengths, and how many answers there are, on the page and as JSON.
+#[test]
+fn an_evaluation_reports_lengths_and_final_answers() {
+    let (bench, cluster) = (Bench::with_prompts(30), Cluster::start(&["--malformed-rating-rate", "0.8"]));
+    let arguments = ["--recipe", "evaluation", "--set", "models.generator.model=simulated-chat-long"];
+    let arguments: Vec<&str> = arguments.into_iter().chain(["prompts.jsonl"]).collect();
+    let summary = bench.run(&cluster, &arguments).expect_code(0).summary();
+    let state = &summary["state"];
+    let outputs = bench.output().value_in("model_outputs.json");
+    let outputs = outputs.as_array().expect("an array");
+    let chars: usize =
+        outputs.iter().map(|one| one["output"].as_str().map_or(0, |text| text.chars().count())).sum();
+    assert_eq!(
+        (&state["outputs"]["count"], &state["outputs"]["chars"]),
+        (&json!(outputs.len()), &json!(chars))
+    );
+    let without = state["outcomes"]["no_final_answer"].as_u64().unwrap_or(0);
+    assert_eq!(outputs.len() as u64 + without, 30);
+    assert!(without > 0, "most answers have no final answer, and five tries are made");
+    let mut command = bench.avr(&["run", "--progress", "none", "--set", "observe.listen=127.0.0.1:0"]);
+    let again = Process::start(command.args(cluster.arguments()).args(&arguments)).finish().expect_code(0);
+    for line in
+        ["answers", "characters an answer, on average", "instructions without a final answer, left out"]
+    {
+        assert!(
+            again.stdout.lines().any(|shown| shown.trim_end().ends_with(line)),
+            "{line}:\n{}",
+            again.stdout
+        );
+    }
 }

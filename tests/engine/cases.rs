@@ -170,14 +170,41 @@ async fn a_panic_and_an_output_too_large_make_letters_of_their_input() {
     assert!(keys.contains(&Some(text(1))) && keys.contains(&Some(text(2))), "the input's own: {keys:?}");
 }
 
+/// A log with two records, the first as large as the log takes, of which the stage can handle the second only.
+async fn large_and_bad(max_record_bytes: usize) -> MemoryLog {
+    let log = log_of(0, 1, Options { max_record_bytes, ..Options::calm(1) }).await;
+    let mut committer = log.process("writer").committer("writer").await.expect("calm");
+    let output = |value: String| Output {
+        topic: PROMPTS.name,
+        key: Some(text(0)),
+        value: Some(value.into()),
+        headers: vec![],
+    };
+    let large = format!("0 {}", "x".repeat(max_record_bytes - 3));
+    committer.commit(vec![output(large), output("1".into())], vec![]).await.expect("calm");
+    log
+}
+
+async fn the_first_is_bad(number: u64) -> Made {
+    assert!(number != 0, "the stage has a bug");
+    Ok(text(number))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_record_has_a_letter() {
+    let log = large_and_bad(100).await;
+    let life = Life::start(log.process("avr"), 2, the_first_is_bad);
+    a_while().await;
+    assert_eq!((numbers(&log, RECORDS.name), numbers(&log, DEAD_LETTERS)), (vec![1], vec![0]));
+    assert!(log.records(DEAD_LETTERS)[0].size() > 100, "there is room for its headers");
+    assert!(life.stop().await.0.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_record_whose_letter_is_too_large_is_held() {
-    let options = Options { max_record_bytes: 100, ..Options::calm(1) };
-    let log = log_of(2, 1, options).await;
-    let life = Life::start(log.process("avr"), 2, |n| async move {
-        assert!(n != 0, "the stage has a bug");
-        Ok(text(n))
-    });
+    let log = large_and_bad(DEAD_LETTERS.size_limit(1000)).await;
+    log.set_max_record_bytes(100);
+    let life = Life::start(log.process("avr"), 2, the_first_is_bad);
     a_while().await;
     assert_eq!((numbers(&log, RECORDS.name), numbers(&log, DEAD_LETTERS)), (vec![1], vec![]));
     assert_eq!(life.metric("avr_stage_held{stage=\"scripted\"}").as_deref(), Some("1"));

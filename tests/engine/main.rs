@@ -1,6 +1,7 @@
 //! What every log must do, and the engine under simulation over a log in memory.
 
 mod cases;
+mod letters;
 mod log;
 #[path = "../log_suite/mod.rs"]
 mod log_suite;

@@ -7,7 +7,7 @@ use avr::method::{
     long_record::long_record,
     recursion::{Step, next_step, outcomes},
 };
-use avr::record::{Call, Critique, Improvement, Message, Round};
+use avr::record::{Call, Critique, Extra, Improvement, Message, Round};
 use serde_json::{Value, json};
 
 use super::{
@@ -23,11 +23,11 @@ fn call() -> Call {
 }
 
 fn improvement(text: &Value, reward: &Value) -> Improvement {
-    Improvement { text: parsed(text), reward: reward.as_f64(), call: call() }
+    Improvement { text: parsed(text), reward: reward.as_f64(), call: call(), extra: Extra::new() }
 }
 
 fn critique(text: &Value, improvements: Vec<Improvement>) -> Critique {
-    Critique { text: parsed(text), rating: None, call: call(), improvements }
+    Critique { text: parsed(text), rating: None, call: call(), improvements, extra: Extra::new() }
 }
 
 /// Answers as the models of a case gave them, in the order of asking.
@@ -40,7 +40,7 @@ struct Models<'a> {
 
 impl Models<'_> {
     fn round(&mut self, answer: &str) -> Round {
-        Round { critiques: (0..self.per_step).map(|_| self.critique(answer)).collect() }
+        Round { critiques: (0..self.per_step).map(|_| self.critique(answer)).collect(), ..Round::default() }
     }
 
     fn critique(&mut self, answer: &str) -> Critique {
@@ -128,7 +128,10 @@ fn round_in(iteration: &Value) -> Round {
         let texts = texts.as_array().into_iter().flatten().enumerate();
         critique(text, texts.map(|(index, text)| improvement(text, &rewards[index])).collect())
     };
-    Round { critiques: list(iteration, "judges").iter().enumerate().map(critique).collect() }
+    Round {
+        critiques: list(iteration, "judges").iter().enumerate().map(critique).collect(),
+        ..Round::default()
+    }
 }
 
 pub(crate) fn long_records(case: &Value) -> Compared {

@@ -5,3 +5,4 @@ mod kafka_support;
 mod log;
 #[path = "../log_suite/mod.rs"]
 mod log_suite;
+mod replay;

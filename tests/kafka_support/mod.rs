@@ -74,17 +74,14 @@ impl Cluster {
             }
             GroupProtocol::Consumer => texts(&[]),
         };
+        let servers = self.bootstrap.split(',').map(str::to_owned).collect();
         KafkaOptions {
-            bootstrap_servers: self.bootstrap.split(',').map(str::to_owned).collect(),
-            prefix: prefix.to_owned(),
-            worker: None,
-            static_membership: false,
             group_protocol,
             missing_progress: MissingProgress::Begin,
             max_record_bytes: MAX_RECORD,
             client: texts(&[("topic.metadata.refresh.interval.ms", "1000")]),
             consumer,
-            producer: BTreeMap::new(),
+            ..KafkaOptions::new(servers, prefix)
         }
     }
 

@@ -62,7 +62,8 @@ impl EmbeddedCommitter {
 
     /// The partition of a record: by a hash of its key, or in turn where it has none.
     fn partition(&self, output: &Output) -> Result<Partition, Mistake> {
-        let (size, limit) = (output.size(), self.running.shared.options.max_record_bytes);
+        let size = output.size();
+        let limit = output.topic.size_limit(self.running.shared.options.max_record_bytes);
         if size > limit {
             return Err(Mistake::RecordTooLarge { topic: output.topic, size, limit });
         }

@@ -1,11 +1,17 @@
 //! Where a group begins in partitions of which it has committed nothing.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use super::{MissingProgress, failure, member::Member, progress, watermarks};
+use super::{
+    MissingProgress, failure,
+    member::Member,
+    progress,
+    topics::{FoundGroup, FoundPartition, MissingStart, missing_start},
+    watermarks,
+};
 use crate::{
     broker::{LogError, Partition, Progress},
     topic::TopicName,
@@ -13,35 +19,6 @@ use crate::{
 
 /// How long the cluster may take to say what it has.
 pub(super) const LOOK: Duration = Duration::from_secs(10);
-
-/// What a topic looks like to a group that comes to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Outlook {
-    /// Whether any of its partitions has committed progress.
-    known: bool,
-    /// The first offset that the partition in question has, and the end of it.
-    low: i64,
-    high: i64,
-    /// Whether no partition of the topic has records.
-    empty: bool,
-}
-
-/// Why a group cannot begin.
-#[derive(Debug, PartialEq, Eq)]
-enum Obstacle {
-    Forgotten,
-    Deleted,
-}
-
-/// Where to begin in a partition without progress.
-fn begin(outlook: Outlook) -> Result<i64, Obstacle> {
-    match outlook {
-        Outlook { empty: true, low, .. } => Ok(low),
-        Outlook { known: false, .. } => Err(Obstacle::Forgotten),
-        Outlook { low, high, .. } if low > 0 && high > low => Err(Obstacle::Deleted),
-        Outlook { low, .. } => Ok(low),
-    }
-}
 
 /// The committed progress of partitions that are to be assigned. A missing one stays so where the group may begin at
 /// offset 0.
@@ -66,73 +43,41 @@ fn begin_at_what_is_missing(
     prefix: &str,
     assigned: &mut [(Partition, Option<Progress>)],
 ) -> Result<(), LogError> {
-    let mut topics = BTreeMap::new();
-    for (partition, progress) in assigned.iter_mut().filter(|(_, progress)| progress.is_none()) {
-        let looked = match topics.entry(partition.topic) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(look(member, prefix, partition.topic)?),
-        };
-        let (low, high) = looked.marks.get(partition).copied().unwrap_or_default();
-        let empty = looked.marks.values().all(|(low, high)| low == high);
-        let outlook = Outlook { known: looked.known, low, high, empty };
-        let offset = begin(outlook).map_err(|obstacle| describe(member, *partition, &obstacle))?;
-        *progress = (offset > 0).then(|| Progress { offset, text: String::new() });
+    let lacking =
+        assigned.iter().filter(|(_, progress)| progress.is_none()).map(|(partition, _)| partition.topic);
+    let topics: BTreeSet<TopicName> = lacking.collect();
+    for topic in topics {
+        let Some(missing) = missing_start(&look(member, prefix, topic)?) else { continue };
+        let offsets = missing.offsets(None).ok_or_else(|| forgotten(&missing))?;
+        let offsets: BTreeMap<Partition, i64> = offsets.into_iter().collect();
+        for (partition, progress) in assigned.iter_mut().filter(|(_, progress)| progress.is_none()) {
+            let offset = offsets.get(partition).copied().filter(|offset| *offset > 0);
+            *progress = offset.map(|offset| Progress { offset, text: String::new() });
+        }
     }
     Ok(())
 }
 
-fn describe(member: &Member, partition: Partition, obstacle: &Obstacle) -> LogError {
-    let (group, topic) = (member.group, partition.topic);
+fn forgotten(MissingStart { group, topic, .. }: &MissingStart) -> LogError {
     failure::ours(
         format!("joining group {group}"),
-        match obstacle {
-            Obstacle::Forgotten => format!(
-                "the group has no committed progress in topic {topic}, which has records. A broker forgets the \
-                 progress of a group that was away for longer than offsets.retention.minutes. To begin anew, and make \
-                 again all that was made of these records: avr topics apply"
-            ),
-            Obstacle::Deleted => format!(
-                "the group has no committed progress in {partition}, whose first records were deleted: what became of \
-                 them is not known. To begin with the first that is there: avr topics apply"
-            ),
-        },
+        format!(
+            "the group has no committed progress in topic {topic}, which has records. A broker forgets the progress of \
+             a group that was away for longer than offsets.retention.minutes. Say where it is to begin: \
+             avr topics apply --start-lost-groups-at earliest|latest (see avr topics apply --help)"
+        ),
     )
 }
 
-/// What is known of a topic's partitions.
-struct Looked {
-    known: bool,
-    marks: BTreeMap<Partition, (i64, i64)>,
-}
-
-fn look(member: &Member, prefix: &str, topic: TopicName) -> Result<Looked, LogError> {
+/// What the member's group finds in a topic.
+fn look(member: &Member, prefix: &str, topic: TopicName) -> Result<FoundGroup, LogError> {
     let context = format!("looking at topic {topic} for group {}", member.group);
     let marks = watermarks::of_topic(&member.native, prefix, topic, LOOK)?;
     let partitions: Vec<Partition> = marks.keys().copied().collect();
     let gives_up = || member.is_leaving();
-    let found = progress::read(&member.native, prefix, &partitions, &context, gives_up)?;
-    Ok(Looked { known: found.iter().any(Option::is_some), marks })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_begins_only_where_nothing_can_have_been_forgotten() {
-        let outlook = Outlook { known: true, low: 0, high: 9, empty: false };
-        let cases = [
-            (Outlook { known: false, high: 0, empty: true, ..outlook }, Ok(0)),
-            (Outlook { known: false, low: 7, high: 7, empty: true }, Ok(7)),
-            (Outlook { known: false, ..outlook }, Err(Obstacle::Forgotten)),
-            (Outlook { known: false, high: 0, ..outlook }, Err(Obstacle::Forgotten)),
-            (outlook, Ok(0)),
-            (Outlook { high: 0, ..outlook }, Ok(0)),
-            (Outlook { low: 3, ..outlook }, Err(Obstacle::Deleted)),
-            (Outlook { low: 9, ..outlook }, Ok(9)),
-        ];
-        for (outlook, expected) in cases {
-            assert_eq!(begin(outlook), expected, "{outlook:?}");
-        }
-    }
+    let committed = progress::read(&member.native, prefix, &partitions, &context, gives_up)?;
+    let found = marks.into_iter().zip(committed).map(|((partition, (first, end)), committed)| {
+        FoundPartition { partition, committed: committed.map(|progress| progress.offset), first, end }
+    });
+    Ok(FoundGroup { group: member.group, topic, partitions: found.collect() })
 }

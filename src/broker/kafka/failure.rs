@@ -89,7 +89,8 @@ fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
             "See kafka.client: the cluster does not know this user"
         }
         Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
-            "See that kafka.bootstrap_servers is right and the brokers run"
+            "See that kafka.bootstrap_servers is right and the brokers run; if they want TLS or a password, kafka.client has \
+             the keys for it"
         }
         Code::NoEnt | Code::AutoOffsetReset | Code::OffsetOutOfRange => {
             "The place where reading was to go on is not in the log any more: records were deleted before they were \

@@ -21,9 +21,10 @@
 //!
 //! `options`, `keys` what can be said · `client` what librdkafka is told · `log` · `member`, `poller`, `consumer`,
 //! `ahead`, `holdings` the side that reads · `beginning`, `progress` where it begins · `transactor`, `producer`,
-//! `committer` the side that writes · `scan`, `watermarks` looking without taking part · `failure`, `reporter` what
-//! goes wrong.
+//! `committer` the side that writes · `scan`, `watermarks` looking without taking part · `admin`, `topics` setting up
+//! and comparing · `failure`, `reporter` what goes wrong.
 
+mod admin;
 mod ahead;
 mod beginning;
 mod client;
@@ -41,9 +42,11 @@ mod progress;
 mod record;
 mod reporter;
 mod scan;
+pub mod topics;
 mod transactor;
 mod watermarks;
 
+pub use admin::{Admin, Bounds, StartError};
 pub use committer::KafkaCommitter;
 pub use consumer::KafkaConsumer;
 pub use keys::{check_client_key, is_secret_key};

@@ -65,3 +65,21 @@ impl fmt::Debug for KafkaOptions {
             .finish_non_exhaustive()
     }
 }
+
+impl KafkaOptions {
+    /// A cluster, and a pipeline in it; everything else as it is without configuration.
+    pub fn new(bootstrap_servers: Vec<String>, prefix: impl Into<String>) -> Self {
+        Self {
+            bootstrap_servers,
+            prefix: prefix.into(),
+            worker: None,
+            static_membership: false,
+            group_protocol: GroupProtocol::Classic,
+            missing_progress: MissingProgress::Refuse,
+            max_record_bytes: 16 << 20,
+            client: BTreeMap::new(),
+            consumer: BTreeMap::new(),
+            producer: BTreeMap::new(),
+        }
+    }
+}

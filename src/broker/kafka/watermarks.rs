@@ -74,7 +74,7 @@ pub(super) fn ends<C: ConsumerContext>(
 }
 
 /// The offsets where these partitions begin or end, one question to each broker.
-fn offsets<C: ConsumerContext>(
+pub(super) fn offsets<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     prefix: &str,
     partitions: &[Partition],

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Conversation, Format, Manifest, write_line};
+use super::{Conversation, Format, Layout, Manifest, write_line};
 use crate::{
     export::{RawRecord, RawText, RawTurn},
     record::Kind,
@@ -20,11 +20,13 @@ use crate::{
 const INFO_PATH: &str = "llamafactory/dataset_info.json";
 /// The data files. Kinds that are trained on together share one, and the column `kind` tells them apart; what a long
 /// answer teaches is another stage of training.
-const FILES: [&str; 4] = [
+const FILES: [&str; 6] = [
     "llamafactory/avr_sft.jsonl",
     "llamafactory/avr_pairs.jsonl",
     "llamafactory/avr_long_sft.jsonl",
     "llamafactory/avr_long_pairs.jsonl",
+    "llamafactory/avr_kto.jsonl",
+    "llamafactory/avr_reward_pairs.jsonl",
 ];
 
 /// The writer for LLaMA-Factory: `dataset_dir` is the folder `llamafactory`, the data sets are named
@@ -40,26 +42,39 @@ impl Format for LlamaFactory {
     fn file_of(&self, kind: Kind) -> usize {
         match kind {
             Kind::Sft => 0,
-            Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair => 1,
+            Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair | Kind::FusionPair => 1,
             Kind::LongSft => 2,
             Kind::LongPair => 3,
+            Kind::Kto => 4,
+            Kind::RewardPair => 5,
         }
     }
 
     fn write_row(&self, record: &RawRecord<'_>, buffer: &mut Vec<u8>) {
-        let RawRecord { id, kind, .. } = *record;
-        if kind.is_pair() {
-            let messages = &record.prompt;
-            let (chosen, rejected) = (record.chosen.first(), record.rejected.first());
-            write_line(&PairRow { id, kind, messages, chosen, rejected }, buffer);
-        } else {
-            write_line(&SftRow { id, kind, messages: Conversation::of(record) }, buffer);
+        let RawRecord { id, kind, label, ref prompt, ref rewards, .. } = *record;
+        let (chosen, rejected) = (record.chosen.first(), record.rejected.first());
+        match kind {
+            Kind::Kto => {
+                write_line(
+                    &LabelledRow { id, kind, messages: Conversation::of(record), kto_tag: label },
+                    buffer,
+                );
+            }
+            Kind::RewardPair => {
+                let pair = PairRow { id, kind, messages: prompt, chosen, rejected };
+                write_line(&RewardRow { pair, margin: rewards.margin() }, buffer);
+            }
+            kind if kind.is_pair() => {
+                write_line(&PairRow { id, kind, messages: prompt, chosen, rejected }, buffer);
+            }
+            _ => write_line(&SftRow { id, kind, messages: Conversation::of(record) }, buffer),
         }
     }
 
-    fn manifest(&self, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
+    fn manifest(&self, layout: Layout, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
         let listed = Kind::ALL.into_iter().filter(|kind| has_rows(self.file_of(*kind)));
-        let info: BTreeMap<_, _> = listed.map(|kind| data_set(FILES[self.file_of(kind)], kind)).collect();
+        let data_set = |kind| data_set(layout.place(FILES[self.file_of(kind)]), kind);
+        let info: BTreeMap<_, _> = listed.map(data_set).collect();
         let text = serde_json::to_string_pretty(&info).expect("the description has string keys") + "\n";
         Some(Manifest { path: INFO_PATH, text })
     }
@@ -81,10 +96,25 @@ struct PairRow<'a> {
     rejected: Option<&'a RawTurn<'a>>,
 }
 
+#[derive(Serialize)]
+struct LabelledRow<'a> {
+    id: RawText<'a>,
+    kind: Kind,
+    messages: Conversation<'a>,
+    kto_tag: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct RewardRow<'a> {
+    #[serde(flatten)]
+    pair: PairRow<'a>,
+    margin: Option<f64>,
+}
+
 /// One entry of `dataset_info.json`.
 #[derive(Serialize)]
-struct DataSet {
-    file_name: &'static str,
+struct DataSet<'a> {
+    file_name: &'a str,
     formatting: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     ranking: Option<bool>,
@@ -92,8 +122,8 @@ struct DataSet {
     tags: BTreeMap<&'static str, &'static str>,
 }
 
-/// The name and the description of the data set in `path`, which has records of `kind`.
-fn data_set(path: &'static str, kind: Kind) -> (&'static str, DataSet) {
+/// The name and the description of the data set in the file or folder `path`, which has records of `kind`.
+fn data_set(path: &str, kind: Kind) -> (&str, DataSet<'_>) {
     let file_name = path.rsplit('/').next().unwrap_or(path);
     let tags = [
         ("role_tag", "role"),
@@ -102,7 +132,11 @@ fn data_set(path: &'static str, kind: Kind) -> (&'static str, DataSet) {
         ("assistant_tag", "assistant"),
         ("system_tag", "system"),
     ];
-    let columns: &[&str] = if kind.is_pair() { &["messages", "chosen", "rejected"] } else { &["messages"] };
+    let columns: &[&str] = match kind {
+        Kind::Kto => &["messages", "kto_tag"],
+        kind if kind.is_pair() => &["messages", "chosen", "rejected"],
+        _ => &["messages"],
+    };
     let set = DataSet {
         file_name,
         formatting: "sharegpt",
@@ -142,7 +176,12 @@ mod tests {
 
     #[test]
     fn only_data_sets_with_rows_are_listed() {
-        let text = |sft, pairs| LlamaFactory.manifest(&|file| [sft, pairs, false, false][file]).unwrap().text;
+        let text = |sft, pairs| {
+            LlamaFactory
+                .manifest(Layout::Files, &|file| [sft, pairs, false, false, false, false][file])
+                .unwrap()
+                .text
+        };
         assert_eq!(text(false, false), "{}\n");
         assert!(!text(true, false).contains("avr_pairs"));
         assert_eq!(
@@ -158,5 +197,31 @@ mod tests {
                 },
             }})
         );
+    }
+
+    #[test]
+    fn a_labelled_answer_has_its_tag_and_its_column() {
+        let expected = concat!(
+            r#"{"id":"s:1/kto/0.0.0","kind":"kto","messages":[{"role":"user","content":"x"},"#,
+            r#"{"role":"assistant","content":"y"}],"kto_tag":false}"#,
+            "\n"
+        );
+        assert_eq!(row(&LlamaFactory, tests::KTO), expected);
+        let info = LlamaFactory.manifest(Layout::Files, &|file| file == 4).unwrap().text;
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        let columns = serde_json::json!({"messages": "messages", "kto_tag": "kto_tag"});
+        assert_eq!(info["avr_kto"]["columns"], columns);
+        assert_eq!(info["avr_kto"]["ranking"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_pair_for_a_reward_model_has_its_margin() {
+        let expected = concat!(
+            r#"{"id":"s:1/reward_pair","kind":"reward_pair","messages":[{"role":"user","content":"x"}],"#,
+            r#""chosen":{"role":"assistant","content":"good"},"rejected":{"role":"assistant","content":"bad"},"#,
+            r#""margin":0.75}"#,
+            "\n"
+        );
+        assert_eq!(row(&LlamaFactory, tests::REWARD), expected);
     }
 }

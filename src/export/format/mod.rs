@@ -28,7 +28,29 @@ pub trait Format: Send + Sync {
 
     /// The file that lists the data files for the trainer, when those `has_rows` says yes to have any; none if
     /// the trainer needs no such file. An empty data file must not be listed: loading it is an error.
-    fn manifest(&self, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest>;
+    fn manifest(&self, layout: Layout, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest>;
+}
+
+/// How the rows of a data file lie below the output folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// In one file, which grows.
+    Files,
+    /// In a folder of files that never change, named like the one file without its ending.
+    Shards,
+}
+
+/// The ending of data files.
+pub(super) const ENDING: &str = ".jsonl";
+
+impl Layout {
+    /// Where the rows of the data file `path` lie.
+    pub fn place(self, path: &str) -> &str {
+        match self {
+            Self::Files => path,
+            Self::Shards => path.strip_suffix(ENDING).unwrap_or(path),
+        }
+    }
 }
 
 /// A small file that describes data files.
@@ -101,6 +123,9 @@ mod tests {
 
     pub(super) const SFT: &str = r#"{"id":"s:1/sft","kind":"sft","prompt":[{"role":"system","content":"be\nkind"},{"role":"user","content":"x"}],"chosen":[{"role":"assistant","content":"y"},{"role":"user","content":"criticise"},{"role":"assistant","content":"c \"q\""}],"rejected":[],"rewards":{"answer":0.1,"chosen":0.2,"rejected":null},"gain":0.1,"provenance":"{}"}"#;
     pub(super) const PAIR: &str = r#"{"id":"s:1/response_pair","kind":"response_pair","prompt":[{"role":"user","content":"x"}],"chosen":[{"role":"assistant","content":"good"}],"rejected":[{"role":"assistant","content":"bad"}],"rewards":{"answer":0.1,"chosen":0.2,"rejected":0.1},"gain":0.1,"provenance":"{}"}"#;
+
+    pub(super) const KTO: &str = r#"{"id":"s:1/kto/0.0.0","kind":"kto","prompt":[{"role":"user","content":"x"}],"chosen":[{"role":"assistant","content":"y"}],"rejected":[],"rewards":{"answer":0.1,"chosen":0.0,"rejected":null},"gain":-0.1,"label":false,"provenance":"{}"}"#;
+    pub(super) const REWARD: &str = r#"{"id":"s:1/reward_pair","kind":"reward_pair","prompt":[{"role":"user","content":"x"}],"chosen":[{"role":"assistant","content":"good"}],"rejected":[{"role":"assistant","content":"bad"}],"rewards":{"answer":0.5,"chosen":1.0,"rejected":0.25},"gain":0.5,"provenance":"{}"}"#;
 
     #[test]
     fn every_kind_has_a_file_and_no_file_two_formats() {

@@ -1,11 +1,12 @@
-//! TRL: conversations for `SFTTrainer`, pairs with an explicit prompt for `DPOTrainer`.
+//! TRL: conversations for `SFTTrainer`, pairs with an explicit prompt for `DPOTrainer`, labelled answers for `KTOTrainer`,
+//! pairs of whole conversations for `RewardTrainer`.
 //!
 //! Both sides of a pair are lists. SFT rows have `messages`, not `prompt` and `completion`: a completion of several
 //! turns would teach the instructions between them, too; with `assistant_only_loss` messages do not.
 
 use serde::Serialize;
 
-use super::{Conversation, Format, Manifest, write_line};
+use super::{Conversation, Format, Layout, Manifest, write_line};
 use crate::{
     export::{RawRecord, RawText, RawTurn},
     record::Kind,
@@ -17,28 +18,42 @@ pub struct Trl;
 
 impl Format for Trl {
     fn files(&self) -> &'static [&'static str] {
-        &["trl/avr_sft.jsonl", "trl/avr_dpo.jsonl", "trl/avr_long_sft.jsonl", "trl/avr_long_dpo.jsonl"]
+        &[
+            "trl/avr_sft.jsonl",
+            "trl/avr_dpo.jsonl",
+            "trl/avr_long_sft.jsonl",
+            "trl/avr_long_dpo.jsonl",
+            "trl/avr_kto.jsonl",
+            "trl/avr_reward.jsonl",
+        ]
     }
 
     fn file_of(&self, kind: Kind) -> usize {
         match kind {
             Kind::Sft => 0,
-            Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair => 1,
+            Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair | Kind::FusionPair => 1,
             Kind::LongSft => 2,
             Kind::LongPair => 3,
+            Kind::Kto => 4,
+            Kind::RewardPair => 5,
         }
     }
 
     fn write_row(&self, record: &RawRecord<'_>, buffer: &mut Vec<u8>) {
-        let RawRecord { id, kind, ref prompt, ref chosen, ref rejected, .. } = *record;
-        if kind.is_pair() {
-            write_line(&PairRow { id, kind, prompt, chosen, rejected }, buffer);
-        } else {
-            write_line(&SftRow { id, kind, messages: Conversation::of(record) }, buffer);
+        let RawRecord { id, kind, label, ref prompt, ref chosen, ref rejected, ref rewards, .. } = *record;
+        match kind {
+            Kind::Kto => write_line(&LabelledRow { id, kind, prompt, completion: chosen, label }, buffer),
+            Kind::RewardPair => {
+                let (chosen, rejected) =
+                    (Conversation::of(record), Conversation { prompt, chosen: rejected });
+                write_line(&RewardRow { id, kind, chosen, rejected, margin: rewards.margin() }, buffer);
+            }
+            kind if kind.is_pair() => write_line(&PairRow { id, kind, prompt, chosen, rejected }, buffer),
+            _ => write_line(&SftRow { id, kind, messages: Conversation::of(record) }, buffer),
         }
     }
 
-    fn manifest(&self, _has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
+    fn manifest(&self, _layout: Layout, _has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
         None
     }
 }
@@ -59,6 +74,25 @@ struct PairRow<'a> {
     rejected: &'a [RawTurn<'a>],
 }
 
+#[derive(Serialize)]
+struct LabelledRow<'a> {
+    id: RawText<'a>,
+    kind: Kind,
+    prompt: &'a [RawTurn<'a>],
+    completion: &'a [RawTurn<'a>],
+    label: Option<bool>,
+}
+
+/// Both sides are whole conversations; the trainer wants the difference of their scores to be at least the margin.
+#[derive(Serialize)]
+struct RewardRow<'a> {
+    id: RawText<'a>,
+    kind: Kind,
+    chosen: Conversation<'a>,
+    rejected: Conversation<'a>,
+    margin: Option<f64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +107,26 @@ mod tests {
             "\n"
         );
         assert_eq!(row(&Trl, tests::PAIR), expected);
+    }
+
+    #[test]
+    fn a_labelled_answer_is_a_completion() {
+        let expected = concat!(
+            r#"{"id":"s:1/kto/0.0.0","kind":"kto","prompt":[{"role":"user","content":"x"}],"#,
+            r#""completion":[{"role":"assistant","content":"y"}],"label":false}"#,
+            "\n"
+        );
+        assert_eq!(row(&Trl, tests::KTO), expected);
+    }
+
+    #[test]
+    fn a_pair_for_a_reward_model_is_two_whole_conversations() {
+        let expected = concat!(
+            r#"{"id":"s:1/reward_pair","kind":"reward_pair","#,
+            r#""chosen":[{"role":"user","content":"x"},{"role":"assistant","content":"good"}],"#,
+            r#""rejected":[{"role":"user","content":"x"},{"role":"assistant","content":"bad"}],"margin":0.75}"#,
+            "\n"
+        );
+        assert_eq!(row(&Trl, tests::REWARD), expected);
     }
 }

@@ -1,22 +1,24 @@
-//! Several long answers: a pair of the best and the worst.
+//! Several long answers: a pair of the best and the worst, or every better one over every worse one.
 
-use super::{Made, Maker, rewarded_answer};
+use super::{Made, Maker, named, rewarded_answer};
 use crate::{
     method::{
-        long_pairs::{LongAnswer, extremes, length_control, long_pair},
+        long_pairs::{LongAnswer, all_pairs, extremes, length_control, long_pair},
+        pairs::Sides,
         provenance::Source,
+        recipe::PairChoice,
     },
     record::{Kind, Rewards, Thread, TrainingRecord, Verdict},
 };
 
-/// The pair of a thread's long answers.
+/// The pairs of a thread's long answers.
 pub(super) fn make(maker: &Maker<'_>) -> Made {
     let mut made = Made::default();
-    made.add(maker.recipe, Kind::LongPair, record(maker));
+    made.add_all(maker.recipe, Kind::LongPair, records(maker));
     made
 }
 
-fn record(maker: &Maker<'_>) -> Result<TrainingRecord, Verdict> {
+fn records(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, Verdict> {
     let thread = maker.thread;
     if thread.answer.is_none() {
         return Err(Verdict::NoAnswer);
@@ -25,12 +27,30 @@ fn record(maker: &Maker<'_>) -> Result<TrainingRecord, Verdict> {
         return Err(Verdict::NoFinalAnswer);
     }
     let (_, answer) = rewarded_answer(thread)?;
-    let sides = extremes(&usable(thread), answer)?;
-    length_control(&sides)?;
+    match maker.recipe.pairs {
+        PairChoice::BestWorst => {
+            let sides = extremes(&usable(thread), answer)?;
+            length_control(&sides)?;
+            Ok(vec![record(maker, answer, &sides)])
+        }
+        PairChoice::All => {
+            let all = all_pairs(&usable(thread), answer)?;
+            Ok(all.iter().map(|sides| named(record(maker, answer, sides), &name(thread, sides))).collect())
+        }
+    }
+}
+
+fn record(maker: &Maker<'_>, answer: f64, sides: &Sides<LongAnswer<'_>>) -> TrainingRecord {
+    let thread = maker.thread;
     let rewards = Rewards { answer, chosen: sides.chosen.reward, rejected: Some(sides.rejected.reward) };
     let steps = [sides.chosen, sides.rejected].map(|side| step(thread, &side));
-    let row = long_pair(&thread.prompt, &sides);
-    Ok(maker.record(Kind::LongPair, row, rewards, steps.into_iter().flatten().collect()))
+    let row = long_pair(&thread.prompt, sides);
+    maker.record(Kind::LongPair, row, rewards, steps.into_iter().flatten().collect())
+}
+
+fn name(thread: &Thread, sides: &Sides<LongAnswer<'_>>) -> String {
+    let index = |side: &LongAnswer<'_>| index_of(thread, side).unwrap_or_default();
+    format!("{}-{}", index(&sides.chosen), index(&sides.rejected))
 }
 
 /// The samples that have a final answer and a reward for it.
@@ -39,10 +59,15 @@ fn usable(thread: &Thread) -> Vec<LongAnswer<'_>> {
     samples.filter_map(|sample| LongAnswer::new(sample.text.as_deref()?, sample.reward)).collect()
 }
 
-/// The call that gave a side; of equal texts the first.
+/// The call that gave a side.
 fn step<'a>(thread: &'a Thread, side: &LongAnswer<'_>) -> Option<Source<'a>> {
-    let index = thread.long_answers.iter().position(|sample| sample.text.as_deref() == Some(side.text))?;
-    Source::long_answer(thread, index)
+    Source::long_answer(thread, index_of(thread, side)?)
+}
+
+/// Where a side stands; of equal texts the first of that reward.
+fn index_of(thread: &Thread, side: &LongAnswer<'_>) -> Option<usize> {
+    let mut samples = thread.long_answers.iter();
+    samples.position(|sample| sample.text.as_deref() == Some(side.text) && sample.reward == Some(side.reward))
 }
 
 #[cfg(test)]
@@ -59,6 +84,14 @@ mod tests {
     };
 
     fn harvest_of(answer_reward: Option<f64>, samples: &[(Option<&str>, Option<f64>)]) -> Harvest {
+        harvest_by(&Recipe::long_pairs(), answer_reward, samples)
+    }
+
+    fn harvest_by(
+        recipe: &Recipe,
+        answer_reward: Option<f64>,
+        samples: &[(Option<&str>, Option<f64>)],
+    ) -> Harvest {
         let mut thread = thread_of(answer_reward, &[]);
         let sample = |(text, reward): &(Option<&str>, Option<f64>)| {
             let text = text.map(|text| format!("thought\n\nFinal answer:\n\n{text}"));
@@ -66,7 +99,7 @@ mod tests {
         };
         let samples: Vec<Value> = samples.iter().map(sample).collect();
         thread.long_answers = serde_json::from_value(samples.into()).expect("samples");
-        harvest(&thread, &Recipe::long_pairs(), &Templates::builtin())
+        harvest(&thread, recipe, &Templates::builtin())
     }
 
     #[test]
@@ -98,5 +131,23 @@ mod tests {
         for (answer_reward, samples, verdict) in cases {
             assert_eq!(harvest_of(answer_reward, &samples).outcome.verdict, verdict, "{samples:?}");
         }
+    }
+
+    #[test]
+    fn every_better_answer_stands_over_every_worse_where_the_recipe_says_so() {
+        let samples = [
+            (Some("a"), Some(1.0)),
+            (Some("b"), Some(3.0)),
+            (Some("cc"), Some(-1.0)),
+            (Some("d"), Some(0.0)),
+        ];
+        let recipe = Recipe { pairs: PairChoice::All, ..Recipe::long_pairs() };
+        let ids =
+            |harvest: Harvest| harvest.records.into_iter().map(|one| one.id).collect::<Vec<_>>().join(" ");
+        let expected = "own:1/long_pair/0-2 own:1/long_pair/0-3 own:1/long_pair/1-0 own:1/long_pair/1-2 \
+                        own:1/long_pair/1-3";
+        assert_eq!(ids(harvest_by(&recipe, Some(0.5), &samples)), expected);
+        let none = harvest_by(&recipe, Some(3.0), &samples);
+        assert_eq!(none.outcome.verdict, Verdict::NoGain);
     }
 }

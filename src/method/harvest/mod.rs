@@ -5,9 +5,16 @@
 //!   stage2      long_record    one long record of several rounds
 //!   long-pairs  long_pair      the best of several long answers over the worst
 //!   evaluation  evaluation     the answer to an instruction of a test
+//!   fusion      fusion         the answer made out of two drafts over a draft
+//!   any with rewards           from_rewards: labelled answers, and pairs for a reward model
 //! ```
+//!
+//! Every record is held against the recipe's thresholds, then `limit` keeps the pairs of the largest margins.
 
 mod evaluation;
+mod from_rewards;
+mod fusion;
+mod limit;
 mod long_pair;
 mod long_record;
 mod one_round;
@@ -15,30 +22,44 @@ mod one_round;
 use std::collections::BTreeMap;
 
 use super::{
-    provenance::{Source, cut_off, provenance},
+    all_pairs::kept,
+    candidate::drafts,
+    provenance::{Source, cut_off, models, provenance},
     recipe::{Base, Recipe},
     rows::Row,
     template::Templates,
     threshold,
 };
-use crate::record::{Harvest, Kind, ModelOutput, Outcome, Rewards, Round, Thread, TrainingRecord, Verdict};
+use crate::record::{
+    Harvest, Kind, ModelOutput, Models, Outcome, Rewards, Round, Thread, TrainingRecord, Verdict,
+};
 
 /// What a thread gives: its records, and one outcome that says for each kind withheld why.
 ///
 /// `recipe` is the definition of the recipe that the thread names: it decides which kinds are asked for.
 pub fn harvest(thread: &Thread, recipe: &Recipe, templates: &Templates) -> Harvest {
     let maker = Maker { thread, recipe, templates };
-    let made = match recipe.base {
+    let mut made = match recipe.base {
         Base::Evaluation => evaluation::make(&maker),
         Base::Stage1 => one_round::make(&maker),
         Base::Stage2 => long_record::make(&maker),
         Base::LongPairs => long_pair::make(&maker),
+        Base::Fusion => fusion::make(&maker),
     };
+    from_rewards::add(&maker, &mut made);
+    limit::keep_widest(&mut made, recipe.max_pairs as usize);
+    let gave_something = !made.records.is_empty() || matches!(made.output, Some(Ok(_)));
     Harvest {
         outcome: outcome(thread, &made),
+        models: if gave_something { models(thread) } else { Models::default() },
         records: made.records,
         output: made.output.and_then(Result::ok),
     }
+}
+
+/// The reward that everything is to be better than: `r(y0)`, or the higher of two drafts'.
+fn reward_to_beat(thread: &Thread) -> Option<f64> {
+    drafts(thread).map(|draft| draft.reward).filter(|reward| reward.is_finite()).reduce(f64::max)
 }
 
 /// `y0` and `r(y0)`, or what of them is missing.
@@ -74,17 +95,25 @@ struct Made {
 
 impl Made {
     fn nothing(recipe: &Recipe, verdict: Verdict) -> Self {
-        let withheld = recipe.records.iter().map(|kind| (*kind, verdict)).collect();
-        Self { withheld, ..Self::default() }
+        let kinds = recipe.base.kinds().iter().filter(|kind| recipe.records.contains(kind));
+        Self { withheld: kinds.map(|kind| (*kind, verdict)).collect(), ..Self::default() }
     }
 
     /// Takes a record that holds against the recipe's thresholds, or why there is none.
     fn add(&mut self, recipe: &Recipe, kind: Kind, record: Result<TrainingRecord, Verdict>) {
-        match record.and_then(|record| threshold::check(recipe, &record).map(|()| record)) {
-            Ok(record) => self.records.push(record),
-            Err(verdict) => {
-                self.withheld.insert(kind, verdict);
-            }
+        self.add_all(recipe, kind, record.map(|record| vec![record]));
+    }
+
+    /// Takes the records that hold against the recipe's thresholds, or why there is none of them. A kind that the
+    /// recipe does not ask for is passed over.
+    fn add_all(&mut self, recipe: &Recipe, kind: Kind, records: Result<Vec<TrainingRecord>, Verdict>) {
+        if !recipe.records.contains(&kind) {
+            return;
+        }
+        let check = |record: TrainingRecord| threshold::check(recipe, &record).map(|()| record);
+        match records.and_then(|records| kept(records.into_iter().map(check), Verdict::NoGain)) {
+            Ok(records) => self.records.extend(records),
+            Err(verdict) => drop(self.withheld.insert(kind, verdict)),
         }
     }
 
@@ -97,8 +126,7 @@ impl Made {
 }
 
 fn outcome(thread: &Thread, made: &Made) -> Outcome {
-    let answer_reward = thread.answer.as_ref().and_then(|answer| answer.reward);
-    let best_reward = best_reward(thread);
+    let (answer_reward, best_reward) = (reward_to_beat(thread), best_reward(thread));
     Outcome {
         thread: thread.id.clone(),
         recipe: thread.recipe.clone(),
@@ -111,17 +139,19 @@ fn outcome(thread: &Thread, made: &Made) -> Outcome {
         best_reward,
         gain: best_reward.zip(answer_reward).map(|(best, answer)| best - answer),
         cut_off: cut_off(thread),
+        retried: 0,
         error: None,
     }
 }
 
-/// The highest reward of anything that was made of the answer, in whatever round.
+/// The highest reward of anything that was made of the answer, in whatever round, or of the drafts.
 fn best_reward(thread: &Thread) -> Option<f64> {
     let critiques = thread.rounds.iter().flat_map(|round| &round.critiques);
     let improvements = critiques.flat_map(|critique| &critique.improvements);
     let of_improvements = improvements.filter_map(|improvement| improvement.reward);
     let of_samples = thread.long_answers.iter().filter_map(|sample| sample.reward);
-    of_improvements.chain(of_samples).filter(|reward| reward.is_finite()).reduce(f64::max)
+    let fused = thread.fusion.iter().filter_map(|fusion| fusion.fused.as_ref()?.reward);
+    of_improvements.chain(of_samples).chain(fused).filter(|reward| reward.is_finite()).reduce(f64::max)
 }
 
 /// Makes the records of one thread.
@@ -132,10 +162,6 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn asks_for(&self, kind: Kind) -> bool {
-        self.recipe.records.contains(&kind)
-    }
-
     /// A record that came of the draft and these further calls.
     fn record(&self, kind: Kind, row: Row, rewards: Rewards, steps: Vec<Source<'_>>) -> TrainingRecord {
         let calls: Vec<_> = Source::draft(self.thread).into_iter().chain(steps).collect();
@@ -147,7 +173,13 @@ impl Maker<'_> {
             rejected: row.rejected,
             rewards,
             gain: rewards.chosen - rewards.answer,
+            label: None,
             provenance: provenance(self.thread, self.templates, &calls),
         }
     }
+}
+
+/// A record of which the thread can give several, with the names of its texts in its id.
+fn named(record: TrainingRecord, name: &str) -> TrainingRecord {
+    TrainingRecord { id: format!("{}/{name}", record.id), ..record }
 }

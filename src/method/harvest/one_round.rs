@@ -1,63 +1,90 @@
 //! One round: a conversation, and pairs of answers, of critiques and of improvements.
 
-use super::{Made, Maker, improved, rewarded_answer};
+use super::{Made, Maker, improved, named, rewarded_answer};
 use crate::{
     method::{
-        pairs::{Pairs, Sides, pairs, sft},
+        all_pairs,
+        pairs::{Sides, pairs, sft},
         provenance::Source,
+        recipe::PairChoice,
         rows::{Row, Rows},
-        select::{Judged, Scored, Selection, scored, select},
+        select::{Judged, Scored, Selection, judged, scored, select},
     },
     record::{Kind, Rewards, TrainingRecord, Verdict},
 };
 
 /// The records of the one round of a thread.
 pub(super) fn make(maker: &Maker<'_>) -> Made {
-    match selection(maker) {
-        Ok(selection) => Records { maker, selection }.make(),
+    match Records::new(maker) {
+        Ok(records) => records.make(),
         Err(verdict) => Made::nothing(maker.recipe, verdict),
     }
-}
-
-/// The selection, or the first reason in the order of the method why there can be none.
-fn selection<'a>(maker: &Maker<'a>) -> Result<Selection<'a>, Verdict> {
-    let round = maker.thread.rounds.last();
-    improved(maker.thread, round)?;
-    let (answer, reward) = rewarded_answer(maker.thread)?;
-    let scored = round.map(scored).unwrap_or_default();
-    if scored.is_empty() {
-        return Err(Verdict::NoImprovementReward);
-    }
-    select(answer, reward, &scored).ok_or(Verdict::NoGain)
 }
 
 /// Makes the records of one selection.
 struct Records<'a> {
     maker: &'a Maker<'a>,
     selection: Selection<'a>,
+    scored: Vec<Scored<'a>>,
 }
 
-impl Records<'_> {
+/// The records of a kind, or why there is none.
+type Given = Result<Vec<TrainingRecord>, Verdict>;
+
+impl<'a> Records<'a> {
+    /// The selection, or the first reason in the order of the method why there can be none.
+    fn new(maker: &'a Maker<'a>) -> Result<Self, Verdict> {
+        let round = maker.thread.rounds.last();
+        improved(maker.thread, round)?;
+        let (answer, reward) = rewarded_answer(maker.thread)?;
+        let scored = round.map(scored).unwrap_or_default();
+        if scored.is_empty() {
+            return Err(Verdict::NoImprovementReward);
+        }
+        let selection = select(answer, reward, &scored).ok_or(Verdict::NoGain)?;
+        Ok(Self { maker, selection, scored })
+    }
+
     fn make(&self) -> Made {
-        let pairs = pairs(&self.selection);
+        let recipe = self.maker.recipe;
         let mut made = Made::default();
-        for (kind, record) in self.all(&pairs).into_iter().filter(|(kind, _)| self.maker.asks_for(*kind)) {
-            made.add(self.maker.recipe, kind, record);
+        made.add(recipe, Kind::Sft, sft(&self.selection).map(|()| self.sft()));
+        let pairs = match recipe.pairs {
+            PairChoice::BestWorst => self.best_over_worst(),
+            PairChoice::All => self.all_pairs(),
+        };
+        for (kind, records) in pairs {
+            made.add_all(recipe, kind, records);
         }
         made
     }
 
-    fn all(&self, pairs: &Pairs<'_, '_>) -> [(Kind, Result<TrainingRecord, Verdict>); 4] {
-        let Pairs { response, critique, improvement } = pairs;
-        let failed = |verdict: &Verdict| *verdict;
+    fn best_over_worst(&self) -> [(Kind, Given); 3] {
+        let pairs = pairs(&self.selection);
         [
-            (Kind::Sft, sft(&self.selection).map(|()| self.sft())),
-            (Kind::ResponsePair, response.map(|best| self.response(best))),
-            (Kind::CritiquePair, critique.as_ref().map(|sides| self.critique(sides)).map_err(failed)),
-            (
-                Kind::ImprovementPair,
-                improvement.as_ref().map(|sides| self.improvement(sides)).map_err(failed),
-            ),
+            (Kind::ResponsePair, pairs.response.map(|best| vec![self.response(best)])),
+            (Kind::CritiquePair, pairs.critique.map(|sides| vec![self.critique(&sides)])),
+            (Kind::ImprovementPair, pairs.improvement.map(|sides| vec![self.improvement(&sides)])),
+        ]
+    }
+
+    fn all_pairs(&self) -> [(Kind, Given); 3] {
+        let Selection { answer, answer_reward, .. } = self.selection;
+        let judged = judged(&self.scored);
+        let responses = all_pairs::responses(answer, answer_reward, &self.scored);
+        let critiques = all_pairs::critiques(answer_reward, &judged);
+        let improvements = all_pairs::improvements(answer_reward, &judged);
+        let response = |best: &&Scored<'_>| named(self.response(best), &place(best));
+        let critique = |sides: &Sides<&Judged<'_>>| {
+            named(self.critique(sides), &format!("{}-{}", sides.chosen.index(), sides.rejected.index()))
+        };
+        let improvement = |sides: &Sides<&Scored<'_>>| {
+            named(self.improvement(sides), &format!("{}-{}", place(sides.chosen), place(sides.rejected)))
+        };
+        [
+            (Kind::ResponsePair, responses.map(|all| all.iter().map(response).collect())),
+            (Kind::CritiquePair, critiques.map(|all| all.iter().map(critique).collect())),
+            (Kind::ImprovementPair, improvements.map(|all| all.iter().map(improvement).collect())),
         ]
     }
 
@@ -120,6 +147,11 @@ impl Records<'_> {
         let rewards = Rewards { answer: self.selection.answer_reward, chosen, rejected };
         self.maker.record(kind, row, rewards, steps)
     }
+}
+
+/// What an improvement is called in ids.
+fn place(improvement: &Scored<'_>) -> String {
+    format!("{}.{}", improvement.place.critique, improvement.place.improvement)
 }
 
 #[cfg(test)]
@@ -241,5 +273,27 @@ mod tests {
         assert_eq!(harvest.outcome.records, [Kind::ResponsePair]);
         assert_eq!(harvest.outcome.withheld.get(&Kind::Sft), Some(&Verdict::TooLong));
         assert_eq!(harvest.outcome.withheld.get(&Kind::CritiquePair), Some(&Verdict::NoCritiqueContrast));
+    }
+
+    #[test]
+    fn all_pairs_are_made_where_the_recipe_says_so_and_the_widest_kept() {
+        let rows =
+            [(Some("a"), json!([["p", 3.0], ["q", 1.0]])), (Some("b"), json!([["r", 0.5], ["s", 0.25]]))];
+        let thread = thread(answer(Some(0.0)), &rows);
+        let ids = |recipe: &Recipe| {
+            let harvest = harvest(&thread, recipe, &Templates::builtin());
+            let ids = harvest.records.iter().map(|one| one.id.trim_start_matches("stage1:1/").to_owned());
+            (ids.collect::<Vec<_>>().join(" "), harvest.outcome.withheld)
+        };
+        let all = Recipe { pairs: PairChoice::All, ..Recipe::stage1() };
+        let expected = "sft response_pair/0.0 response_pair/0.1 response_pair/1.0 response_pair/1.1 critique_pair/0-1 \
+                        improvement_pair/0.0-0.1 improvement_pair/1.0-1.1";
+        assert_eq!(ids(&all), (expected.to_owned(), BTreeMap::new()));
+        let wide = Recipe { min_margin: 1.0, ..all.clone() };
+        let expected = "sft response_pair/0.0 response_pair/0.1 critique_pair/0-1 improvement_pair/0.0-0.1";
+        assert_eq!(ids(&wide), (expected.to_owned(), BTreeMap::new()));
+        let few = Recipe { max_pairs: 2, ..all };
+        let withheld = BTreeMap::from([(Kind::CritiquePair, Verdict::OverLimit)]);
+        assert_eq!(ids(&few), ("sft response_pair/0.0 improvement_pair/0.0-0.1".to_owned(), withheld));
     }
 }

@@ -38,6 +38,32 @@ pub enum Ending {
         /// The command that carries on.
         resume: String,
     },
+    /// Nothing ran: finished threads were selected from again.
+    Replayed {
+        /// Where they came from.
+        source: SourceTotals,
+        /// Whether it was told to stop before it had gone through all.
+        interrupted: bool,
+    },
+}
+
+/// The state that a replay selects from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SourceTotals {
+    /// Its folder, or what else names it.
+    pub name: String,
+    /// Threads that were taken in there.
+    pub taken_in: u64,
+    /// Threads that ended there, whatever they came to; none where that is not known.
+    pub outcomes: Option<u64>,
+    /// Finished threads that were selected from.
+    pub kept: u64,
+    /// Finished threads that cannot be read.
+    pub unreadable: u64,
+    /// Finished threads of other recipes, passed over.
+    pub of_other_recipes: u64,
+    /// Threads that were there more than once: each counted once, the first.
+    pub again: u64,
 }
 
 /// Totals over all runs on one state.

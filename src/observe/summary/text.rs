@@ -1,6 +1,6 @@
 //! The summary for people.
 
-use super::{Ending, GainTotals, ModelSummary, ProcessTotals, StateTotals, Summary};
+use super::{Ending, GainTotals, ModelSummary, ProcessTotals, SourceTotals, StateTotals, Summary};
 use crate::{
     observe::text::{count, counted, duration, rate, share},
     record::{Kind, Verdict},
@@ -43,9 +43,12 @@ impl Page {
 pub(super) fn render(summary: &Summary) -> String {
     let mut page = Page::default();
     opening(&mut page, summary);
-    threads(&mut page, &summary.state);
-    records(&mut page, &summary.state);
-    process(&mut page, &summary.process);
+    threads(&mut page, summary);
+    records(&mut page, summary);
+    match &summary.ending {
+        Ending::Replayed { source, .. } => replayed(&mut page, source),
+        _ => process(&mut page, &summary.process),
+    }
     places(&mut page, summary);
     next_steps(&mut page, summary);
     page.text
@@ -58,14 +61,29 @@ fn opening(page: &mut Page, summary: &Summary) {
         Ending::Interrupted { .. } => {
             page.line(&format!("Stopped after {time}, before everything was done; what is done is safe."));
         }
+        Ending::Replayed { interrupted: false, .. } => {
+            page.line(&format!("Selected again in {time}, without a call to a model."));
+        }
+        Ending::Replayed { interrupted: true, .. } => {
+            page.line(&format!("Stopped after {time}, before all threads were gone through."));
+        }
     }
     if summary.simulated {
         page.line("The models were SIMULATED: the records show the shape of things and teach nothing.");
     }
 }
 
-fn threads(page: &mut Page, state: &StateTotals) {
-    page.heading("Threads (of all runs on this state)");
+/// Whose numbers a heading is over.
+fn scope(summary: &Summary) -> &'static str {
+    match summary.ending {
+        Ending::Replayed { .. } => "of this replay",
+        _ => "of all runs on this state",
+    }
+}
+
+fn threads(page: &mut Page, summary: &Summary) {
+    let state = &summary.state;
+    page.heading(&format!("Threads ({})", scope(summary)));
     let ended = state.ended();
     let part = |number| share(number, ended);
     let selected = state.threads(Verdict::Selected);
@@ -109,15 +127,19 @@ fn phrase(verdict: Verdict) -> &'static str {
         Verdict::NoFinalAnswer => "no long answer came with a final answer",
         Verdict::SmallGain => "the gain is below the recipe's threshold",
         Verdict::SmallMargin => "the sides are closer than the recipe's threshold",
+        Verdict::NoVerdict => "the drafts were not compared with a verdict",
+        Verdict::VerdictsDisagree => "the verdict changes when the drafts change places",
+        Verdict::OverLimit => "other pairs have larger margins, and no more are taken",
         Verdict::DeadLetter => "a stage could not handle it",
     }
 }
 
-fn records(page: &mut Page, state: &StateTotals) {
+fn records(page: &mut Page, summary: &Summary) {
+    let state = &summary.state;
     if state.outputs.count > 0 && state.records.is_empty() {
-        return outputs(page, state);
+        return outputs(page, summary);
     }
-    page.heading("Records (of all runs on this state)");
+    page.heading(&format!("Records ({})", scope(summary)));
     for (kind, number) in &state.records {
         page.number(*number, &format!("{} ({})", describe(*kind), kind.as_str()));
     }
@@ -127,8 +149,9 @@ fn records(page: &mut Page, state: &StateTotals) {
     page.line(&format!("  {}", gains(&state.gains)));
 }
 
-fn outputs(page: &mut Page, state: &StateTotals) {
-    page.heading("Answers to the test (of all runs on this state)");
+fn outputs(page: &mut Page, summary: &Summary) {
+    let state = &summary.state;
+    page.heading(&format!("Answers to the test ({})", scope(summary)));
     page.number(state.outputs.count, "answers");
     page.number(state.outputs.mean_chars(), "characters an answer, on average");
     page.number(state.threads(Verdict::NoFinalAnswer), "instructions without a final answer, left out");
@@ -142,6 +165,9 @@ fn describe(kind: Kind) -> &'static str {
         Kind::ImprovementPair => "pairs: better over worse improvement",
         Kind::LongSft => "fine-tuning on long answers that refine themselves",
         Kind::LongPair => "pairs: better over worse long answer",
+        Kind::FusionPair => "pairs: fused answer over a draft",
+        Kind::Kto => "labelled answers",
+        Kind::RewardPair => "pairs for a reward model",
     }
 }
 
@@ -159,6 +185,24 @@ fn gains(gains: &GainTotals) -> String {
         share(gains.gained, gains.compared),
         gains.max
     )
+}
+
+fn replayed(page: &mut Page, source: &SourceTotals) {
+    page.heading(&format!("Source {}", source.name));
+    page.number(source.taken_in, "threads taken in");
+    if let Some(outcomes) = source.outcomes {
+        page.number(outcomes, "threads ended, whatever they came to");
+    }
+    page.number(source.kept, "finished threads kept, and selected from here");
+    let others = [
+        (source.unreadable, "finished threads that cannot be read (see the log)"),
+        (source.of_other_recipes, "finished threads of other recipes, passed over"),
+        (source.again, "finished threads that were there more than once, counted once"),
+    ];
+    for (number, what) in others.into_iter().filter(|(number, _)| *number > 0) {
+        page.number(number, what);
+    }
+    page.line("  Threads that ended as dead letters before they were scored are not among the finished.");
 }
 
 fn process(page: &mut Page, process: &ProcessTotals) {
@@ -215,7 +259,8 @@ fn next_steps(page: &mut Page, summary: &Summary) {
 
 fn resume(summary: &Summary) -> Option<String> {
     match &summary.ending {
-        Ending::Finished => None,
+        Ending::Finished | Ending::Replayed { interrupted: false, .. } => None,
+        Ending::Replayed { .. } => Some("Run the same command again: it begins afresh.".to_owned()),
         Ending::Interrupted { resume } => Some(format!("Carry on where it stopped: {resume}")),
     }
 }
@@ -378,6 +423,49 @@ This process
             0  prompts known from before, passed over
             0  lines of input that could not be used
             0  threads ended, 0/s
+
+Files
+  out/llamafactory    for LLaMA-Factory, with dataset_info.json
+  out/records         canonical records with provenance
+  out/outcomes.jsonl  one line for each thread
+";
+        assert_eq!(summary.text(), expected);
+    }
+
+    #[test]
+    fn a_replay_tells_of_its_source_instead_of_a_process() {
+        let source = SourceTotals {
+            name: "out".into(),
+            taken_in: 805,
+            outcomes: Some(805),
+            kept: 803,
+            unreadable: 0,
+            of_other_recipes: 0,
+            again: 1,
+        };
+        let mut summary = Summary { places: places(), ..Summary::default() };
+        summary.ending = Ending::Replayed { source, interrupted: false };
+        summary.state.outcomes = BTreeMap::from([(Verdict::Selected, 800), (Verdict::SmallMargin, 3)]);
+        summary.state.records = BTreeMap::from([(Kind::Kto, 3000)]);
+        let expected = "\
+Selected again in 0.0 s, without a call to a model.
+
+Threads (of this replay)
+          800  selected (99.6 %): gave at least one record
+            3  not selected (0.4 %)
+                3  the sides are closer than the recipe's threshold (small_margin)
+            0  dead letters (0.0 %): a stage could not handle them
+
+Records (of this replay)
+        3,000  labelled answers (kto)
+  No improvement gained over its answer (0 threads compared).
+
+Source out
+          805  threads taken in
+          805  threads ended, whatever they came to
+          803  finished threads kept, and selected from here
+            1  finished threads that were there more than once, counted once
+  Threads that ended as dead letters before they were scored are not among the finished.
 
 Files
   out/llamafactory    for LLaMA-Factory, with dataset_info.json

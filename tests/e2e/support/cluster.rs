@@ -15,12 +15,16 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster with short answers and these options, on any free ports.
+    /// A cluster with short answers, unless they are to have another length, and these options, on any free ports.
     pub(crate) fn start(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let ready_file = folder.path().join("ready.json");
-        let mut command = avr_in(folder.path(), &["simulate", "--mean-tokens", "60", "--ready-file"]);
-        let mut process = Process::start(command.arg(&ready_file).args(options));
+        let mut command = avr_in(folder.path(), &["simulate", "--ready-file"]);
+        command.arg(&ready_file).args(options);
+        if !options.contains(&"--mean-tokens") {
+            command.args(["--mean-tokens", "60"]);
+        }
+        let mut process = Process::start(&mut command);
         let ready: Value = process
             .until("the cluster is ready", || serde_json::from_slice(&std::fs::read(&ready_file).ok()?).ok());
         let url = |role: &str| ready[role][0].as_str().expect("a URL").to_owned();

@@ -9,17 +9,19 @@ use avr::{
     },
     method::CallSite,
     record::ThreadId,
-    topic::{CRITIQUED, DRAFTED, IMPROVED, PROMPTS, RECORDS, SCORED, TopicName},
+    topic::{CRITIQUED, DRAFTED, IMPROVED, Keep, PROMPTS, RECORDS, SCORED, TopicName, catalogue},
 };
+
+use serde_json::Value;
 
 use super::Output;
 
-/// The topics in the order in which a thread passes them. Standing in the nth means: n steps are committed.
-const WAY: [TopicName; 6] =
+/// The topics in which a thread stands between its steps.
+const TOPICS: [TopicName; 6] =
     [PROMPTS.name, DRAFTED.name, CRITIQUED.name, IMPROVED.name, SCORED.name, RECORDS.name];
 
-/// The stages that call models, in the order of [`WAY`].
-const CALLING: [&str; 4] = ["draft", "critique", "improve", "score"];
+/// The stages that call models in each round; before the first round comes the draft.
+const ROUND: [&str; 3] = ["critique", "improve", "score"];
 
 /// One step of a thread that makes calls.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +29,7 @@ pub(crate) struct Step {
     /// How the ids of the thread's calls begin.
     thread: String,
     stage: String,
+    round: usize,
 }
 
 impl Step {
@@ -34,8 +37,20 @@ impl Step {
     pub(crate) fn of_call(id: &str) -> Self {
         let mut parts = id.split('-').map(str::to_owned);
         let (thread, stage) = (parts.next().expect("a thread"), parts.next().expect("a stage"));
-        assert!(CALLING.contains(&stage.as_str()), "{id}");
-        Self { thread, stage }
+        assert!(stage == "draft" || ROUND.contains(&stage.as_str()), "{id}");
+        let round = parts.next().and_then(|round| round.parse().ok()).expect("a round");
+        Self { thread, stage, round }
+    }
+}
+
+/// How many steps are behind a thread that stands in a topic with so many rounds in it: the latest round is not complete
+/// before its rewards.
+fn steps_behind(topic: TopicName, rounds: usize) -> usize {
+    let in_round = TOPICS[2..5].iter().position(|one| *one == topic).map(|nth| nth + 1);
+    match in_round {
+        Some(steps) => 1 + ROUND.len() * rounds.saturating_sub(1) + steps,
+        None if topic == PROMPTS.name => 0,
+        None => 1 + ROUND.len() * rounds,
     }
 }
 
@@ -43,21 +58,42 @@ impl Step {
 /// them.
 ///
 /// A thread stands in the topic behind its latest committed step until the commit of the next one; a thread with an
-/// outcome has been through them all. Topics may still hold what was consumed, so the last one counts.
+/// outcome has been through them all. Topics may still hold what was consumed, so the one that is furthest counts.
 pub(crate) fn steps_committed(output: &Output) -> Vec<Step> {
-    let topics = WAY.map(|name| TopicSpec { name, partitions: 1, retention: Retention::Consumed });
+    let topics = catalogue().iter().map(|(name, info)| {
+        let retention =
+            if info.retention == Keep::Consumed { Retention::Consumed } else { Retention::Forever };
+        TopicSpec { name: *name, partitions: 1, retention }
+    });
+    let topics: Vec<_> = topics.collect();
     let log = EmbeddedLog::open(&output.state(), &topics, Options::default()).expect("no process has it");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let mut reached = BTreeMap::new();
-    for (steps, topic) in WAY.into_iter().enumerate() {
+    let mut reached: BTreeMap<String, usize> = BTreeMap::new();
+    let mut reach = |thread: &str, steps: usize| {
+        let furthest = reached.entry(thread.to_owned()).or_default();
+        *furthest = steps.max(*furthest);
+    };
+    for topic in TOPICS {
         let mut note = |record: Record| {
+            let value: Value = serde_json::from_slice(&record.value.expect("a payload")).expect("JSON");
             let key = String::from_utf8(record.key.expect("a key").to_vec()).expect("an id");
-            reached.insert(key, steps);
+            reach(&key, steps_behind(topic, rounds_in(&value)));
         };
         runtime.block_on(log.scan(topic, &mut note)).expect("readable");
     }
-    reached.extend(output.threads_so_far().into_iter().map(|thread| (thread, WAY.len())));
+    for outcome in output.outcomes_so_far() {
+        let rounds = outcome["rounds"].as_u64().expect("a count") as usize;
+        reach(outcome["thread"].as_str().expect("an id"), steps_behind(RECORDS.name, rounds));
+    }
     reached.iter().flat_map(|(thread, steps)| steps_of(thread, *steps)).collect()
+}
+
+/// Rounds of a thread, or of a harvest's outcome.
+fn rounds_in(payload: &Value) -> usize {
+    match payload["rounds"].as_array() {
+        Some(rounds) => rounds.len(),
+        None => payload["outcome"]["rounds"].as_u64().expect("a count") as usize,
+    }
 }
 
 fn steps_of(thread: &str, steps: usize) -> impl Iterator<Item = Step> {
@@ -65,5 +101,11 @@ fn steps_of(thread: &str, steps: usize) -> impl Iterator<Item = Step> {
     let thread = ThreadId::new(recipe, input);
     let site = CallSite { thread: &thread, stage: "draft", round: 0, index: 0, attempt: 0 };
     let thread = Step::of_call(&site.request_id()).thread;
-    CALLING.iter().take(steps).map(move |stage| Step { thread: thread.clone(), stage: (*stage).to_owned() })
+    (0..steps).map(move |nth| {
+        let (round, stage) = match nth.checked_sub(1) {
+            None => (0, "draft"),
+            Some(nth) => (nth / ROUND.len(), ROUND[nth % ROUND.len()]),
+        };
+        Step { thread: thread.clone(), stage: stage.to_owned(), round }
+    })
 }

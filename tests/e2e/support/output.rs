@@ -32,6 +32,14 @@ impl Output {
             .collect()
     }
 
+    /// A file that is one JSON value.
+    #[track_caller]
+    pub(crate) fn value_in(&self, file: &str) -> Value {
+        let text =
+            fs::read_to_string(self.folder.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
+    }
+
     #[track_caller]
     pub(crate) fn outcomes(&self) -> Vec<Value> {
         self.rows("outcomes.jsonl")
@@ -60,11 +68,16 @@ impl Output {
         threads
     }
 
-    /// Threads with an outcome in the middle of a run, or after its sudden end: the last line may be torn.
+    /// Threads with an outcome in the middle of a run, or after its sudden end.
     pub(crate) fn threads_so_far(&self) -> Vec<String> {
+        let outcomes = self.outcomes_so_far();
+        outcomes.iter().map(|outcome| outcome["thread"].as_str().expect("an id").to_owned()).collect()
+    }
+
+    /// Outcomes in the middle of a run, or after its sudden end: the last line may be torn.
+    pub(crate) fn outcomes_so_far(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.join("outcomes.jsonl")).unwrap_or_default();
-        let outcomes = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        outcomes.map(|outcome| outcome["thread"].as_str().expect("an id").to_owned()).collect()
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// How many lines have this under the key, for every value that occurs.
@@ -92,12 +105,17 @@ fn collect(root: &Path, folder: &Path, contents: &mut BTreeMap<String, Vec<Strin
         let path = entry.expect("an entry").path();
         if path.is_dir() && !path.ends_with(".state") {
             collect(root, &path, contents);
-        } else if path.extension().is_some_and(|end| end == "jsonl" || end == "json") {
+        } else if is_data(&path) {
             let mut lines = lines_of(&path);
             lines.sort_unstable();
             contents.insert(path.strip_prefix(root).expect("inside").display().to_string(), lines);
         }
     }
+}
+
+fn is_data(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    !is_hidden && path.extension().is_some_and(|end| end == "jsonl" || end == "json")
 }
 
 /// The lines of a file, the last of which must be whole.

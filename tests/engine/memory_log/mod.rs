@@ -88,6 +88,11 @@ impl MemoryLog {
         self.shared.with(|state| state.options.faults = faults);
     }
 
+    /// From now on it takes no larger record.
+    pub(crate) fn set_max_record_bytes(&self, max: usize) {
+        self.shared.with(|state| state.options.max_record_bytes = max);
+    }
+
     /// A topic's records, by partition and offset.
     pub(crate) fn records(&self, topic: TopicName) -> Vec<Record> {
         self.shared.with(|state| state.topics.records(topic))

@@ -329,9 +329,9 @@ impl State {
         if let Some(output) = outputs.iter().find(|output| !self.topics.knows(output.topic)) {
             return Err(other("committing", format!("there is no topic {}", output.topic)));
         }
-        let limit = self.options.max_record_bytes;
-        if let Some(output) = outputs.iter().find(|output| output.size() > limit) {
-            let said = format!("a record of {} bytes is above the limit of {limit}", output.size());
+        let limit = |output: &Output| output.topic.size_limit(self.options.max_record_bytes);
+        if let Some(output) = outputs.iter().find(|output| output.size() > limit(output)) {
+            let said = format!("a record of {} bytes is above the limit of {}", output.size(), limit(output));
             return Err(other(format!("writing to {}", output.topic), said));
         }
         let mut texts = progress.iter().flat_map(|group| &group.partitions).map(|(_, p)| &p.text);

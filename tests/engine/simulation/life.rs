@@ -1,12 +1,12 @@
-//! One life of a process: two stages, and where it is the only process a sink and one who submits the input.
+//! One life of a process: two stages, a sink, and where it is the only process one who submits the input.
 
 use std::time::Duration;
 
 use avr::{
     broker::{GroupName, Log as _, Output, Record},
     engine::{
-        DeadLetter, Engine, EngineError, EngineOptions, Failure, Handle, Sink, Stage, StageSpec, Stop,
-        SubmitError,
+        DeadLetter, Engine, EngineError, EngineOptions, Failure, Gathering, Handle, Notes, Sink, Stage,
+        StageSpec, Stop, SubmitError,
     },
     observe::Metrics,
     topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORDS, TopicName},
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::{
     broken::Faulty,
+    shards::Shards,
     world::{Lines, World, batches},
 };
 use crate::memory_log::MemoryProcess;
@@ -63,9 +64,9 @@ impl Stage for Pass<true> {
 /// Which parts a process has.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Parts {
-    /// Both stages, the sink and the input: the only process.
+    /// Both stages, the sink with one note, and the input: the only process.
     All,
-    /// Both stages; others have them too.
+    /// Both stages, and a sink with a note for each partition; others have them too.
     Shared,
 }
 
@@ -73,8 +74,12 @@ pub(super) enum Parts {
 pub(super) async fn live(world: World, process: MemoryProcess, parts: Parts, stop: watch::Receiver<Stop>) {
     let log = Faulty { process: process.clone(), fault: world.fault };
     let stages = stages(&world, parts);
-    let sink = (parts == Parts::All).then(|| Box::new(Lines::of(&world)) as Box<dyn Sink>);
-    let (engine, handle) = Engine::new(log.clone(), stages, sink, options(&world, parts), Metrics::new());
+    let sink: Box<dyn Sink> = match parts {
+        Parts::All => Box::new(Lines::of(&world)),
+        Parts::Shared => Box::new(Shards::of(&world)),
+    };
+    let (engine, handle) =
+        Engine::new(log.clone(), stages, Some(sink), options(&world, parts), Metrics::new());
     let submitting = async {
         if parts == Parts::All {
             submit_input(&log, &handle).await;
@@ -91,14 +96,16 @@ pub(super) async fn live(world: World, process: MemoryProcess, parts: Parts, sto
 }
 
 fn stages(world: &World, parts: Parts) -> Vec<StageSpec> {
-    let mut stages = vec![
+    let gathering = Gathering { bytes: 8, interval: Duration::from_millis(world.draw(1..4000)) };
+    let notes = match parts {
+        Parts::All => Notes::One,
+        Parts::Shared => Notes::EachPartition(gathering),
+    };
+    vec![
         StageSpec::steps(Pass::<false> { world: world.clone(), parts }, 4),
         StageSpec::steps(Pass::<true> { world: world.clone(), parts }, 3),
-    ];
-    if parts == Parts::All {
-        stages.push(StageSpec::sink("export", vec![RECORDS.name, DEAD_LETTERS], 5));
-    }
-    stages
+        StageSpec::sink("export", vec![RECORDS.name, DEAD_LETTERS], 5, notes),
+    ]
 }
 
 fn options(world: &World, parts: Parts) -> EngineOptions {

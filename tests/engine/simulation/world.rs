@@ -3,14 +3,17 @@
 use std::sync::{Arc, Mutex};
 
 use avr::{
-    broker::{GroupName, Output, Record},
+    broker::{GroupName, Output, Partition, Record},
     engine::{Appended, Sink, SinkError, progress_text},
     topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORDS, TopicName},
 };
 use bytes::Bytes;
 
 use super::broken::Fault;
-use crate::memory_log::{MemoryLog, Options};
+use crate::{
+    memory_log::{MemoryLog, Options},
+    simulation::shards::Folder,
+};
 
 /// Records of the input; those that end in 0 are poison to the second stage.
 pub(super) const INPUTS: u64 = 14;
@@ -25,6 +28,8 @@ pub(super) struct World {
     pub(super) fault: Fault,
     /// Lines of the sink's file, with what crashes left behind.
     pub(super) file: Arc<Mutex<Vec<Bytes>>>,
+    /// The shards of sinks whose partitions each carry a note.
+    pub(super) folder: Arc<Mutex<Folder>>,
     /// Steps that started although their commit was visible.
     redone: Arc<Mutex<Vec<String>>>,
     /// Where the durations of steps are drawn.
@@ -33,11 +38,12 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, options: Options, fault: Fault) -> Self {
-        let topics = [(PROMPTS.name, 2), (DRAFTED.name, 2), (RECORDS.name, 1), (DEAD_LETTERS, 1)];
+        let topics = [(PROMPTS.name, 2), (DRAFTED.name, 2), (RECORDS.name, 2), (DEAD_LETTERS, 1)];
         Self {
             log: MemoryLog::new(&topics, Options { fences: fault != Fault::DoesNotFence, ..options }),
             fault,
             file: Arc::default(),
+            folder: Arc::default(),
             redone: Arc::default(),
             random: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
         }
@@ -53,11 +59,12 @@ impl World {
         values
     }
 
-    /// Whether every record has come to an end, in the log and where `in_file` in the file too.
-    pub(super) fn is_complete(&self, in_file: bool) -> bool {
+    /// Whether every record has come to an end, in the log and in a file.
+    pub(super) fn is_complete(&self) -> bool {
         let ended = self.log.records(RECORDS.name).len() + self.log.records(DEAD_LETTERS).len();
         let lines = self.file.lock().map_or(0, |file| file.len());
-        ended as u64 >= INPUTS && (!in_file || lines as u64 >= INPUTS)
+        let in_shards = self.folder.lock().map_or(0, |folder| folder.lines().len());
+        ended as u64 >= INPUTS && (lines + in_shards) as u64 >= INPUTS
     }
 
     /// Notes a step whose commit is visible already.
@@ -80,6 +87,12 @@ impl World {
         let mut lines = self.file.lock().expect("no one else").clone();
         lines.sort();
         assert_eq!(lines, all(), "seed {seed}: lines of the file");
+    }
+
+    pub(super) fn assert_shards_are_exact(&self, seed: u64) {
+        let mut lines = self.folder.lock().expect("no one else").lines();
+        lines.sort();
+        assert_eq!(lines, all(), "seed {seed}: lines of the shards");
     }
 
     pub(super) fn assert_nothing_redone(&self, seed: u64) {
@@ -111,11 +124,12 @@ pub(super) fn input(number: u64) -> Output {
 pub(super) struct Lines {
     file: Arc<Mutex<Vec<Bytes>>>,
     committed: usize,
+    carrier: Option<Partition>,
 }
 
 impl Lines {
     pub(super) fn of(world: &World) -> Self {
-        Self { file: Arc::clone(&world.file), committed: 0 }
+        Self { file: Arc::clone(&world.file), committed: 0, carrier: None }
     }
 }
 
@@ -124,19 +138,22 @@ impl Sink for Lines {
         false
     }
 
-    fn restore(&mut self, note: &str) -> Result<(), SinkError> {
+    fn restore(&mut self, partition: Partition, note: &str) -> Result<(), SinkError> {
         self.committed = if note.is_empty() { 0 } else { note.parse()? };
+        self.carrier = Some(partition);
         self.roll_back()
     }
 
     fn append(&mut self, records: &[Arc<Record>]) -> Result<Appended, SinkError> {
         let mut file = self.file.lock().map_err(|_| "poisoned")?;
         file.extend(records.iter().filter_map(|record| record.value.clone()));
-        Ok(Appended { note: file.len().to_string(), refused: vec![] })
+        let note = file.len().to_string();
+        Ok(Appended { notes: self.carrier.map(|it| (it, note)).into_iter().collect(), refused: vec![] })
     }
 
-    fn committed(&mut self) {
+    fn committed(&mut self) -> Result<(), SinkError> {
         self.committed = self.file.lock().map_or(0, |file| file.len());
+        Ok(())
     }
 
     fn roll_back(&mut self) -> Result<(), SinkError> {

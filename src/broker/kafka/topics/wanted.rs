@@ -1,0 +1,153 @@
+//! What the topics of a pipeline are to be: their files, and what the configuration puts in the place of their
+//! numbers.
+
+use std::collections::BTreeMap;
+
+use crate::topic::{Keep, RECORD_BYTES, Spread, TopicInfo, TopicName, catalogue};
+
+pub(super) const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+pub(super) const MIN_INSYNC: &str = "min.insync.replicas";
+/// A record must fit into a segment.
+pub(super) const SEGMENT_BYTES: &str = "segment.bytes";
+
+/// What the configuration says about the topics of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicDemands {
+    /// Partitions of each topic between stages, instead of what the topics' files say.
+    pub partitions: Option<u32>,
+    /// Copies of each partition, instead of what the topics' files say.
+    pub replicas: Option<u16>,
+    /// The largest record, in bytes of key, value and headers.
+    pub max_record_bytes: usize,
+}
+
+impl TopicDemands {
+    /// Every topic as it is to be, in the order of the dataflow.
+    pub fn wanted(&self) -> Vec<WantedTopic> {
+        catalogue().iter().map(|(name, info)| self.wanted_of(*name, info)).collect()
+    }
+
+    fn wanted_of(&self, name: TopicName, info: &'static TopicInfo) -> WantedTopic {
+        let file = &info.kafka;
+        let partitions = match info.partitions {
+            Spread::Stages => self.partitions.unwrap_or(file.partitions),
+            Spread::One => file.partitions,
+        };
+        let replicas = self.replicas.unwrap_or(file.replicas);
+        let mut config = file.config.clone();
+        if let Some(copies) = number(&config, MIN_INSYNC) {
+            config.insert(MIN_INSYNC.to_owned(), copies.min(i64::from(replicas)).to_string());
+        }
+        if let Some(of_file) = number(&config, MAX_MESSAGE_BYTES) {
+            let room = of_file.saturating_sub_unsigned(RECORD_BYTES as u64);
+            let bytes = room.saturating_add_unsigned(self.max_record_bytes as u64);
+            let bytes = bytes.min(i64::from(i32::MAX));
+            config.insert(MAX_MESSAGE_BYTES.to_owned(), bytes.to_string());
+            if let Some(segment) = number(&config, SEGMENT_BYTES) {
+                config.insert(SEGMENT_BYTES.to_owned(), segment.max(bytes).to_string());
+            }
+        }
+        WantedTopic { name, partitions, replicas, config, retention: info.retention }
+    }
+}
+
+fn number(config: &BTreeMap<String, String>, key: &str) -> Option<i64> {
+    config.get(key)?.parse().ok()
+}
+
+/// A topic as it is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedTopic {
+    /// Its name inside the project, without the prefix.
+    pub name: TopicName,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How many copies there are of each partition.
+    pub replicas: u16,
+    /// Its own settings, under Kafka's names.
+    pub config: BTreeMap<String, String>,
+    /// How long its records stay.
+    pub retention: Keep,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PLAIN: TopicDemands =
+        TopicDemands { partitions: None, replicas: None, max_record_bytes: RECORD_BYTES };
+
+    fn setting<'a>(topic: &'a WantedTopic, key: &str) -> &'a str {
+        topic.config.get(key).map_or("", String::as_str)
+    }
+
+    #[test]
+    fn without_demands_the_files_hold() {
+        for (wanted, (_, info)) in PLAIN.wanted().iter().zip(catalogue()) {
+            assert_eq!((wanted.partitions, wanted.replicas), (info.kafka.partitions, info.kafka.replicas));
+            assert_eq!(wanted.config, info.kafka.config);
+        }
+    }
+
+    #[test]
+    fn a_number_of_partitions_is_for_the_topics_between_stages() {
+        let demands = TopicDemands { partitions: Some(7), ..PLAIN };
+        let changed: BTreeSet<&str> =
+            demands.wanted().iter().filter(|topic| topic.partitions == 7).map(|topic| topic.name.0).collect();
+        assert_eq!(changed, BTreeSet::from(["prompts", "drafted", "critiqued", "improved", "scored"]));
+    }
+
+    #[test]
+    fn one_replica_is_enough_where_there_is_one() {
+        for topic in (TopicDemands { replicas: Some(1), ..PLAIN }).wanted() {
+            assert_eq!((topic.replicas, setting(&topic, MIN_INSYNC)), (1, "1"), "{}", topic.name);
+        }
+        for topic in (TopicDemands { replicas: Some(5), ..PLAIN }).wanted() {
+            assert_eq!((topic.replicas, setting(&topic, MIN_INSYNC)), (5, "2"), "{}", topic.name);
+        }
+    }
+
+    #[test]
+    fn room_beside_the_largest_record_stays_as_large() {
+        let larger = TopicDemands { max_record_bytes: RECORD_BYTES + 1000, ..PLAIN };
+        for (before, after) in PLAIN.wanted().iter().zip(larger.wanted()) {
+            let bytes = |topic| setting(topic, MAX_MESSAGE_BYTES).parse::<usize>().unwrap();
+            assert!(bytes(before) >= RECORD_BYTES + (64 << 10), "{}: framing needs room", before.name);
+            assert_eq!(bytes(&after), bytes(before) + 1000, "{}", before.name);
+        }
+    }
+
+    #[test]
+    fn the_largest_record_fits_into_a_segment() {
+        for topic in (TopicDemands { max_record_bytes: 1 << 30, ..PLAIN }).wanted() {
+            let bytes = |key| setting(&topic, key).parse::<i64>().ok();
+            let (record, segment) = (bytes(MAX_MESSAGE_BYTES), bytes(SEGMENT_BYTES));
+            assert!(record > Some(1 << 30), "{}", topic.name);
+            assert!(segment.is_none() || segment >= record, "{}", topic.name);
+        }
+    }
+
+    /// What every file must say, whatever else it says.
+    #[test]
+    fn settings_keep_what_the_retention_promises() {
+        for topic in PLAIN.wanted() {
+            let of = |key| setting(&topic, key);
+            assert_eq!(
+                (of(MIN_INSYNC), of("unclean.leader.election.enable")),
+                ("2", "false"),
+                "{}",
+                topic.name
+            );
+            assert_eq!(topic.replicas, 3, "{}", topic.name);
+            if topic.retention == Keep::Compacted {
+                assert!(of("cleanup.policy").starts_with("compact"), "{}", topic.name);
+                assert_eq!(topic.partitions, 1, "{}: one order for all its records", topic.name);
+            } else {
+                let forever = (of("cleanup.policy"), of("retention.ms"), of("retention.bytes"));
+                assert_eq!(forever, ("delete", "-1", "-1"), "{}: never by time or size", topic.name);
+            }
+        }
+    }
+}

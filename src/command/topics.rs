@@ -1,0 +1,237 @@
+//! `avr topics`: what the topics of a cluster are to be, what they are, and how the one becomes the other.
+
+mod table;
+mod text;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::{
+    broker::{
+        LogError,
+        kafka::{
+            Admin,
+            topics::{self, LostStart, TopicDemands},
+        },
+    },
+    cli::{ClusterArgs, shell_word},
+    config::{KafkaSettings, Settings},
+    topic::{RECORD_BYTES, catalogue, schema},
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    the cluster's topics are as they should be
+  1    they are not: something differs (diff), or is left to be done (apply)
+  2    the command line or the configuration is wrong, or the cluster does not answer";
+
+/// What `avr topics` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct TopicsArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: TopicsAction,
+}
+
+/// What can be done with topics.
+#[derive(Debug, Subcommand)]
+pub enum TopicsAction {
+    /// Show every topic: what is in it, how long it stays, who reads it. Needs no cluster.
+    List(ClusterArgs),
+    /// Show in what the topics of the cluster differ from what they should be.
+    #[command(after_help = EXIT_CODES)]
+    Diff(ClusterArgs),
+    /// Create what is missing, alter what is wrong, and commit where each group begins.
+    Apply(ApplyArgs),
+    /// Print the JSON Schema of a topic's payload. Needs no cluster.
+    Schema {
+        /// The topic, without the prefix: scored, for instance.
+        topic: String,
+    },
+}
+
+/// What `avr topics apply` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Partitions are only added, and replicas of a topic that is there are not changed. What an operator may choose (more \
+partitions or replicas, larger messages, another compression, settings that avr does not name) stays as it is. Twice \
+does nothing twice.
+
+A group that has no offsets for a topic with records is either new or lost them: a cluster forgets the offsets of a \
+group that was idle for a week (offsets.retention.minutes). Where it begins is for you to say, with \
+--start-lost-groups-at.
+
+Exit codes: 0 all is as it should be, 1 something is left to be done, 2 the command line or the configuration is \
+wrong, or the cluster does not answer.
+
+Examples:
+  avr topics apply --kafka broker1:9092
+  avr topics apply --kafka localhost:9092 --set kafka.replicas=1 --set kafka.partitions=4
+  avr topics apply --config avr.toml --dry-run")]
+pub struct ApplyArgs {
+    /// Only show what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Where groups begin that have no offsets for a topic with records.
+    #[arg(long, value_name = "PLACE")]
+    pub start_lost_groups_at: Option<Place>,
+
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Where a group begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// At the first record that is still there: all are done again, and what was made of them before is there twice.
+    Earliest,
+    /// After the last record that is there: none is done, and threads that wait there never come out.
+    Latest,
+}
+
+impl From<Place> for LostStart {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Earliest => Self::Earliest,
+            Place::Latest => Self::Latest,
+        }
+    }
+}
+
+/// What is to be printed, and whether the cluster is as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// For standard output.
+    pub text: String,
+    /// Whether nothing is left to do.
+    pub is_fit: bool,
+}
+
+/// Why nothing can be told.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicsCommandError {
+    /// Nobody said which cluster.
+    #[error("no Kafka cluster is named: say --kafka host:port, or kafka.bootstrap_servers in avr.toml")]
+    NoCluster,
+    /// There is no such topic.
+    #[error("there is no topic {asked}; the topics are {known}")]
+    NoTopic {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
+    /// The cluster cannot be asked.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl TopicsArgs {
+    /// The options that stand for keys of the configuration.
+    pub fn cluster(&self) -> ClusterArgs {
+        match &self.action {
+            TopicsAction::List(cluster) | TopicsAction::Diff(cluster) => cluster.clone(),
+            TopicsAction::Apply(apply) => apply.cluster.clone(),
+            TopicsAction::Schema { .. } => ClusterArgs::default(),
+        }
+    }
+}
+
+/// Does what the arguments say.
+///
+/// # Errors
+/// See [`TopicsCommandError`].
+pub async fn run(args: &TopicsArgs, settings: &Settings) -> Result<Told, TopicsCommandError> {
+    match &args.action {
+        TopicsAction::List(_) => Ok(Told { text: list(settings.kafka.as_ref()), is_fit: true }),
+        TopicsAction::Schema { topic } => Ok(Told { text: schema_of(topic)?, is_fit: true }),
+        TopicsAction::Diff(cluster) => diff(cluster, settings).await,
+        TopicsAction::Apply(apply) if apply.dry_run => diff(&apply.cluster, settings).await,
+        TopicsAction::Apply(args) => apply(args, settings).await,
+    }
+}
+
+async fn diff(args: &ClusterArgs, settings: &Settings) -> Result<Told, TopicsCommandError> {
+    let (admin, demands) = cluster(settings)?;
+    let survey = topics::survey(&admin, &demands).await?;
+    let text = text::differences(&survey, &|ours| admin.name(ours), &apply_command(args));
+    Ok(Told { text, is_fit: survey.is_fit() })
+}
+
+async fn apply(args: &ApplyArgs, settings: &Settings) -> Result<Told, TopicsCommandError> {
+    let (admin, demands) = cluster(settings)?;
+    let lost = args.start_lost_groups_at.map(LostStart::from);
+    let applied = topics::apply(&admin, &demands, lost).await?;
+    let text = text::changes(&applied, &|ours| admin.name(ours));
+    Ok(Told { text, is_fit: applied.is_complete() })
+}
+
+fn cluster(settings: &Settings) -> Result<(Admin, TopicDemands), TopicsCommandError> {
+    let kafka = settings.kafka.as_ref().ok_or(TopicsCommandError::NoCluster)?;
+    Ok((Admin::new(&kafka.options)?, kafka.demands()))
+}
+
+fn list(kafka: Option<&KafkaSettings>) -> String {
+    let files = TopicDemands { partitions: None, replicas: None, max_record_bytes: RECORD_BYTES };
+    let demands = kafka.map_or(files, KafkaSettings::demands);
+    let prefix = kafka.map_or("", |kafka| &kafka.options.prefix);
+    text::list(&demands, prefix)
+}
+
+fn schema_of(asked: &str) -> Result<String, TopicsCommandError> {
+    let Some((_, info)) = catalogue().iter().find(|(name, _)| name.0 == asked) else {
+        let known: Vec<&str> = catalogue().iter().map(|(name, _)| name.0).collect();
+        return Err(TopicsCommandError::NoTopic { asked: asked.to_owned(), known: known.join(", ") });
+    };
+    let any = "{\n  \"description\": \"Any bytes: what a stage could not handle.\"\n}\n";
+    Ok(schema(&info.payload).unwrap_or(any).to_owned())
+}
+
+/// The command that sets up the topics of the cluster that these options name.
+pub fn apply_command(args: &ClusterArgs) -> String {
+    let mut words = vec!["avr topics apply".to_owned()];
+    words.extend(args.config.iter().map(|file| format!("--config {}", shell_word(&file.to_string_lossy()))));
+    words.extend(args.kafka.iter().map(|address| format!("--kafka {}", shell_word(address))));
+    let ours = args.set.iter().filter(|set| set.trim_start().starts_with("kafka."));
+    words.extend(ours.map(|set| format!("--set {}", shell_word(set))));
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_mends_names_the_same_cluster() {
+        let args = ClusterArgs {
+            config: Some("my avr.toml".into()),
+            kafka: vec!["a:9092".into(), "b:9092".into()],
+            set: vec!["kafka.replicas=1".into(), "out=here".into(), "kafka.prefix=x y.".into()],
+        };
+        let expected = "avr topics apply --config 'my avr.toml' --kafka a:9092 --kafka b:9092 \
+                        --set kafka.replicas=1 --set 'kafka.prefix=x y.'";
+        assert_eq!(apply_command(&args), expected);
+        assert_eq!(apply_command(&ClusterArgs::default()), "avr topics apply");
+    }
+
+    #[test]
+    fn every_topic_has_a_schema_to_print() {
+        for (name, _) in catalogue() {
+            let text = schema_of(name.0).expect("the topic is known");
+            assert!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON").is_object(), "{name}");
+        }
+        let error = schema_of("promts").expect_err("there is none");
+        assert!(error.to_string().contains("prompts, drafted"), "{error}");
+    }
+
+    #[test]
+    fn the_list_names_every_topic_and_who_reads_it() {
+        let listed = list(None);
+        for (name, info) in catalogue() {
+            let line = listed.lines().find(|line| line.starts_with(&format!("{name} "))).expect(name.0);
+            assert!(line.contains(&info.read_by.join(", ")) && line.contains(&info.purpose), "{line}");
+        }
+    }
+}

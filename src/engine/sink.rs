@@ -1,0 +1,123 @@
+//! The end of the flow: a sink writes files as part of the commit, and its notes say what of them counts.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::DeadLetter;
+use crate::broker::{Partition, Record};
+
+/// The end of the flow: writes records to files, in order within each partition, as part of the commit that marks
+/// them done.
+///
+/// The engine calls, in turn and from a thread that may block (see [`Sink::blocks`]): `restore` for each partition
+/// that carries a note, whenever it is assigned, with the note last committed; then, for each commit, `append`, and
+/// after it `committed` or `roll_back`, or nothing more where the process ends without knowing which. What `append`
+/// wrote counts only when the notes that it returned are committed: after a crash `restore`, perhaps in another
+/// process, makes true what the note says and takes away everything else. Which partitions carry notes: see [`Notes`].
+pub trait Sink: Send + 'static {
+    /// Whether its calls may wait for a device, and so need a thread that may block. One that never waits is called
+    /// where the engine runs, which keeps a simulation the same from run to run.
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    /// Returns to the state that the `note` of this partition describes; empty for a start from nothing.
+    ///
+    /// # Errors
+    /// When the files are not what the note says.
+    fn restore(&mut self, partition: Partition, note: &str) -> Result<(), SinkError>;
+
+    /// Writes records. Durable, as far as the sink promises it, on return.
+    ///
+    /// # Errors
+    /// When the files cannot be written; the process then stops.
+    fn append(&mut self, records: &[Arc<Record>]) -> Result<Appended, SinkError>;
+
+    /// What was appended last is committed.
+    ///
+    /// # Errors
+    /// When the files cannot be brought to where they count; the process then stops, and the next start does it.
+    fn committed(&mut self) -> Result<(), SinkError>;
+
+    /// What was appended last is not committed and must go.
+    ///
+    /// # Errors
+    /// When the files cannot be cut.
+    fn roll_back(&mut self) -> Result<(), SinkError>;
+}
+
+/// What became of appended records.
+#[derive(Debug, Default)]
+pub struct Appended {
+    /// The new notes, by the partitions that carry them; a partition that is not named keeps its own. A note
+    /// describes what was appended as no other does: whether the log has it tells whether the append is committed.
+    pub notes: BTreeMap<Partition, String>,
+    /// Records that cannot be written, by their place in the batch.
+    pub refused: Vec<(usize, DeadLetter)>,
+}
+
+/// A sink that cannot go on.
+pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Which partitions carry the notes of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notes {
+    /// Partition 0 of the first topic, for all: right where one process has all partitions. The note is never empty,
+    /// and the first `append` has no records, so that a note stands in the log before anything stands in a file.
+    One,
+    /// Each its own, so that its next owner knows of it. What a partition lacks a note for was never written.
+    EachPartition(Gathering),
+}
+
+/// How long a sink lets records gather, so that what it writes at once is worth it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gathering {
+    /// Bytes of waiting records that are enough.
+    pub bytes: usize,
+    /// How long the first of them may wait.
+    pub interval: Duration,
+}
+
+/// What waits for a sink that gathers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gathered {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+    /// When the first of them has waited long enough.
+    pub(super) due: Option<Instant>,
+    /// Whether more may come: not where the process or a partition of it is about to end, or has no room.
+    pub(super) more_may_come: bool,
+}
+
+impl Gathering {
+    /// Whether what waits is to be written now, in batches of `batch` records.
+    pub(super) fn is_enough(&self, waiting: &Gathered, batch: usize, now: Instant) -> bool {
+        let is_late = waiting.due.is_some_and(|due| due <= now);
+        let is_much = waiting.records >= batch || waiting.bytes >= self.bytes;
+        waiting.records > 0 && (is_much || is_late || !waiting.more_may_come)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sink_waits_until_it_is_worth_it() {
+        let gathering = Gathering { bytes: 100, interval: Duration::from_secs(30) };
+        let now = Instant::now();
+        let due = Some(now + gathering.interval);
+        let few = Gathered { records: 3, bytes: 30, due, more_may_come: true };
+        let is_enough = |waiting: Gathered| gathering.is_enough(&waiting, 10, now);
+        assert!(!is_enough(few));
+        assert!(is_enough(Gathered { records: 10, ..few }), "a batch is full");
+        assert!(is_enough(Gathered { bytes: 100, ..few }), "the bytes are enough");
+        assert!(is_enough(Gathered { due: Some(now), ..few }), "the interval has passed");
+        assert!(is_enough(Gathered { more_may_come: false, ..few }), "nothing more comes");
+        assert!(
+            !is_enough(Gathered { records: 0, due: None, more_may_come: false, bytes: 0 }),
+            "nothing is there"
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! Every pair of a round instead of the best over the worst, by the same rules.
+//!
+//! A rule of [`pairs`](super::pairs) that withholds a kind because of its best or worst text withholds here each pair
+//! that has such a text.
+
+use super::{
+    pairs::{Sides, refuse},
+    redundancy::is_redundant,
+    select::{Judged, Scored},
+};
+use crate::record::Verdict;
+
+/// The improvements that are better than the answer.
+///
+/// # Errors
+/// Why there is none, where there is none: the reason of the first.
+pub fn responses<'s, 'a>(
+    answer: &str,
+    answer_reward: f64,
+    scored: &'s [Scored<'a>],
+) -> Result<Vec<&'s Scored<'a>>, Verdict> {
+    if is_redundant(answer) {
+        return Err(Verdict::RedundantAnswer);
+    }
+    let better = |improvement: &'s Scored<'a>| {
+        refuse(improvement.reward <= answer_reward, Verdict::NoGain)?;
+        refuse(is_redundant(improvement.text), Verdict::RedundantImprovement)?;
+        Ok(improvement)
+    };
+    kept(scored.iter().map(better), Verdict::NoGain)
+}
+
+/// Every critique over every one that led to less, where an improvement of the better one reaches `r(y0)`.
+///
+/// # Errors
+/// As above.
+pub fn critiques<'s, 'a>(
+    answer_reward: f64,
+    judged: &'s [Judged<'a>],
+) -> Result<Vec<Sides<&'s Judged<'a>>>, Verdict> {
+    let pair = |(chosen, rejected): (&'s Judged<'a>, &'s Judged<'a>)| {
+        let reaches = chosen.improvements.iter().any(|improvement| improvement.reward >= answer_reward);
+        refuse(!reaches, Verdict::WeakBestCritique)?;
+        refuse(is_redundant(chosen.text) || is_redundant(rejected.text), Verdict::RedundantCritique)?;
+        Ok(Sides { chosen, rejected })
+    };
+    let pairs = ordered(judged, |critique| critique.mean).map(pair);
+    kept(pairs, Verdict::NoCritiqueContrast)
+}
+
+/// Of each critique's improvements every better over every worse, where the better one reaches `r(y0)`.
+///
+/// # Errors
+/// As above.
+pub fn improvements<'s, 'a>(
+    answer_reward: f64,
+    judged: &'s [Judged<'a>],
+) -> Result<Vec<Sides<&'s Scored<'a>>>, Verdict> {
+    let pair = |(chosen, rejected): (&'s Scored<'a>, &'s Scored<'a>)| {
+        refuse(chosen.reward < answer_reward, Verdict::WeakBestCritique)?;
+        refuse(rejected.reward == answer_reward, Verdict::RejectedEqualsAnswer)?;
+        let redundant = is_redundant(chosen.text) || is_redundant(rejected.text);
+        refuse(redundant, Verdict::RedundantImprovement)?;
+        Ok(Sides { chosen, rejected })
+    };
+    let of_critique = |critique: &'s Judged<'a>| ordered(&critique.improvements, |one| one.reward);
+    kept(judged.iter().flat_map(of_critique).map(pair), Verdict::NoImprovementContrast)
+}
+
+/// Every two items of which the first has the strictly higher value.
+pub(super) fn ordered<'s, T>(
+    items: &'s [T],
+    value: impl Fn(&T) -> f64 + Copy + 's,
+) -> impl Iterator<Item = (&'s T, &'s T)> {
+    let over = move |better: &'s T| items.iter().map(move |worse| (better, worse));
+    items.iter().flat_map(over).filter(move |(better, worse)| value(better) > value(worse))
+}
+
+/// What was kept; where nothing was, the first reason, or `otherwise` where there was nothing to keep.
+pub(super) fn kept<T>(
+    pairs: impl Iterator<Item = Result<T, Verdict>>,
+    otherwise: Verdict,
+) -> Result<Vec<T>, Verdict> {
+    let (mut kept, mut reason) = (Vec::new(), None);
+    for pair in pairs {
+        match pair {
+            Ok(pair) => kept.push(pair),
+            Err(verdict) => reason = reason.or(Some(verdict)),
+        }
+    }
+    if kept.is_empty() { Err(reason.unwrap_or(otherwise)) } else { Ok(kept) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::method::{
+        pairs::pairs,
+        select::{Place, judged, select},
+    };
+
+    /// Critique, improvement and reward.
+    fn scored<'a>(rows: &'a [(String, String, f64)]) -> Vec<Scored<'a>> {
+        let row = |(index, (critique, text, reward)): (usize, &'a (String, String, f64))| {
+            let place = Place { critique: index, improvement: 0 };
+            Scored { critique, text, reward: *reward, place }
+        };
+        rows.iter().enumerate().map(row).collect()
+    }
+
+    fn rows(rows: &[(&str, &str, f64)]) -> Vec<(String, String, f64)> {
+        rows.iter().map(|(c, y, r)| ((*c).to_owned(), (*y).to_owned(), *r)).collect()
+    }
+
+    #[test]
+    fn each_better_text_stands_over_each_worse() {
+        let rows =
+            rows(&[("a", "p", 3.0), ("a", "q", 2.0), ("a", "r", -1.0), ("b", "s", 1.0), ("c", "t", -2.0)]);
+        let scored = scored(&rows);
+        let judged = judged(&scored);
+        let texts = |found: Vec<&Scored<'_>>| found.iter().map(|one| one.text.to_owned()).collect::<Vec<_>>();
+        assert_eq!(responses("y", 0.0, &scored).map(texts), Ok(vec!["p".into(), "q".into(), "s".into()]));
+        let critiques = critiques(0.0, &judged).expect("some");
+        let sides: Vec<_> = critiques.iter().map(|pair| (pair.chosen.text, pair.rejected.text)).collect();
+        assert_eq!(sides, [("a", "b"), ("a", "c"), ("b", "c")]);
+        let improvements = improvements(0.0, &judged).expect("some");
+        let sides: Vec<_> = improvements.iter().map(|pair| (pair.chosen.text, pair.rejected.text)).collect();
+        assert_eq!(sides, [("p", "q"), ("p", "r"), ("q", "r")]);
+    }
+
+    #[test]
+    fn where_there_is_no_pair_the_first_reason_is_told() {
+        let loops = "loop ".repeat(60);
+        let rows = rows(&[("a", &loops, 1.0), ("b", "q", -1.0)]);
+        let scored = scored(&rows);
+        let judged = judged(&scored);
+        assert_eq!(responses("y", 0.0, &scored), Err(Verdict::RedundantImprovement));
+        assert_eq!(responses(&loops, 0.0, &scored), Err(Verdict::RedundantAnswer));
+        assert_eq!(improvements(0.0, &judged), Err(Verdict::NoImprovementContrast));
+        assert_eq!(critiques(2.0, &judged), Err(Verdict::WeakBestCritique));
+        assert_eq!(critiques(0.0, &judged[..1]), Err(Verdict::NoCritiqueContrast));
+    }
+
+    proptest! {
+        /// Whatever the paper's rules pair is among all pairs.
+        #[test]
+        fn the_best_over_the_worst_is_one_of_all(
+            rows in prop::collection::vec(("[abc]", "[xyz]{1,3}", -3_i8..3), 1..9),
+            answer_reward in -3_i8..3,
+        ) {
+            let rows: Vec<_> = rows.into_iter().map(|(c, y, r)| (c, y, f64::from(r))).collect();
+            let (scored, answer_reward) = (scored(&rows), f64::from(answer_reward));
+            let Some(selection) = select("y", answer_reward, &scored) else { return Ok(()) };
+            let (judged, best) = (judged(&scored), pairs(&selection));
+            if let Ok(response) = best.response {
+                prop_assert!(responses("y", answer_reward, &scored).is_ok_and(|all| all.contains(&response)));
+            }
+            if let Ok(sides) = best.critique {
+                prop_assert!(critiques(answer_reward, &judged).is_ok_and(|all| all.contains(&sides)));
+            }
+            if let Ok(sides) = best.improvement {
+                prop_assert!(improvements(answer_reward, &judged).is_ok_and(|all| all.contains(&sides)));
+            }
+        }
+    }
+}

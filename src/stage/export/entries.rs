@@ -1,0 +1,118 @@
+//! What the exporter's records say: entries for the files.
+
+use crate::{
+    broker::Record,
+    engine::{DeadLetter, Failure, RETRIES, dead_letter_header, describe_dead_letter},
+    export::{Entry, RawHarvest},
+    method,
+    record::{
+        Extra, HandledAction, HandledLetter, Origin, Outcome, RecipeRef, Reject, Thread, ThreadId, Verdict,
+    },
+    stage::on_threads::decode,
+    topic::{DEAD_LETTERS, HANDLED, RECORDS, REJECTS},
+};
+
+/// What records become in the files.
+#[derive(Debug, Default)]
+pub(super) struct Entries<'a> {
+    pub(super) entries: Vec<Entry<'a>>,
+    /// Records that cannot be written, by their place among the others.
+    pub(super) refused: Vec<(usize, DeadLetter)>,
+}
+
+impl<'a> Entries<'a> {
+    /// Adds what the record at `place` says.
+    pub(super) fn add(&mut self, place: usize, record: &'a Record) {
+        match entry(record) {
+            Ok(entry) => self.entries.extend(entry),
+            Err(letter) => self.refused.push((place, letter)),
+        }
+    }
+}
+
+/// The outcome that an entry brings a thread, if it does.
+pub(super) fn outcome_of(entry: Entry<'_>) -> Option<Outcome> {
+    match entry {
+        Entry::Harvest(harvest) => Some(harvest.outcome),
+        Entry::DeadLetter(outcome) => Some(outcome),
+        Entry::Reject(_) | Entry::Retried => None,
+    }
+}
+
+/// What a record of any of the sink's topics becomes in the files; none where it changes nothing in them.
+fn entry(record: &Record) -> Result<Option<Entry<'_>>, DeadLetter> {
+    let topic = record.partition.topic;
+    if topic == DEAD_LETTERS {
+        return Ok(Some(Entry::DeadLetter(outcome_of_letter(record))));
+    }
+    if topic == HANDLED.name {
+        return handled(record);
+    }
+    if topic == REJECTS.name {
+        return Ok(Some(Entry::Reject(read::<Reject>(record)?)));
+    }
+    debug_assert_eq!(topic, RECORDS.name);
+    let harvest = RawHarvest::parse(record.value.as_deref().unwrap_or_default());
+    let mut harvest = harvest.map_err(|error| DeadLetter::new("schema", error.to_string()))?;
+    harvest.outcome.retried = retries(record);
+    Ok(Some(Entry::Harvest(harvest)))
+}
+
+fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Result<T, DeadLetter> {
+    decode(record).map_err(|failure| match failure {
+        Failure::DeadLetter(letter) => letter,
+        other => DeadLetter::new("schema", format!("{other:?}")),
+    })
+}
+
+/// A thread whose letter was sent back has not ended after all. One whose letter was dropped has.
+fn handled(record: &Record) -> Result<Option<Entry<'static>>, DeadLetter> {
+    if record.value.is_none() {
+        return Ok(None);
+    }
+    let handled: HandledLetter = read(record)?;
+    Ok((handled.action == HandledAction::Retried).then_some(Entry::Retried))
+}
+
+/// How often the record, or what it came from, was sent back from the dead letters.
+fn retries(record: &Record) -> u32 {
+    dead_letter_header(record, RETRIES).and_then(|retries| retries.parse().ok()).unwrap_or(0)
+}
+
+/// The outcome of a thread that became a dead letter, whatever of it can be read.
+fn outcome_of_letter(record: &Record) -> Outcome {
+    let thread: Option<Thread> = record.value.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let error = Some(describe_dead_letter(record));
+    let cut_off = thread.as_ref().map_or(0, method::provenance::cut_off);
+    let rounds = thread.as_ref().map_or(0, |thread| thread.rounds.len() as u32);
+    let (id, recipe, origin) = match thread {
+        Some(Thread { id, recipe, origin, .. }) => (id, recipe, origin),
+        None => unreadable(record),
+    };
+    Outcome {
+        thread: id,
+        recipe,
+        origin,
+        verdict: Verdict::DeadLetter,
+        records: vec![],
+        withheld: Default::default(),
+        rounds,
+        answer_reward: None,
+        best_reward: None,
+        gain: None,
+        cut_off,
+        retried: retries(record),
+        error,
+    }
+}
+
+/// A thread that cannot be read is known by its key alone.
+fn unreadable(record: &Record) -> (ThreadId, RecipeRef, Origin) {
+    let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
+    let (recipe, input) = key.split_once(':').unwrap_or(("unknown", &key));
+    (
+        ThreadId::new(recipe, input),
+        RecipeRef { name: recipe.to_owned(), hash: String::new(), extra: Extra::new() },
+        Origin { source: String::new(), line: 0, extra: Extra::new() },
+    )
+}

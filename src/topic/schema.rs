@@ -1,0 +1,131 @@
+//! The JSON Schemas of the payloads: the files of `topics/schemas/`, embedded.
+//!
+//! They are made from the Rust types; `UPDATE_DOCS=1 cargo test topic::schema` writes them anew. Fields that a
+//! schema does not name are allowed everywhere: programs of several versions share the topics.
+
+/// Every type of payload with its schema.
+const SCHEMAS: [(&str, &str); 6] = [
+    ("Thread", include_str!("../../topics/schemas/Thread.json")),
+    ("Harvest", include_str!("../../topics/schemas/Harvest.json")),
+    ("Reject", include_str!("../../topics/schemas/Reject.json")),
+    ("IndexEntry", include_str!("../../topics/schemas/IndexEntry.json")),
+    ("HandledLetter", include_str!("../../topics/schemas/HandledLetter.json")),
+    ("WorkerStatus", include_str!("../../topics/schemas/WorkerStatus.json")),
+];
+
+/// The JSON Schema of the payload called `payload`; none where payloads are whatever they were.
+pub fn schema(payload: &str) -> Option<&'static str> {
+    SCHEMAS.iter().find(|(name, _)| *name == payload).map(|(_, text)| *text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        fs,
+        path::Path,
+    };
+
+    use schemars::schema_for;
+    use serde::{Serialize, Serializer};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        record::{HandledLetter, Harvest, IndexEntry, Reject, Thread, WorkerStatus},
+        topic::catalogue,
+    };
+
+    fn from_types() -> BTreeMap<&'static str, Value> {
+        let schemas = [
+            schema_for!(Thread),
+            schema_for!(Harvest),
+            schema_for!(Reject),
+            schema_for!(IndexEntry),
+            schema_for!(HandledLetter),
+            schema_for!(WorkerStatus),
+        ];
+        SCHEMAS.iter().map(|(name, _)| *name).zip(schemas.map(Value::from)).collect()
+    }
+
+    /// A value whose objects begin with what a reader wants first, and end with the definitions.
+    struct Ordered<'a>(&'a Value);
+
+    impl Serialize for Ordered<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            const FIRST: [&str; 6] = ["$schema", "title", "description", "type", "const", "required"];
+            match self.0 {
+                Value::Object(members) => {
+                    let mut members: Vec<_> =
+                        members.iter().map(|(name, value)| (name.as_str(), value)).collect();
+                    members.sort_by_key(|(name, _)| {
+                        let first = FIRST.iter().position(|known| known == name);
+                        (*name == "$defs", first.unwrap_or(FIRST.len()))
+                    });
+                    serializer.collect_map(members.into_iter().map(|(name, value)| (name, Ordered(value))))
+                }
+                Value::Array(members) => serializer.collect_seq(members.iter().map(Ordered)),
+                Value::String(text) => text.replace('\n', " ").serialize(serializer),
+                other => other.serialize(serializer),
+            }
+        }
+    }
+
+    fn text(schema: &Value) -> String {
+        serde_json::to_string_pretty(&Ordered(schema)).unwrap() + "\n"
+    }
+
+    #[test]
+    fn the_files_are_those_of_the_types() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("topics/schemas");
+        for (name, schema) in from_types() {
+            assert_eq!(schema["title"], *name, "the schemas are listed in the order of SCHEMAS");
+            let (file, text) = (folder.join(format!("{name}.json")), text(&schema));
+            if std::env::var_os("UPDATE_DOCS").is_some() {
+                fs::write(&file, &text).unwrap();
+            }
+            let is_current = fs::read_to_string(&file).unwrap_or_default() == text;
+            assert!(is_current, "topics/schemas/{name}.json: run `UPDATE_DOCS=1 cargo test topic::schema`");
+        }
+    }
+
+    #[test]
+    fn every_payload_has_a_schema_and_every_schema_a_payload() {
+        let payloads: BTreeSet<&str> = catalogue().iter().map(|(_, info)| info.payload.as_str()).collect();
+        let schemas = SCHEMAS.iter().map(|(name, _)| *name);
+        assert_eq!(payloads, schemas.chain(["bytes"]).collect());
+    }
+
+    /// Every object in a schema that lists properties.
+    fn objects<'a>(schema: &'a Value, found: &mut Vec<&'a Value>) {
+        if schema.get("properties").is_some() {
+            found.push(schema);
+        }
+        match schema {
+            Value::Object(members) => members.values().for_each(|member| objects(member, found)),
+            Value::Array(members) => members.iter().for_each(|member| objects(member, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_allowed_and_every_known_one_is_explained() {
+        for (name, schema) in from_types() {
+            let mut found = Vec::new();
+            objects(&schema, &mut found);
+            assert!(!found.is_empty(), "{name} has fields");
+            for object in found {
+                assert_ne!(object.get("additionalProperties"), Some(&Value::Bool(false)), "{name}: {object}");
+                for (field, schema) in object["properties"].as_object().unwrap() {
+                    let is_explained = schema["description"].is_string() || schema.get("const").is_some();
+                    assert!(is_explained, "{name}: {field} has no description");
+                    let description = schema["description"].as_str().unwrap_or_default();
+                    assert!(
+                        !description.contains("[`"),
+                        "{name}: {field}: no links of rustdoc: {description}"
+                    );
+                }
+            }
+        }
+    }
+}

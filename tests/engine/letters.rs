@@ -1,0 +1,167 @@
+//! Dead letters are sent back exactly once, whenever the process that does so dies and however badly the log answers.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use avr::{
+    broker::{Committer as _, Header, Log as _, Output, Record},
+    engine::{RETRIES, dead_letter_header},
+    letters::{Deed, HandleError, Letter, Report, Selection, handle, read_letters},
+    record::HandledAction,
+    topic::{DEAD_LETTERS, DRAFTED, HANDLED, PROMPTS, TopicName},
+};
+use bytes::Bytes;
+
+use crate::memory_log::{Faults, MemoryLog, Options};
+
+const RETRY: Deed = Deed { action: HandledAction::Retried, dry_run: false };
+const SEEDS: u64 = 300;
+/// A payload that no JSON is.
+const GARBAGE: &[u8] = b"\xff\x00\x1b[2J";
+
+fn letter(number: usize, topic: &str, stage: &str, kind: &str) -> Output {
+    let header = |name: &str, value: &str| Header { name: name.into(), value: Some(value.to_owned().into()) };
+    let headers = vec![
+        Header { name: "traceparent".into(), value: Some(Bytes::from_static(b"\xfe")) },
+        header("__connect.errors.topic", topic),
+        header("__connect.errors.stage", stage),
+        header("avr.error.kind", kind),
+        header("avr.attempts", "3"),
+    ];
+    let value = [GARBAGE, number.to_string().as_bytes()].concat();
+    let key = Some(Bytes::from(format!("key-{number}")));
+    Output { topic: DEAD_LETTERS, key, value: Some(value.into()), headers }
+}
+
+async fn log_of(letters: Vec<Output>, options: Options) -> MemoryLog {
+    let topics = [(PROMPTS.name, 2), (DRAFTED.name, 2), (DEAD_LETTERS, 2), (HANDLED.name, 1)];
+    let log = MemoryLog::new(&topics, Options { faults: Faults::NONE, ..options });
+    let mut committer = log.process("writer").committer("writer").await.expect("calm");
+    committer.commit(letters, vec![]).await.expect("calm");
+    log
+}
+
+fn values(records: &[Record]) -> Vec<Bytes> {
+    let mut values: Vec<Bytes> = records.iter().filter_map(|record| record.value.clone()).collect();
+    values.sort();
+    values
+}
+
+/// Processes that send letters back die one after the other, over a log at its worst; the last one is calm.
+async fn send_back_through_a_storm(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let letters: Vec<Output> = (0..600).map(|n| letter(n, "prompts", "draft", "refused")).collect();
+    let mut sent: Vec<Bytes> = letters.iter().filter_map(|letter| letter.value.clone()).collect();
+    sent.sort();
+    let log = log_of(letters, Options::stormy(seed)).await;
+    log.set_faults(Faults::STORM);
+    for _ in 0..random.u64(1..5) {
+        let process = log.process("doomed");
+        process.kill_after(random.u64(1..40));
+        tokio::select! {
+            biased;
+            _ = handle(&process, &Selection::ALL, RETRY, 1) => {}
+            () = process.killed() => {}
+        }
+        process.kill();
+    }
+    log.set_faults(Faults::NONE);
+    handle(&log.process("last"), &Selection::ALL, RETRY, 1).await.expect("calm");
+    assert_eq!(values(&log.records(PROMPTS.name)), sent, "seed {seed}");
+    assert_eq!(log.records(HANDLED.name).len(), 600, "seed {seed}");
+    let report = handle(&log.process("again"), &Selection::ALL, RETRY, 1).await.expect("calm");
+    assert_eq!(report, Report::default(), "nothing is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_are_sent_back_once_whatever_happens() {
+    for seed in 0..SEEDS {
+        send_back_through_a_storm(seed).await;
+    }
+}
+
+/// Letters of different stages and kinds, one of which names a topic that is none of ours.
+async fn mixed() -> MemoryLog {
+    let letters = vec![
+        letter(0, "prompts", "draft", "refused"),
+        letter(1, "drafted", "critique", "refused"),
+        letter(2, "drafted", "critique", "panic"),
+        letter(3, "../etc/passwd", "draft", "panic"),
+        letter(4, "dead-letters", "export", "schema"),
+        letter(5, "index", "export", "schema"),
+    ];
+    log_of(letters, Options::calm(1)).await
+}
+
+async fn by_kind(log: &MemoryLog) -> BTreeMap<String, Vec<Letter>> {
+    let letters = read_letters(&log.process("look")).await.expect("calm").letters;
+    let mut kinds: BTreeMap<String, Vec<Letter>> = BTreeMap::new();
+    letters.into_iter().for_each(|letter| kinds.entry(letter.kind.clone()).or_default().push(letter));
+    kinds
+}
+
+fn sizes(log: &MemoryLog, topics: [TopicName; 3]) -> [usize; 3] {
+    topics.map(|topic| log.records(topic).len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_selected_goes_back_to_its_topic_byte_for_byte() {
+    let log = mixed().await;
+    let selection = Selection::Fitting { stage: Some("critique".into()), kind: Some("refused".into()) };
+    let dry = Deed { dry_run: true, ..RETRY };
+    let would = handle(&log.process("avr"), &selection, dry, 1).await.expect("calm");
+    let topics = [PROMPTS.name, DRAFTED.name, HANDLED.name];
+    assert_eq!((would.done.len(), sizes(&log, topics)), (1, [0, 0, 0]));
+
+    let report = handle(&log.process("avr"), &selection, RETRY, 1).await.expect("calm");
+    assert_eq!((&report.done, sizes(&log, topics)), (&would.done, [0, 1, 1]));
+    let record = log.records(DRAFTED.name).remove(0);
+    assert_eq!(record.value.as_deref(), Some(&[GARBAGE, b"1"].concat()[..]));
+    assert_eq!(record.key.as_deref(), Some(&b"key-1"[..]));
+    assert_eq!(record.headers[0].value.as_deref(), Some(&b"\xfe"[..]), "others' headers pass");
+    assert_eq!(dead_letter_header(&record, RETRIES), Some("1"));
+    assert_eq!(dead_letter_header(&record, "avr.error.kind"), None);
+
+    let ids = Selection::Ids(report.done.iter().copied().collect());
+    let again = handle(&log.process("avr"), &ids, RETRY, 1).await.expect("calm");
+    assert_eq!((again.before, again.done.len(), sizes(&log, topics)), (report.done, 0, [0, 1, 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_chooses_no_topic_but_those_that_stages_read() {
+    let log = mixed().await;
+    let report = handle(&log.process("avr"), &Selection::ALL, RETRY, 1).await.expect("calm");
+    assert_eq!((report.done.len(), report.unreturnable.len()), (3, 3));
+    assert!(report.unreturnable.values().any(|why| why.to_string().contains("../etc/passwd")));
+    let drop = Deed { action: HandledAction::Dropped, dry_run: false };
+    let dropped = handle(&log.process("avr"), &Selection::ALL, drop, 2).await.expect("calm");
+    assert_eq!((dropped.done.len(), log.records(HANDLED.name).len()), (3, 6));
+    let kinds = by_kind(&log).await;
+    let actions = |kind: &str| -> Vec<_> {
+        kinds[kind].iter().map(|letter| letter.handled.as_ref().expect("handled").action).collect()
+    };
+    assert_eq!(actions("refused"), [HandledAction::Retried; 2]);
+    assert_eq!(actions("schema"), [HandledAction::Dropped; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_not_there_is_told() {
+    let log = mixed().await;
+    let id = "7-1704".parse().expect("an id");
+    let report = handle(&log.process("avr"), &Selection::Ids([id].into()), RETRY, 1).await.expect("calm");
+    assert_eq!((report.missing, report.done.len()), (vec![id], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_process_takes_over_and_the_first_says_so() {
+    let letters = (0..600).map(|n| letter(n, "prompts", "draft", "refused")).collect();
+    let log = log_of(letters, Options::calm(3)).await;
+    log.set_faults(Faults { retriable: 1.0, ..Faults::NONE });
+    let first = log.process("first");
+    let first = tokio::spawn(async move { handle(&first, &Selection::ALL, RETRY, 1).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    log.set_faults(Faults::NONE);
+    let second = handle(&log.process("second"), &Selection::ALL, RETRY, 1).await.expect("calm");
+    let first = first.await.expect("no panic");
+    assert!(matches!(first, Err(HandleError::Fenced { done: 0 })), "{first:?}");
+    assert_eq!((second.done.len(), log.records(PROMPTS.name).len()), (600, 600));
+}
