@@ -1,9 +1,14 @@
 //! The section `kafka`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::Section;
-use crate::broker::kafka::{GroupProtocol, KafkaOptions, MissingProgress, topics::TopicDemands};
+use crate::{
+    broker::kafka::{
+        GroupProtocol, KafkaOptions, MissingProgress, check_client_key, is_secret_key, topics::TopicDemands,
+    },
+    model::Secret,
+};
 
 /// The least a log must take: smaller threads are no use.
 const LEAST_RECORD: usize = 64 << 10;
@@ -79,11 +84,108 @@ fn optional_number(section: &mut Section<'_>, name: &'static str, most: u64) -> 
     u32::try_from(section.number(name, 1, 1..=most)).ok()
 }
 
-fn client_keys(section: &mut Section<'_>, name: &'static str) -> BTreeMap<String, String> {
-    let table = section.free_table(name);
-    let text = |value: serde_json::Value| match value {
+/// librdkafka's own keys of a kind of client. `NAME_env` and `NAME_file` name where the value of NAME is to be read.
+fn client_keys(section: &mut Section<'_>, table: &'static str) -> BTreeMap<String, String> {
+    let mut keys = BTreeMap::new();
+    for (name, value) in section.free_table(table) {
+        let (key, value) = match read_key(&name, value) {
+            Ok(read) => read,
+            Err(message) => {
+                section.mistake(table, format!("\"{name}\" {message}"));
+                continue;
+            }
+        };
+        if let Err(message) = check_client_key(&key, &value) {
+            section.mistake(table, format!("\"{key}\" {message}"));
+        } else if keys.insert(key.clone(), value).is_some() {
+            section.mistake(table, format!("\"{key}\" is given twice; give it in one way"));
+        }
+    }
+    keys
+}
+
+fn read_key(name: &str, value: serde_json::Value) -> Result<(String, String), String> {
+    let text = match value {
         serde_json::Value::String(text) => text,
+        serde_json::Value::Object(_) | serde_json::Value::Array(_) => {
+            return Err("is not a text or a number; write keys with dots in quotes".to_owned());
+        }
         other => other.to_string(),
     };
-    table.into_iter().map(|(key, value)| (key, text(value))).collect()
+    let elsewhere = if let Some(key) = name.strip_suffix("_env") {
+        Some((key, Secret::from_env(&text)))
+    } else {
+        name.strip_suffix("_file").map(|key| (key, Secret::from_file(Path::new(&text))))
+    };
+    match elsewhere {
+        Some((key, Ok(secret))) => Ok((key.to_owned(), secret.expose().to_owned())),
+        Some((_, Err(error))) => Err(format!("cannot be had: {error}")),
+        None if is_secret_key(name) => Err(format!(
+            "does not belong in files; name a variable with \"{name}_env\" or a file with \"{name}_file\""
+        )),
+        None => Ok((name.to_owned(), text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use crate::config::{ConfigError, load};
+
+    /// What the section `kafka` comes to, or every mistake in it.
+    fn read(toml: &str) -> Result<super::KafkaSettings, String> {
+        let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a temporary file");
+        write!(file, "[kafka]\nbootstrap_servers = [\"127.0.0.1:9092\"]\n{toml}").expect("it can be written");
+        match load(Some(file.path()), vec![]) {
+            Ok((settings, in_force)) => {
+                let shown: String = in_force.iter().map(|line| format!("{line:?}")).collect();
+                assert!(!shown.contains("hunter2") && !format!("{settings:?}").contains("hunter2"));
+                Ok(settings.kafka.expect("a cluster is named"))
+            }
+            Err(ConfigError::Mistakes(mistakes)) => {
+                Err(mistakes.iter().map(|mistake| format!("{mistake}\n")).collect())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn keys_with_dots_arrive_in_every_spelling() {
+        let settings = read(
+            "client = { \"security.protocol\" = \"PLAINTEXT\" }\n[kafka.consumer]\n\"session.timeout.ms\" = 9000\n\
+             [kafka.producer]\n\"linger.ms\" = 1.5\n\"socket.keepalive.enable\" = true\n",
+        );
+        let options = settings.expect("they are valid").options;
+        assert_eq!(options.client["security.protocol"], "PLAINTEXT");
+        assert_eq!(options.consumer["session.timeout.ms"], "9000");
+        assert_eq!(
+            (&*options.producer["linger.ms"], &*options.producer["socket.keepalive.enable"]),
+            ("1.5", "true")
+        );
+    }
+
+    #[test]
+    fn every_key_that_cannot_be_is_named() {
+        let mistakes = read(
+            "[kafka.client]\n\"sasl.password\" = \"hunter2\"\n\"no.such.key\" = 1\n[kafka.consumer]\n\
+             \"enable.auto.commit\" = true\n[kafka.producer]\nacks = 1\n",
+        )
+        .expect_err("there are four");
+        for key in ["sasl.password_env", "no.such.key", "enable.auto.commit", "acks"] {
+            assert!(mistakes.contains(key), "{key} is not in:\n{mistakes}");
+        }
+        assert!(!mistakes.contains("hunter2"), "{mistakes}");
+    }
+
+    #[test]
+    fn secrets_come_from_elsewhere_and_are_not_shown() {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        writeln!(file, "hunter2").expect("it can be written");
+        let path = file.path().display();
+        let settings = read(&format!("client = {{ \"sasl.password_file\" = \"{path}\" }}"));
+        assert_eq!(settings.expect("it is valid").options.client["sasl.password"], "hunter2");
+        let missing = read("client = { \"sasl.password_env\" = \"AVR_NO_SUCH_VARIABLE\" }");
+        assert!(missing.expect_err("it is not set").contains("AVR_NO_SUCH_VARIABLE"));
+    }
 }

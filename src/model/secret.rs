@@ -1,4 +1,4 @@
-//! Secrets: values that reach a request header and nothing else.
+//! Secrets: values that reach the request that needs them and nothing else.
 
 use std::{fmt, fs, path::Path};
 
@@ -33,7 +33,7 @@ impl Secret {
     }
 
     /// The hidden text, for the request that needs it.
-    pub(super) fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 

@@ -27,6 +27,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    types::RDKafkaErrorCode,
 };
 
 /// The largest record of the tests' logs.
@@ -148,10 +149,15 @@ impl Pipeline {
             })
             .collect();
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-        let made = admin.create_topics(&topics, &options).await.expect("topics can be made");
-        made.into_iter().for_each(|topic| {
-            topic.expect("a topic of a fresh prefix can be made");
-        });
+        for topic in &topics {
+            // A broker that was just started is not yet counted by all.
+            let made =
+                async || admin.create_topics([topic], &options).await.expect("the cluster answers").remove(0);
+            while let Err((name, error)) = made().await {
+                let waits = error == RDKafkaErrorCode::InvalidReplicationFactor;
+                assert!(waits, "topic {name} cannot be made: {error}");
+            }
+        }
         for (name, partitions) in wanted {
             self.await_partitions(&name, partitions);
         }

@@ -50,11 +50,6 @@ impl Ahead {
         }
     }
 
-    /// The partitions that began and have not ended.
-    pub(super) fn partitions(&self) -> impl Iterator<Item = Partition> + '_ {
-        self.lanes.keys().copied()
-    }
-
     /// Keeps records of this partition back, or lets them come.
     pub(super) fn pause(&mut self, partition: Partition, paused: bool) {
         if let Some(lane) = self.lanes.get_mut(&partition) {

@@ -156,6 +156,10 @@ impl Worker {
         if let Some(member) = self.members.of(group).first() {
             let gives_up = || is_abandoned() || member.is_leaving();
             let found = progress::read(&member.native, prefix, partitions, &context, gives_up);
+            if let Ok(found) = &found {
+                let mut holdings = member.holdings();
+                partitions.iter().zip(found).for_each(|(at, progress)| holdings.learn(*at, progress.clone()));
+            }
             if found.is_ok() || !member.is_leaving() {
                 return found;
             }

@@ -19,7 +19,7 @@
 //!
 //! ## Where to look
 //!
-//! `options` what can be said · `client` what librdkafka is told · `log` · `member`, `poller`, `consumer`,
+//! `options`, `keys` what can be said · `client` what librdkafka is told · `log` · `member`, `poller`, `consumer`,
 //! `ahead`, `holdings` the side that reads · `beginning`, `progress` where it begins · `transactor`, `producer`,
 //! `committer` the side that writes · `scan`, `watermarks` looking without taking part · `admin`, `topics` setting up
 //! and comparing · `failure`, `reporter` what goes wrong.
@@ -32,6 +32,7 @@ mod committer;
 mod consumer;
 mod failure;
 mod holdings;
+mod keys;
 mod log;
 mod member;
 mod options;
@@ -48,5 +49,6 @@ mod watermarks;
 pub use admin::{Admin, Bounds, StartError};
 pub use committer::KafkaCommitter;
 pub use consumer::KafkaConsumer;
+pub use keys::{check_client_key, is_secret_key};
 pub use log::KafkaLog;
 pub use options::{GroupProtocol, KafkaOptions, MissingProgress};

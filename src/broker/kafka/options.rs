@@ -1,6 +1,6 @@
 //! How a Kafka cluster is reached and used, as valid values.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// How partitions are shared out among the members of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum MissingProgress {
 }
 
 /// A Kafka cluster, and this process in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KafkaOptions {
     /// Addresses to begin with, `host:port`; the cluster tells the others.
     pub bootstrap_servers: Vec<String>,
@@ -48,6 +48,22 @@ pub struct KafkaOptions {
     pub consumer: BTreeMap<String, String>,
     /// librdkafka's own keys for the producer.
     pub producer: BTreeMap<String, String>,
+}
+
+/// Of librdkafka's keys the names only: passwords are among them.
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaOptions")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("prefix", &self.prefix)
+            .field("worker", &self.worker)
+            .field("static_membership", &self.static_membership)
+            .field("group_protocol", &self.group_protocol)
+            .field("client", &self.client.keys())
+            .field("consumer", &self.consumer.keys())
+            .field("producer", &self.producer.keys())
+            .finish_non_exhaustive()
+    }
 }
 
 impl KafkaOptions {

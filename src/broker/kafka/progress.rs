@@ -77,7 +77,8 @@ pub(super) fn read<C: ConsumerContext>(
     }
 }
 
-fn read_once<C: ConsumerContext>(
+/// One try to read, see [`read`].
+pub(super) fn read_once<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     prefix: &str,
     partitions: &[Partition],

@@ -34,7 +34,7 @@ use rdkafka::{
 };
 
 use super::{
-    KafkaOptions,
+    GroupProtocol, KafkaOptions,
     client::TRANSACTION_TIMEOUT_MS,
     failure::{self, Class},
     member::{Member, Members},
@@ -265,7 +265,34 @@ impl Transactor {
             let holdings = share.member.holdings();
             !share.partitions.iter().all(|(partition, _)| holdings.has_since(*partition, of.membership))
         });
-        if moved { Err(Undone::Refused(of.group)) } else { Ok(shares) }
+        if moved {
+            return Err(Undone::Refused(of.group));
+        }
+        shares.iter().try_for_each(|share| self.verify(of.group, share))?;
+        Ok(shares)
+    }
+
+    /// A member with a fixed place can lose its partitions and have them again without a word from librdkafka, where
+    /// its session ends in the middle of a rebalance. What others committed meanwhile tells.
+    fn verify(&self, group: GroupName, share: &Share) -> Result<(), Undone> {
+        if !self.options.static_membership || self.options.group_protocol != GroupProtocol::Classic {
+            return Ok(());
+        }
+        let doing = format!("looking whether the progress of {group} is as it was");
+        let partitions: Vec<Partition> = share.partitions.iter().map(|(partition, _)| *partition).collect();
+        let found = progress::read_once(&share.member.native, &self.options.prefix, &partitions);
+        let found =
+            found.map_err(|error| Undone::Failed(failure::log_error(&doing, &error), Class::Passing))?;
+        let holdings = share.member.holdings();
+        let is_as_it_was = |(partition, found): (&Partition, &Option<Progress>)| {
+            holdings.known(*partition) == found.as_ref()
+        };
+        if partitions.iter().zip(&found).all(is_as_it_was) {
+            return Ok(());
+        }
+        let text =
+            "another member has worked on partitions of this one, which did not hear of it; start it again";
+        Err(Undone::Failed(failure::ours(doing, text), Class::Lasting))
     }
 
     /// Ends a transaction in which everything is.
