@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Section;
-use crate::broker::kafka::{GroupProtocol, KafkaOptions};
+use crate::broker::kafka::{GroupProtocol, KafkaOptions, MissingProgress};
 
 /// The least a log must take: smaller threads are no use.
 const LEAST_RECORD: usize = 64 << 10;
@@ -31,6 +31,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
         worker: section.optional_text("worker"),
         static_membership: section.flag("static_membership", false),
         group_protocol: section.choice("group_protocol", &protocols, "classic"),
+        missing_progress: MissingProgress::Refuse,
         max_record_bytes: section.count("max_record_bytes", 16 << 20, LEAST_RECORD..=1 << 30),
         client: client_keys(section, "client"),
         consumer: client_keys(section, "consumer"),

@@ -21,7 +21,7 @@ impl<const GAPS: bool> LogUnderTest for Memory<GAPS> {
         Self { log: MemoryLog::new(TOPICS, options) }
     }
 
-    fn process(&self) -> MemoryProcess {
+    async fn process(&self) -> MemoryProcess {
         self.log.process("suite")
     }
 
@@ -57,7 +57,7 @@ impl LogUnderTest for Embedded {
         Self::open(tempfile::tempdir().expect("a folder for the test"))
     }
 
-    fn process(&self) -> EmbeddedLog {
+    async fn process(&self) -> EmbeddedLog {
         self.log.another_process()
     }
 

@@ -2,6 +2,7 @@
 
 mod cases;
 mod log;
+#[path = "../log_suite/mod.rs"]
 mod log_suite;
 mod memory_log;
 mod simulation;

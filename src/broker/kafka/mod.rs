@@ -1,6 +1,49 @@
-//! A Kafka cluster as the log.
+//! A Kafka cluster as the log, for many processes.
+//!
+//! ```text
+//!   KafkaConsumer ◀─ mailbox ─ Poller (a thread) ◀─▶ librdkafka ◀─▶ group coordinator, leaders of partitions
+//!                  ─ inbox ──▶    │ holds
+//!                                 ▼
+//!                              Members ◀─ whose is it? ─┐
+//!   KafkaCommitter ─ tasks ─▶ Transactor (a thread) ────┴─▶ Producer ◀─▶ transaction coordinator
+//! ```
+//!
+//! ## The contract
+//!
+//! - **Atomicity.** A commit is one transaction. Readers read committed records only.
+//! - **Fencing.** A broker refuses a process that its group has moved on without, by the group's generation; what
+//!   the generation does not tell, `Members` does, see `holdings`. A second committer of a name fences the first.
+//! - **Progress** is the group's committed offset, and the text its metadata. It is read only when it is decided.
+//! - **Threads.** librdkafka blocks; so nothing of it is called on a thread of the async runtime.
+//! - **Names.** Topics, groups and transactional ids bear the prefix here and nowhere else.
+//!
+//! ## Where to look
+//!
+//! `options` what can be said · `client` what librdkafka is told · `log` · `member`, `poller`, `consumer`,
+//! `ahead`, `holdings` the side that reads · `beginning`, `progress` where it begins · `transactor`, `producer`,
+//! `committer` the side that writes · `scan`, `watermarks` looking without taking part · `failure`, `reporter` what
+//! goes wrong.
 
+mod ahead;
+mod beginning;
 mod client;
+mod committer;
+mod consumer;
+mod failure;
+mod holdings;
+mod log;
+mod member;
 mod options;
+mod poller;
+mod producer;
+mod progress;
+mod record;
+mod reporter;
+mod scan;
+mod transactor;
+mod watermarks;
 
-pub use options::{GroupProtocol, KafkaOptions};
+pub use committer::KafkaCommitter;
+pub use consumer::KafkaConsumer;
+pub use log::KafkaLog;
+pub use options::{GroupProtocol, KafkaOptions, MissingProgress};

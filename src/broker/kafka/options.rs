@@ -11,6 +11,17 @@ pub enum GroupProtocol {
     Consumer,
 }
 
+/// What a group does in a partition where it has committed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingProgress {
+    /// Begins at offset 0.
+    Begin,
+    /// Begins at offset 0 where nothing can have been forgotten: in an empty topic, or in a partition that was added
+    /// to a topic of whose others the progress is known. Elsewhere it stops with an error, because a broker forgets
+    /// the progress of a group that was away for a week, and to begin anew would make everything twice.
+    Refuse,
+}
+
 /// A Kafka cluster, and this process in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaOptions {
@@ -27,6 +38,8 @@ pub struct KafkaOptions {
     pub static_membership: bool,
     /// How partitions are shared out.
     pub group_protocol: GroupProtocol,
+    /// What a group does in a partition where it has committed nothing.
+    pub missing_progress: MissingProgress,
     /// The largest record, in bytes of key, value and headers.
     pub max_record_bytes: usize,
     /// librdkafka's own keys for every client of this process, below those of its kind.

@@ -13,7 +13,7 @@ use super::{
 
 pub(crate) async fn outputs_and_progress_come_together<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     write(&log, vec![output(SINGLE, "k", "in"), output(MORE, "k", "in")]).await;
     let mut single = Reader::join(&log, GROUP, &[SINGLE]).await;
     let mut more = Reader::join(&log, OTHER_GROUP, &[MORE]).await;
@@ -48,7 +48,7 @@ fn of_size(size: usize) -> Output {
 
 pub(crate) async fn the_largest_record_passes_and_a_larger_one_writes_nothing<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let limit = log.max_record_bytes();
     write(&log, vec![of_size(limit)]).await;
     let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
@@ -69,7 +69,7 @@ pub(crate) async fn the_largest_record_passes_and_a_larger_one_writes_nothing<T:
 
 pub(crate) async fn a_namesake_fences<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let (first, second) = (under_test.process(), under_test.process());
+    let (first, second) = (under_test.process().await, under_test.process().await);
     let mut old = first.committer("suite").await.expect("a committer is to be had");
     let mut other = first.committer("suite-other").await.expect("a committer is to be had");
     commit(&mut old, vec![output(SINGLE, "k", "old")], vec![]).await;
@@ -98,14 +98,14 @@ pub(crate) async fn committers_side_by_side_lose_nothing<T: LogUnderTest>() {
     let under_test = T::start().await;
     let mut writers = JoinSet::new();
     for at in 0..4 {
-        writers.spawn(write_pairs(under_test.process(), format!("suite-{at}"), 25));
+        writers.spawn(write_pairs(under_test.process().await, format!("suite-{at}"), 25));
     }
     writers.join_all().await;
 
     let written: Vec<String> = (0..25).map(|at: usize| at.to_string()).collect();
     for topic in [WORK, MORE] {
         let mut by_key: BTreeMap<Option<Bytes>, Vec<String>> = BTreeMap::new();
-        for record in scan(&under_test.process(), topic).await {
+        for record in scan(&under_test.process().await, topic).await {
             by_key.entry(record.key.clone()).or_default().push(text(&record));
         }
         assert_eq!(by_key.into_values().collect::<Vec<_>>(), vec![written.clone(); 4]);
@@ -114,7 +114,7 @@ pub(crate) async fn committers_side_by_side_lose_nothing<T: LogUnderTest>() {
 
 pub(crate) async fn recover_leaves_a_settled_log_as_it_is<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
     reader.until_held(1).await;
     let only = Partition { topic: SINGLE, index: 0 };

@@ -17,7 +17,7 @@ async fn write_by_key<L: Log>(log: &L, commits: usize) {
 
 pub(crate) async fn order_is_kept_and_equal_keys_stay_together<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     write_by_key(&log, 12).await;
     let mut reader = Reader::join(&log, GROUP, &[WORK]).await;
     reader.until_read(120).await;
@@ -68,7 +68,7 @@ fn awkward_outputs() -> Vec<Output> {
 
 pub(crate) async fn bytes_come_back_as_they_were<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let outputs = awkward_outputs();
     write(&log, outputs.clone()).await;
     let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
@@ -91,7 +91,7 @@ pub(crate) async fn bytes_come_back_as_they_were<T: LogUnderTest>() {
 
 pub(crate) async fn a_waiting_reader_is_woken<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
     reader.until_held(1).await;
     for at in 1..=20 {
@@ -102,7 +102,7 @@ pub(crate) async fn a_waiting_reader_is_woken<T: LogUnderTest>() {
 
 pub(crate) async fn paused_partitions_wait_and_go_on<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let mut reader = Reader::join(&log, GROUP, &[WORK, SINGLE]).await;
     reader.until_held(5).await;
     let work: Vec<Partition> = reader.held.keys().copied().filter(|p| p.topic == WORK).collect();
@@ -127,7 +127,7 @@ pub(crate) async fn paused_partitions_wait_and_go_on<T: LogUnderTest>() {
 
 pub(crate) async fn scan_and_ends_agree_with_what_was_written<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     assert_eq!(scan(&log, MORE).await, []);
     let empty = log.ends(MORE).await.expect("ends can be read");
     let indexes: Vec<i32> = empty.iter().map(|(partition, _)| partition.index).collect();
@@ -146,7 +146,7 @@ pub(crate) async fn scan_and_ends_agree_with_what_was_written<T: LogUnderTest>()
 
 pub(crate) async fn cancelled_waits_lose_nothing<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
     for at in 0..50 {
         write(&log, vec![output(SINGLE, "k", at.to_string())]).await;
@@ -166,7 +166,7 @@ pub(crate) async fn offsets_go_on_where_they_ended<T: LogUnderTest>() {
     let mut under_test = T::start().await;
     let mut ends = Vec::new();
     for life in 0..3 {
-        let log = under_test.process();
+        let log = under_test.process().await;
         let values: Vec<String> = (0..life).map(|at: usize| at.to_string()).collect();
         assert_eq!(texts(&scan(&log, SINGLE).await), values);
         write(&log, vec![output(SINGLE, "k", life.to_string())]).await;
@@ -174,7 +174,7 @@ pub(crate) async fn offsets_go_on_where_they_ended<T: LogUnderTest>() {
         drop(log);
         under_test = under_test.reopened().await;
     }
-    let records = scan(&under_test.process(), SINGLE).await;
+    let records = scan(&under_test.process().await, SINGLE).await;
     assert_offsets_grow(&records);
     for (next, ended) in records.iter().skip(1).zip(&ends) {
         assert!(ended.iter().all(|(_, end)| next.offset >= *end), "an offset was used again");

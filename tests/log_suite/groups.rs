@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use avr::broker::{CommitError, Committer, Consumer, Log, Partition, Progress};
+use futures_util::future::select_all;
 
 use super::{
     GROUP, LogUnderTest, MORE, PATIENCE, WORK, commit, output,
@@ -18,26 +19,28 @@ async fn settle<C: Consumer>(readers: &mut [Reader<C>], shares: &[usize]) {
     let settling = async {
         while !shares_are(readers, shares) {
             for reader in &mut *readers {
-                follow(reader).await;
+                if !reader.revoked.is_empty() {
+                    reader.release().await;
+                }
             }
+            next_of_any(readers).await;
         }
     };
     let in_time = tokio::time::timeout(PATIENCE, settling).await;
     assert!(in_time.is_ok(), "waited in vain for shares of {shares:?}");
 }
 
+/// Takes the next event that any of them hears of.
+async fn next_of_any<C: Consumer>(readers: &mut [Reader<C>]) {
+    let nexts = readers.iter_mut().map(|reader| Box::pin(reader.consumer.next()));
+    let (event, at, _) = select_all(nexts).await;
+    readers[at].take(event.expect("the log goes on"));
+}
+
 fn shares_are<C>(readers: &[Reader<C>], shares: &[usize]) -> bool {
     let mut held: Vec<usize> = readers.iter().map(|reader| reader.held.len()).collect();
     held.sort_unstable();
     held == shares
-}
-
-/// Takes an event, if one is there soon, and gives up what is asked for.
-async fn follow<C: Consumer>(reader: &mut Reader<C>) {
-    peek(reader).await;
-    if !reader.revoked.is_empty() {
-        reader.release().await;
-    }
 }
 
 fn held<C>(readers: &[Reader<C>]) -> BTreeSet<Partition> {
@@ -48,7 +51,7 @@ pub(crate) async fn members_share_all_partitions<T: LogUnderTest>() {
     let under_test = T::start().await;
     let mut readers = Vec::new();
     for shares in [vec![4], vec![2, 2], vec![1, 1, 2], vec![1, 1, 1, 1], vec![0, 1, 1, 1, 1]] {
-        readers.push(Reader::join(&under_test.process(), GROUP, &[WORK]).await);
+        readers.push(Reader::join(&under_test.process().await, GROUP, &[WORK]).await);
         settle(&mut readers, &shares).await;
         assert_eq!(held(&readers).len(), 4, "every partition has one owner");
     }
@@ -62,20 +65,19 @@ pub(crate) async fn members_share_all_partitions<T: LogUnderTest>() {
 
 pub(crate) async fn revoked_partitions_stay_until_they_are_released<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let (here, there) = (under_test.process(), under_test.process());
+    let (here, there) = (under_test.process().await, under_test.process().await);
     write(&here, originals(40)).await;
     let mut old = Reader::join(&here, GROUP, &[WORK]).await;
     old.until_held(4).await;
     old.until_read(40).await;
-    let mut new = Reader::join(&there, GROUP, &[WORK]).await;
+    let mut readers = [old, Reader::join(&there, GROUP, &[WORK]).await];
     let two_revoked = async {
-        while old.revoked.len() < 2 {
-            peek(&mut old).await;
-            // The newcomer must be heard of for a broker to give it a place.
-            peek(&mut new).await;
+        while readers[0].revoked.len() < 2 {
+            next_of_any(&mut readers).await;
         }
     };
     tokio::time::timeout(PATIENCE, two_revoked).await.expect("two partitions are to move");
+    let [mut old, new] = readers;
     assert!(new.held.is_empty(), "a partition was given away before it was released");
 
     let mut committer = here.committer("suite-old").await.expect("a committer is to be had");
@@ -89,18 +91,9 @@ pub(crate) async fn revoked_partitions_stay_until_they_are_released<T: LogUnderT
     assert!(readers[1].held.values().all(|progress| *progress == last_words));
 }
 
-/// Takes an event, if one is there soon, and gives nothing up.
-async fn peek<C: Consumer>(reader: &mut Reader<C>) {
-    tokio::select! {
-        biased;
-        event = reader.consumer.next() => reader.take(event.expect("the log goes on")),
-        () = tokio::task::yield_now() => {}
-    }
-}
-
 pub(crate) async fn a_stale_commit_is_refused_whole<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let (here, there) = (under_test.process(), under_test.process());
+    let (here, there) = (under_test.process().await, under_test.process().await);
     let mut readers = vec![Reader::join(&here, GROUP, &[WORK]).await];
     settle(&mut readers, &[4]).await;
     readers.push(Reader::join(&there, GROUP, &[WORK]).await);
@@ -126,7 +119,7 @@ pub(crate) async fn a_stale_commit_is_refused_whole<T: LogUnderTest>() {
 
 pub(crate) async fn progress_from_before_a_partition_moved_and_came_back_is_refused<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let (here, there) = (under_test.process(), under_test.process());
+    let (here, there) = (under_test.process().await, under_test.process().await);
     let mut readers = vec![Reader::join(&here, GROUP, &[WORK]).await];
     settle(&mut readers, &[4]).await;
     let before = readers[0].consumer.membership();
@@ -148,7 +141,7 @@ pub(crate) async fn progress_from_before_a_partition_moved_and_came_back_is_refu
 
 pub(crate) async fn who_leaves_makes_room<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let (here, there) = (under_test.process(), under_test.process());
+    let (here, there) = (under_test.process().await, under_test.process().await);
     write(&here, originals(20)).await;
     let mut readers = vec![Reader::join(&here, GROUP, &[WORK]).await];
     readers[0].until_held(4).await;
@@ -164,16 +157,16 @@ pub(crate) async fn who_leaves_makes_room<T: LogUnderTest>() {
 pub(crate) async fn every_record_is_copied_once_while_members_come_and_go<T: LogUnderTest>() {
     const ROUND: usize = 40;
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let mut running = vec![
-        Running::start(under_test.process(), "suite-first"),
-        Running::start(under_test.process(), "suite-second"),
+        Running::start(under_test.process().await, "suite-first"),
+        Running::start(under_test.process().await, "suite-second"),
     ];
     let originals = originals(ROUND * 4);
     for (round, batch) in originals.chunks(ROUND).enumerate() {
         write(&log, batch.to_vec()).await;
         if round % 2 == 0 {
-            running.push(Running::start(under_test.process(), &format!("suite-{round}")));
+            running.push(Running::start(under_test.process().await, &format!("suite-{round}")));
         } else {
             running.remove(0).stop().await;
         }

@@ -25,7 +25,7 @@ fn texts_within_the_limit() -> [String; 5] {
 
 pub(crate) async fn texts_come_back_up_to_the_limit<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let mut committer = log.committer("suite").await.expect("a committer is to be had");
     for (offset, text) in (0..).zip(texts_within_the_limit()) {
         let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
@@ -45,7 +45,7 @@ pub(crate) async fn texts_come_back_up_to_the_limit<T: LogUnderTest>() {
 
 pub(crate) async fn a_text_beyond_the_limit_writes_nothing<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
     reader.until_held(1).await;
     for text in ["x".repeat(MAX_PROGRESS_TEXT + 1), "𝄞".repeat(MAX_PROGRESS_TEXT / 2) + "x"] {
@@ -62,7 +62,7 @@ pub(crate) async fn a_text_beyond_the_limit_writes_nothing<T: LogUnderTest>() {
 
 pub(crate) async fn reading_goes_on_after_progress<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     for value in numbered(12) {
         // A commit each: whatever a log puts between transactions lies between these records.
         write(&log, vec![output(SINGLE, "k", value)]).await;
@@ -86,7 +86,7 @@ pub(crate) async fn reading_goes_on_after_progress<T: LogUnderTest>() {
 
 pub(crate) async fn nothing_committed_reads_as_none<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let mut reader = Reader::join(&log, GROUP, &[WORK]).await;
     reader.until_held(4).await;
     assert!(reader.held.values().all(|progress| *progress == Progress::default()));
@@ -101,7 +101,7 @@ pub(crate) async fn nothing_committed_reads_as_none<T: LogUnderTest>() {
 
 pub(crate) async fn groups_do_not_touch_each_other<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     write(&log, numbered(6).into_iter().map(|value| output(SINGLE, "k", value)).collect()).await;
     let mut first = Reader::join(&log, GROUP, &[SINGLE]).await;
     let mut second = Reader::join(&log, OTHER_GROUP, &[SINGLE]).await;
@@ -118,7 +118,7 @@ pub(crate) async fn groups_do_not_touch_each_other<T: LogUnderTest>() {
 
 pub(crate) async fn a_crash_keeps_what_is_committed<T: LogUnderTest>() {
     let under_test = T::start().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     write(&log, numbered(8).into_iter().map(|value| output(SINGLE, "k", value)).collect()).await;
     let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
     reader.until_read(8).await;
@@ -133,7 +133,7 @@ pub(crate) async fn a_crash_keeps_what_is_committed<T: LogUnderTest>() {
     drop((reader, committer, log));
 
     let under_test = under_test.reopened().await;
-    let log = under_test.process();
+    let log = under_test.process().await;
     let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
     reader.until_read(3).await;
     assert_eq!(reader.held[&ONLY], progress);

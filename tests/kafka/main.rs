@@ -1,0 +1,7 @@
+//! The Kafka log over a real cluster of three brokers.
+
+#[path = "../kafka_support/mod.rs"]
+mod kafka_support;
+mod log;
+#[path = "../log_suite/mod.rs"]
+mod log_suite;

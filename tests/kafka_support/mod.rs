@@ -1,0 +1,171 @@
+//! The cluster that tests of the Kafka log use, and topics of their own in it.
+//!
+//! `scripts/test` starts the cluster and names it in `AVR_TEST_KAFKA`, its bootstrap address, and
+//! `AVR_TEST_KAFKA_DIR`, its folder, by which `scripts/kafka` knows it. By hand:
+//!
+//! ```text
+//!   export AVR_KAFKA_DIR=/tmp/kafka AVR_KAFKA_PORT=any AVR_TEST_KAFKA_DIR=/tmp/kafka
+//!   export AVR_TEST_KAFKA=$(scripts/kafka start 3)
+//!   cargo test --test kafka
+//! ```
+#![allow(dead_code, reason = "each target uses its part")]
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use avr::{
+    broker::kafka::{GroupProtocol, KafkaLog, KafkaOptions, MissingProgress},
+    topic::TopicName,
+};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+};
+
+/// The largest record of the tests' logs.
+pub(crate) const MAX_RECORD: usize = 1 << 20;
+
+/// The cluster of this run.
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    pub(crate) bootstrap: String,
+    folder: Option<PathBuf>,
+}
+
+/// The cluster, or none; then it is said where nobody can overlook it that the tests did not run.
+pub(crate) fn cluster() -> Option<Cluster> {
+    let bootstrap = std::env::var("AVR_TEST_KAFKA").ok().filter(|bootstrap| !bootstrap.is_empty());
+    if bootstrap.is_none() {
+        let text = "NOT RUN: a test of the Kafka log. There is no cluster in AVR_TEST_KAFKA; scripts/test starts one\n";
+        assert!(std::env::var_os("AVR_REQUIRE_KAFKA").is_none(), "{text}");
+        // Not by a macro: what macros print is shown for tests that fail only.
+        std::io::stderr().write_all(text.as_bytes()).expect("stderr can be written");
+    }
+    let folder = std::env::var_os("AVR_TEST_KAFKA_DIR").map(PathBuf::from);
+    Some(Cluster { bootstrap: bootstrap?, folder })
+}
+
+impl Cluster {
+    /// Runs `scripts/kafka` on this cluster.
+    pub(crate) fn script(&self, arguments: &[&str]) {
+        let folder = self.folder.as_ref().expect("AVR_TEST_KAFKA_DIR names the folder of the cluster");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
+        let ran = Command::new(script).args(arguments).env("AVR_KAFKA_DIR", folder).output();
+        let output = ran.expect("scripts/kafka can be run");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The options of a process of the pipeline with this prefix.
+    pub(crate) fn options(&self, prefix: &str, group_protocol: GroupProtocol) -> KafkaOptions {
+        let texts = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let consumer = match group_protocol {
+            GroupProtocol::Classic => texts(&[("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")]),
+            GroupProtocol::Consumer => texts(&[]),
+        };
+        KafkaOptions {
+            bootstrap_servers: self.bootstrap.split(',').map(str::to_owned).collect(),
+            prefix: prefix.to_owned(),
+            worker: None,
+            static_membership: false,
+            group_protocol,
+            missing_progress: MissingProgress::Begin,
+            max_record_bytes: MAX_RECORD,
+            client: texts(&[("topic.metadata.refresh.interval.ms", "1000")]),
+            consumer,
+            producer: BTreeMap::new(),
+        }
+    }
+
+    /// A fresh pipeline: a prefix that nobody else has, with these topics.
+    pub(crate) async fn fresh(&self, topics: &[(TopicName, i32)]) -> Pipeline {
+        let prefix = format!("test-{:08x}.", fastrand::u32(..));
+        let pipeline = Pipeline { cluster: self.clone(), prefix };
+        pipeline.create(topics).await;
+        pipeline
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap);
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().expect("an admin client can be made")
+    }
+}
+
+/// One pipeline's part of the cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) cluster: Cluster,
+    pub(crate) prefix: String,
+}
+
+impl Pipeline {
+    /// The log, as a process of its own has it.
+    pub(crate) async fn process(&self, options: KafkaOptions) -> KafkaLog {
+        KafkaLog::connect(options).await.expect("the cluster answers")
+    }
+
+    pub(crate) fn options(&self, protocol: GroupProtocol) -> KafkaOptions {
+        self.cluster.options(&self.prefix, protocol)
+    }
+
+    async fn create(&self, topics: &[(TopicName, i32)]) {
+        let admin = self.cluster.admin();
+        let limit = (MAX_RECORD + (64 << 10)).to_string();
+        let names: Vec<String> = topics.iter().map(|(name, _)| format!("{}{name}", self.prefix)).collect();
+        let new = |(name, (_, partitions)): (&'_ String, &(TopicName, i32))| (name.clone(), *partitions);
+        let wanted: Vec<(String, i32)> = names.iter().zip(topics).map(new).collect();
+        let topics: Vec<NewTopic<'_>> = wanted
+            .iter()
+            .map(|(name, partitions)| {
+                NewTopic::new(name, *partitions, TopicReplication::Fixed(3)).set("max.message.bytes", &limit)
+            })
+            .collect();
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        let made = admin.create_topics(&topics, &options).await.expect("topics can be made");
+        made.into_iter().for_each(|topic| {
+            topic.expect("a topic of a fresh prefix can be made");
+        });
+        for (name, partitions) in wanted {
+            self.await_partitions(&name, partitions);
+        }
+    }
+
+    /// Adds partitions to a topic, up to so many.
+    pub(crate) async fn grow(&self, topic: TopicName, partitions: i32) {
+        let name = format!("{}{topic}", self.prefix);
+        let count = usize::try_from(partitions).expect("a number of partitions");
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        let grown = self.cluster.admin().create_partitions(&[NewPartitions::new(&name, count)], &options).await;
+        grown.expect("partitions can be added").into_iter().for_each(|topic| {
+            topic.expect("partitions can be added");
+        });
+        self.await_partitions(&name, partitions);
+    }
+
+    /// Waits until every partition has a leader that the cluster tells of.
+    fn await_partitions(&self, name: &str, partitions: i32) {
+        let reader: BaseConsumer = self.cluster.config().create().expect("a consumer can be made");
+        let begun = std::time::Instant::now();
+        loop {
+            let metadata = reader.fetch_metadata(Some(name), Duration::from_secs(10)).expect("the cluster answers");
+            let led = metadata.topics()[0].partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0);
+            if led.count() == usize::try_from(partitions).expect("a number of partitions") {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "topic {name} does not come up");
+        }
+    }
+}
