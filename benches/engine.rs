@@ -12,6 +12,7 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -20,12 +21,18 @@ use avr::{
     broker::{
         CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress, Record,
         embedded::{Durability, EmbeddedLog, Options, Retention, TopicSpec},
+        kafka::{GroupProtocol, KafkaLog, KafkaOptions, MissingProgress},
     },
     engine::{Engine, EngineOptions, Failure, Stage, StageSpec, Stop},
     observe::Metrics,
     topic::{DRAFTED, PROMPTS, TopicName},
 };
 use bytes::Bytes;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+};
 use support::{cpu_seconds, option, peak_mib};
 use tokio::sync::watch;
 
@@ -135,7 +142,13 @@ fn main() -> Result<(), Error> {
         "{:<26} {:>9} {:>11} {:>13} {:>14} {:>14} {:>9}",
         "log", "records", "records/s", "CPU µs each", "commit p50 ms", "commit p99 ms", "peak MiB"
     );
+    let kafka: Option<String> = option("kafka")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if let Some(servers) = kafka {
+        let replicas = option("replicas")?.unwrap_or(3);
+        return runtime
+            .block_on(async { tokio::spawn(over_kafka(servers, partitions, replicas, records)).await? });
+    }
     for (name, durability) in [
         ("embedded, each commit", Durability::EachCommit),
         ("embedded, interval 200 ms", Durability::Interval(Duration::from_millis(200))),
@@ -147,6 +160,36 @@ fn main() -> Result<(), Error> {
         runtime.block_on(async { tokio::spawn(measure(name, log, records)).await? })?;
     }
     Ok(())
+}
+
+/// Measures over a cluster, in topics that are made for it and deleted afterwards.
+async fn over_kafka(servers: String, partitions: u32, replicas: i32, records: usize) -> Result<(), Error> {
+    let prefix = format!("bench-{}.", std::process::id());
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &servers).create()?;
+    let names = [PROMPTS.name, DRAFTED.name].map(|topic| format!("{prefix}{topic}"));
+    let topic = |name| NewTopic::new(name, partitions.cast_signed(), TopicReplication::Fixed(replicas));
+    let topics: Vec<NewTopic<'_>> = names.iter().map(|name| topic(name)).collect();
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+    for created in admin.create_topics(&topics, &options).await? {
+        created.map_err(|(topic, code)| format!("{topic}: {code}"))?;
+    }
+    let options = KafkaOptions {
+        bootstrap_servers: servers.split(',').map(str::to_owned).collect(),
+        prefix,
+        worker: None,
+        static_membership: false,
+        group_protocol: GroupProtocol::Classic,
+        missing_progress: MissingProgress::Begin,
+        max_record_bytes: 900_000,
+        client: BTreeMap::new(),
+        consumer: BTreeMap::new(),
+        producer: BTreeMap::new(),
+    };
+    let measured = measure("Kafka", KafkaLog::connect(options).await?, records).await;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    admin.delete_topics(&names, &AdminOptions::new()).await?;
+    measured
 }
 
 /// Copies what was laid ready as fast as it goes, then half as much a second, and prints a row.

@@ -68,7 +68,9 @@ impl Cluster {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
         let consumer = match group_protocol {
-            GroupProtocol::Classic => texts(&[("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")]),
+            GroupProtocol::Classic => {
+                texts(&[("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")])
+            }
             GroupProtocol::Consumer => texts(&[]),
         };
         KafkaOptions {
@@ -148,7 +150,8 @@ impl Pipeline {
         let name = format!("{}{topic}", self.prefix);
         let count = usize::try_from(partitions).expect("a number of partitions");
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-        let grown = self.cluster.admin().create_partitions(&[NewPartitions::new(&name, count)], &options).await;
+        let grown =
+            self.cluster.admin().create_partitions(&[NewPartitions::new(&name, count)], &options).await;
         grown.expect("partitions can be added").into_iter().for_each(|topic| {
             topic.expect("partitions can be added");
         });
@@ -160,8 +163,10 @@ impl Pipeline {
         let reader: BaseConsumer = self.cluster.config().create().expect("a consumer can be made");
         let begun = std::time::Instant::now();
         loop {
-            let metadata = reader.fetch_metadata(Some(name), Duration::from_secs(10)).expect("the cluster answers");
-            let led = metadata.topics()[0].partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0);
+            let metadata =
+                reader.fetch_metadata(Some(name), Duration::from_secs(10)).expect("the cluster answers");
+            let led =
+                metadata.topics()[0].partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0);
             if led.count() == usize::try_from(partitions).expect("a number of partitions") {
                 return;
             }

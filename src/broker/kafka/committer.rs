@@ -14,9 +14,7 @@ use std::{
 use rdkafka::consumer::BaseConsumer;
 use tokio::sync::oneshot;
 
-use super::{
-    KafkaOptions, failure, member::Members, progress, reporter::Reporter, transactor::Transactor,
-};
+use super::{KafkaOptions, failure, member::Members, progress, reporter::Reporter, transactor::Transactor};
 use crate::broker::{
     CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress,
 };
@@ -76,7 +74,10 @@ impl KafkaCommitter {
 }
 
 fn gone() -> LogError {
-    failure::ours("committing", "the thread of the committer is gone, or has not ended what it was asked before")
+    failure::ours(
+        "committing",
+        "the thread of the committer is gone, or has not ended what it was asked before",
+    )
 }
 
 impl Committer for KafkaCommitter {

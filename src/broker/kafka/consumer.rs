@@ -53,7 +53,8 @@ impl KafkaConsumer {
     }
 
     fn pause_or_resume(&self, partitions: &[Partition], paused: bool) {
-        self.inbox.order(|orders| orders.pauses.extend(partitions.iter().map(|&partition| (partition, paused))));
+        self.inbox
+            .order(|orders| orders.pauses.extend(partitions.iter().map(|&partition| (partition, paused))));
     }
 }
 

@@ -78,12 +78,16 @@ fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
             "The topic takes less than kafka.max_record_bytes: `avr topics apply` sets its max.message.bytes"
         }
         Code::OffsetMetadataTooLarge => "The brokers' offset.metadata.max.bytes must be at least 4096",
-        Code::TopicAuthorizationFailed => "This user needs the rights to read and write the topics of kafka.prefix",
+        Code::TopicAuthorizationFailed => {
+            "This user needs the rights to read and write the topics of kafka.prefix"
+        }
         Code::GroupAuthorizationFailed => "This user needs the right to read the groups of kafka.prefix",
         Code::TransactionalIdAuthorizationFailed => {
             "This user needs the right to write the transactional ids of kafka.prefix"
         }
-        Code::Authentication | Code::SaslAuthenticationFailed => "See kafka.client: the cluster does not know this user",
+        Code::Authentication | Code::SaslAuthenticationFailed => {
+            "See kafka.client: the cluster does not know this user"
+        }
         Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
             "See that kafka.bootstrap_servers is right and the brokers run"
         }

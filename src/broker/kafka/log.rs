@@ -83,11 +83,7 @@ impl Log for KafkaLog {
         KafkaCommitter::start(Arc::clone(&self.options), Arc::clone(&self.members), name).await
     }
 
-    async fn scan(
-        &self,
-        topic: TopicName,
-        visit: &mut (dyn FnMut(Record) + Send),
-    ) -> Result<(), LogError> {
+    async fn scan(&self, topic: TopicName, visit: &mut (dyn FnMut(Record) + Send)) -> Result<(), LogError> {
         let options = Arc::clone(&self.options);
         let (sender, mut batches) = mpsc::channel(BATCHES);
         let scan = tokio::task::spawn_blocking(move || scan::scan(&options, topic, &sender));

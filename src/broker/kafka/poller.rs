@@ -9,12 +9,7 @@
 //!
 //! Nothing here waits for the engine or for the cluster: a member that is not polled is taken for dead.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -24,8 +19,9 @@ use rdkafka::{
 };
 
 use super::{
-    KafkaOptions, beginning, failure,
+    KafkaOptions,
     ahead::Ahead,
+    beginning, failure,
     failure::Class,
     member::{Fetched, Member, Members, Note, Orders},
     progress, record,
@@ -225,7 +221,8 @@ impl Poller {
             return self.fail("assigning partitions", &error);
         }
         if !assigned.is_empty() {
-            let progress = |(partition, known): (Partition, Option<_>)| (partition, known.unwrap_or_default());
+            let progress =
+                |(partition, known): (Partition, Option<_>)| (partition, known.unwrap_or_default());
             self.tell(Ok(Event::Assigned(assigned.into_iter().map(progress).collect())));
         }
     }

@@ -120,7 +120,9 @@ impl Producer {
             };
             match self.native.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) if self.age() < DELIVERY => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _))
+                    if self.age() < DELIVERY =>
+                {
                     self.native.poll(GLANCE);
                 }
                 Err((error, _)) => return Err(error),

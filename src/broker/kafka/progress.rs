@@ -18,7 +18,10 @@ const READ: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// Our partitions for librdkafka.
-pub(super) fn list_of<'a>(prefix: &str, partitions: impl IntoIterator<Item = &'a Partition>) -> TopicPartitionList {
+pub(super) fn list_of<'a>(
+    prefix: &str,
+    partitions: impl IntoIterator<Item = &'a Partition>,
+) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for Partition { topic, index } in partitions {
         list.add_partition(&format!("{prefix}{topic}"), *index);

@@ -10,9 +10,7 @@ use rdkafka::{
 };
 use tokio::sync::mpsc;
 
-use super::{
-    KafkaOptions, beginning::LOOK, failure, failure::Class, record, reporter::Reporter, watermarks,
-};
+use super::{KafkaOptions, beginning::LOOK, failure, failure::Class, record, reporter::Reporter, watermarks};
 use crate::{
     broker::{LogError, Partition, Record},
     topic::TopicName,

@@ -116,7 +116,9 @@ impl Transactor {
             match failure::class(&error) {
                 Class::Fenced => return Err(LogError::new(context, LogErrorKind::Fenced)),
                 Class::Lasting => return Err(failure::log_error(context, &error)),
-                _ if self.abandoned.load(Ordering::Acquire) => return Err(failure::log_error(context, &error)),
+                _ if self.abandoned.load(Ordering::Acquire) => {
+                    return Err(failure::log_error(context, &error));
+                }
                 _ => {}
             }
             if !told {
@@ -195,7 +197,8 @@ impl Transactor {
     fn refused(&self, progress: &[GroupProgress]) -> Vec<GroupName> {
         let moved = |of: &&GroupProgress| {
             let members = self.members.of(of.group);
-            let holds = |(partition, _): &(Partition, _)| holder(&members, *partition, of.membership).is_some();
+            let holds =
+                |(partition, _): &(Partition, _)| holder(&members, *partition, of.membership).is_some();
             !of.partitions.iter().all(holds)
         };
         progress.iter().filter(moved).map(|of| of.group).collect()
@@ -271,7 +274,9 @@ impl Transactor {
             self.producer = Some(producer);
             for Share { member, partitions, .. } in shares {
                 let mut holdings = member.holdings();
-                partitions.into_iter().for_each(|(partition, progress)| holdings.learn(partition, Some(progress)));
+                partitions
+                    .into_iter()
+                    .for_each(|(partition, progress)| holdings.learn(partition, Some(progress)));
             }
             return Ok(());
         };
