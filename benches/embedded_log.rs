@@ -4,10 +4,12 @@
 //! 4 committers ─▶ prompts ─▶ 1 consumer ─▶ its progress, committed every 64 records
 //! ```
 //!
-//! `cargo bench --bench embedded_log [records]`. The time is user and system time of the whole process, as the
+//! `cargo bench --bench embedded_log -- [--records N]`. The time is user and system time of the whole process, as the
 //! kernel counts it in `/proc/self/stat`, so it holds the database's threads too.
 
-use std::{fs, path::PathBuf, time::Duration, time::Instant};
+mod support;
+
+use std::{path::PathBuf, time::Duration, time::Instant};
 
 use avr::broker::{
     Committer, Consumer, Event, GroupName, GroupProgress, Log, Output, Progress,
@@ -15,6 +17,7 @@ use avr::broker::{
 };
 use avr::topic::PROMPTS;
 use bytes::Bytes;
+use support::{cpu_seconds, option, peak_mib};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -23,11 +26,9 @@ const COMMITTERS: usize = 4;
 const DONE_AT_ONCE: usize = 64;
 const PARTITIONS: u32 = 8;
 const GROUP: GroupName = GroupName("readers");
-/// The kernel's `USER_HZ`, which is 100 on every architecture that Rust's standard library supports on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 fn main() -> Result<(), Failure> {
-    let records = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(40_000);
+    let records = option("records")?.unwrap_or(40_000);
     println!(
         "{:<22} {:>10} {:>12} {:>12} {:>10}",
         "durability", "records", "CPU µs each", "records/s", "peak MiB"
@@ -100,20 +101,4 @@ async fn read(log: &EmbeddedLog, count: usize) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// User and system time of this process; the fields behind the parenthesis of `/proc/self/stat`.
-fn cpu_seconds() -> Result<f64, Failure> {
-    let text = fs::read_to_string("/proc/self/stat")?;
-    let (_, rest) = text.rsplit_once(')').ok_or("no process name in /proc/self/stat")?;
-    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
-}
-
-/// The most memory this process ever had resident.
-fn peak_mib() -> Result<u64, Failure> {
-    let text = fs::read_to_string("/proc/self/status")?;
-    let line =
-        text.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? >> 10)
 }

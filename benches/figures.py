@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what a run costs and how well it fills the models, and prints a table.
 
-usage: benches/figures PROMPTS [--avr target/release/avr] [--spread 0.1] [--malformed 0] [--repeat 3]
+usage: benches/figures.py PROMPTS [--avr target/release/avr] [--spread 0.1] [--malformed 0] [--repeat 3]
 
 PROMPTS is a file of prompts as `avr run` takes it. Three measurements, each against `avr simulate` in a process of
 its own (the models are simulated in all of them):

@@ -1,0 +1,151 @@
+//! Chaos: real workers on a real Kafka cluster while processes are killed, stopped and added and brokers die.
+//! Afterwards every prompt has exactly the records and the outcome of an undisturbed run, and no call of a committed
+//! step was made again. The models are simulated.
+//!
+//! The short form runs with the other tests; `scripts/chaos` runs the long one and tells how to repeat it.
+
+#[path = "chaos/calls.rs"]
+mod calls;
+#[path = "chaos/files.rs"]
+mod files;
+#[path = "chaos/fleet.rs"]
+mod fleet;
+#[path = "chaos/judge.rs"]
+mod judge;
+#[expect(dead_code, reason = "the tests of the log need more of it")]
+mod kafka_support;
+#[path = "chaos/plan.rs"]
+mod plan;
+#[path = "e2e/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the end-to-end tests need more of it")]
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use calls::Snapshot;
+use files::{difference, lines_of_files, lines_of_shards};
+use fleet::Fleet;
+use judge::Judge;
+use plan::{Disturbance, Form};
+use support::{Bench, Cluster, Process, prompts};
+
+/// Without any progress for so long, something hangs.
+const STANDSTILL: Duration = Duration::from_secs(120);
+/// Between two looks at processes that have no way to tell.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The pipeline's configuration: small shares and short time-outs, so that much goes wrong in little time.
+fn configuration(bootstrap: &str, prefix: &str) -> String {
+    let servers: Vec<&str> = bootstrap.split(',').collect();
+    format!(
+        r#"
+[kafka]
+bootstrap_servers = {servers:?}
+prefix = "{prefix}"
+partitions = 8
+# The judge reads every record, at its own pace.
+cleanup_interval_s = 0
+[kafka.consumer]
+"session.timeout.ms" = 3000
+"heartbeat.interval.ms" = 500
+[stages]
+draft = 48
+critique = 48
+improve = 48
+score = 48
+[export]
+shard_interval_s = 1.0
+[engine]
+drain_grace_s = 10
+"#
+    )
+}
+
+#[test]
+fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
+    let Some(brokers) = kafka_support::cluster() else { return };
+    let form = Form::from_environment();
+    eprintln!("chaos: {form:?}; the models are simulated");
+    let undisturbed = Bench::new();
+    undisturbed.write("prompts.jsonl", prompts(0..form.prompts));
+    undisturbed.run(&Cluster::start(&[]), &["prompts.jsonl"]).expect_code(0);
+
+    let bench = Bench::new();
+    let prefix = format!("chaos-{}-{}.", form.seed, std::process::id());
+    bench.write("avr.toml", configuration(&brokers.bootstrap, &prefix));
+    bench.write("prompts.jsonl", prompts(0..form.prompts));
+    let cluster =
+        Cluster::start(&["--latency", "batching", "--step-ms", "0.2", "--step-ms-per-sequence", "0"]);
+    Process::start(&mut bench.avr(&["topics", "apply"])).finish().expect_code(0);
+    let judge = Judge::start(&brokers.bootstrap, &prefix);
+    let mut fleet = Fleet::start(&bench, &cluster);
+    Process::start(&mut bench.avr(&["submit", "prompts.jsonl"])).finish().expect_code(0);
+
+    let started = Instant::now();
+    let snapshots = disturb(&form, &mut fleet, &judge, &brokers, &cluster);
+    wait_for("all have ended", form.prompts, || judge.ended(), &mut fleet);
+    eprintln!("chaos: all outcomes are committed after {:.0?}", started.elapsed());
+    let exported = || lines_of_shards(&bench.path("out")).get("outcomes").map_or(0, Vec::len);
+    wait_for("all are in the files", form.prompts, exported, &mut fleet);
+    fleet.end();
+
+    let ended = judge.seen().ended.clone();
+    let twice: Vec<_> = ended.iter().filter(|(_, times)| **times != 1).collect();
+    assert_eq!((ended.len(), twice.as_slice()), (form.prompts, &[][..]), "each thread ends once");
+    let (found, expected) = (lines_of_shards(&bench.path("out")), lines_of_files(&undisturbed.path("out")));
+    assert_eq!(difference(&found, &expected), None);
+    let calls = calls::check(&snapshots, &cluster.counts());
+    let kinds: BTreeMap<_, _> = found.iter().map(|(kind, lines)| (kind, lines.len())).collect();
+    eprintln!(
+        "chaos: {} disturbances, {calls:?}, lines {kinds:?}, {:.0?}",
+        snapshots.len(),
+        started.elapsed()
+    );
+}
+
+/// Lets everything happen that is planned, each at its moment.
+fn disturb(
+    form: &Form,
+    fleet: &mut Fleet<'_>,
+    judge: &Judge,
+    brokers: &kafka_support::Cluster,
+    cluster: &Cluster,
+) -> Vec<Snapshot> {
+    let mut snapshots = Vec::new();
+    for moment in plan::plan(form) {
+        wait_for("its moment has come", moment.outcomes, || judge.ended(), fleet);
+        eprintln!("chaos: {} outcomes: {:?}", judge.ended(), moment.what);
+        match moment.what {
+            Disturbance::Kill(which) => fleet.kill(which),
+            Disturbance::Terminate(which) => fleet.terminate(which),
+            Disturbance::Add(nth) => fleet.add(nth),
+            Disturbance::Remove => fleet.remove(),
+            Disturbance::BrokerDies(broker) => brokers.script(&["kill", &broker.to_string()]),
+            Disturbance::BrokerReturns(broker) => brokers.script(&["up", &broker.to_string()]),
+        }
+        snapshots.push(Snapshot::of(&judge.seen(), cluster.counts()));
+    }
+    snapshots
+}
+
+/// Waits until so many are there. Nothing tells this process of another's progress, so it looks again and again;
+/// it gives up only where nothing moves at all.
+fn wait_for(what: &str, goal: usize, count: impl Fn() -> usize, fleet: &mut Fleet<'_>) {
+    let (mut last, mut since) = (0, Instant::now());
+    loop {
+        let now = count();
+        if now >= goal {
+            return;
+        }
+        if now > last {
+            (last, since) = (now, Instant::now());
+        }
+        fleet.check();
+        assert!(since.elapsed() < STANDSTILL, "waited for {goal} until {what}, and it stands still at {now}");
+        thread::sleep(LOOK_AGAIN);
+    }
+}

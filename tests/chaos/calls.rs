@@ -1,0 +1,66 @@
+//! Which calls may be sent again, and which never.
+
+use std::collections::BTreeMap;
+
+use avr::simulate::Counts;
+
+use crate::judge::Seen;
+
+/// What was true right after a worker was ended.
+pub(crate) struct Snapshot {
+    /// How often each call had been sent whose step was committed.
+    committed: BTreeMap<String, u64>,
+    /// The calls that had been sent and whose step was not known to be committed.
+    open: Vec<String>,
+}
+
+impl Snapshot {
+    /// `seen` was read before `counts`, so what it holds as committed was committed when they were counted.
+    pub(crate) fn of(seen: &Seen, counts: Counts) -> Self {
+        let sent = counts.by_id.into_iter().map(|(id, count)| (id, count.sends));
+        let (committed, open): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            sent.partition(|(id, _)| seen.has_step_of(id));
+        Self { committed, open: open.into_keys().collect() }
+    }
+}
+
+/// What came of all calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    /// Different calls.
+    pub(crate) calls: usize,
+    /// Calls sent more than once, and the sends beyond the first.
+    pub(crate) repeated: usize,
+    pub(crate) repeats: u64,
+    /// The repeats that the snapshots excuse: one for each in which the call was open.
+    pub(crate) excused: u64,
+}
+
+/// Of the calls:
+///
+/// 1. One of a step that was committed at a snapshot is never sent again: its count there is its count at the end.
+/// 2. Any other is sent once, and once more at most for each snapshot that found its step not committed.
+pub(crate) fn check(snapshots: &[Snapshot], counts: &Counts) -> Calls {
+    for (number, snapshot) in snapshots.iter().enumerate() {
+        for (id, sends) in &snapshot.committed {
+            let at_the_end = counts.by_id[id].sends;
+            assert_eq!(at_the_end, *sends, "{id} was committed at disturbance {number} and sent again");
+        }
+    }
+    let mut excuses: BTreeMap<&str, u64> = BTreeMap::new();
+    for id in snapshots.iter().flat_map(|snapshot| &snapshot.open) {
+        *excuses.entry(id).or_default() += 1;
+    }
+    let mut sum = Calls { calls: counts.by_id.len(), excused: excuses.values().sum(), ..Calls::default() };
+    for (id, count) in counts.by_id.iter().filter(|(_, count)| count.sends > 1) {
+        let excused = excuses.get(id.as_str()).copied().unwrap_or_default();
+        assert!(
+            count.sends <= 1 + excused,
+            "{id} was sent {} times; {excused} disturbances excuse it",
+            count.sends
+        );
+        sum.repeated += 1;
+        sum.repeats += count.sends - 1;
+    }
+    sum
+}

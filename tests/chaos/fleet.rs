@@ -1,0 +1,94 @@
+//! The workers: started, killed, stopped and started again, each under a name of its own.
+
+use crate::support::{Bench, Cluster, Process};
+
+/// What a worker does; nothing named is everything.
+type Stages = &'static [&'static str];
+
+/// What the workers of the beginning do: some everything, some one stage or two.
+const FIRST: [Stages; 7] =
+    [&[], &[], &[], &["draft", "critique"], &["improve"], &["score", "select"], &["export"]];
+
+/// What those do that are added later.
+const LATER: [Stages; 3] = [&["improve", "score"], &[], &["critique"]];
+
+/// One worker.
+struct Worker {
+    name: String,
+    stages: Stages,
+    process: Process,
+}
+
+/// All workers, the first ones before those that were added.
+pub(crate) struct Fleet<'a> {
+    bench: &'a Bench,
+    cluster: &'a Cluster,
+    workers: Vec<Worker>,
+}
+
+impl<'a> Fleet<'a> {
+    pub(crate) fn start(bench: &'a Bench, cluster: &'a Cluster) -> Self {
+        let mut fleet = Self { bench, cluster, workers: vec![] };
+        for (number, stages) in FIRST.into_iter().enumerate() {
+            fleet.begin(fleet.workers.len(), format!("first-{number}"), stages);
+        }
+        fleet
+    }
+
+    /// SIGKILL, and another start under the same name.
+    pub(crate) fn kill(&mut self, which: usize) {
+        self.replace(which, |process| assert!(process.kill(), "it ran"));
+    }
+
+    /// SIGTERM, its clean end, and another start under the same name.
+    pub(crate) fn terminate(&mut self, which: usize) {
+        self.replace(which, end_well);
+    }
+
+    /// One worker more.
+    pub(crate) fn add(&mut self, nth: usize) {
+        self.begin(self.workers.len(), format!("added-{nth}"), LATER[nth % LATER.len()]);
+    }
+
+    /// SIGTERM for the one that was added last.
+    pub(crate) fn remove(&mut self) {
+        assert!(self.workers.len() > FIRST.len(), "one was added");
+        if let Some(worker) = self.workers.pop() {
+            end_well(worker.process);
+        }
+    }
+
+    /// Fails if a worker has ended by itself.
+    pub(crate) fn check(&mut self) {
+        let ended = self.workers.iter_mut().position(|worker| !worker.process.is_running());
+        if let Some(Worker { name, process, .. }) = ended.map(|at| self.workers.swap_remove(at)) {
+            panic!("{name} ended by itself: {:?}", process.finish());
+        }
+    }
+
+    /// SIGTERM for all, one after the other, so that each drains while others take over.
+    pub(crate) fn end(mut self) {
+        self.check();
+        self.workers.drain(..).for_each(|worker| end_well(worker.process));
+    }
+
+    fn replace(&mut self, which: usize, end: fn(Process)) {
+        let at = which % self.workers.len();
+        let Worker { name, stages, process } = self.workers.remove(at);
+        end(process);
+        self.begin(at, name, stages);
+    }
+
+    fn begin(&mut self, at: usize, name: String, stages: Stages) {
+        let mut arguments = vec!["--worker", &name];
+        arguments.extend(stages.iter().flat_map(|stage| ["--stage", stage]));
+        let process = self.bench.start(self.cluster, &arguments);
+        self.workers.insert(at, Worker { name, stages, process });
+    }
+}
+
+/// SIGTERM is a wish, and a worker that could fulfil it says so with its exit code.
+fn end_well(process: Process) {
+    process.terminate();
+    process.finish().expect_code(0);
+}

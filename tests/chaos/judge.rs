@@ -1,0 +1,137 @@
+//! An independent reader of the cluster: reads committed records of every topic from their beginning, with a client
+//! of its own, and keeps what the threads have come through.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use avr::{
+    method::CallSite,
+    record::ThreadId,
+    topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, RECORDS, SCORED, TopicName},
+};
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+};
+
+/// The topics in the order in which a thread of stage 1 passes them: standing in the nth means that n + 1 steps are
+/// committed.
+const WAY: [TopicName; 5] = [DRAFTED.name, CRITIQUED.name, IMPROVED.name, SCORED.name, RECORDS.name];
+
+/// The stages that call models, in the order of [`WAY`].
+pub(crate) const CALLING: [&str; 4] = ["draft", "critique", "improve", "score"];
+
+/// How long a poll waits for a record.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What was read so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// How often each thread has ended, by its id: in `records`, or as a dead letter.
+    pub(crate) ended: BTreeMap<String, u32>,
+    /// Steps committed of each thread, by how the ids of its calls begin.
+    reached: HashMap<String, u8>,
+}
+
+impl Seen {
+    /// Whether the step of a call, by the call's id, is committed.
+    pub(crate) fn has_step_of(&self, call: &str) -> bool {
+        let mut parts = call.split('-');
+        let (thread, stage) = (parts.next().expect("a thread"), parts.next().expect("a stage"));
+        let step = CALLING.iter().position(|calling| *calling == stage).expect("a stage that calls");
+        self.reached.get(thread).is_some_and(|reached| usize::from(*reached) > step)
+    }
+
+    fn note(&mut self, topic: &str, key: &str) {
+        if topic == DEAD_LETTERS.0 || topic == RECORDS.name.0 {
+            *self.ended.entry(key.to_owned()).or_default() += 1;
+        }
+        let Some(place) = WAY.iter().position(|name| name.0 == topic) else { return };
+        let reached = self.reached.entry(calls_of(key)).or_default();
+        *reached = (*reached).max(u8::try_from(place + 1).expect("few topics"));
+    }
+}
+
+/// How the ids of a thread's calls begin.
+fn calls_of(thread: &str) -> String {
+    let (recipe, input) = thread.split_once(':').expect("recipe and input");
+    let thread = ThreadId::new(recipe, input);
+    let site = CallSite { thread: &thread, stage: "draft", round: 0, index: 0, attempt: 0 };
+    site.request_id().split('-').next().expect("a thread").to_owned()
+}
+
+/// The reader; it ends when it is dropped.
+pub(crate) struct Judge {
+    seen: Arc<Mutex<Seen>>,
+    stop: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Judge {
+    pub(crate) fn start(bootstrap: &str, prefix: &str) -> Self {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap)
+            .set("group.id", format!("{prefix}judge"))
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("queued.max.messages.kbytes", "16384")
+            .create()
+            .expect("a consumer");
+        consumer.assign(&everything(&consumer, prefix)).expect("assigned");
+        let (seen, stop) = (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default());
+        let (to, until, prefix) = (Arc::clone(&seen), Arc::clone(&stop), prefix.to_owned());
+        let reader = std::thread::spawn(move || read(&consumer, &prefix, &to, &until));
+        Self { seen, stop, reader: Some(reader) }
+    }
+
+    /// What was read by now.
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("the reader does not panic")
+    }
+
+    /// How many threads have ended by now.
+    pub(crate) fn ended(&self) -> usize {
+        self.seen().ended.len()
+    }
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            // Its panic was seen where the test waited for it.
+            drop(reader.join());
+        }
+    }
+}
+
+/// Every partition of the topics that are read, from its first record.
+fn everything(consumer: &BaseConsumer, prefix: &str) -> TopicPartitionList {
+    let metadata = consumer.fetch_metadata(None, Duration::from_secs(30)).expect("the cluster answers");
+    let mut all = TopicPartitionList::new();
+    for topic in WAY.into_iter().chain([DEAD_LETTERS]) {
+        let name = format!("{prefix}{topic}");
+        let found = metadata.topics().iter().find(|found| found.name() == name);
+        for partition in found.unwrap_or_else(|| panic!("no topic {name}")).partitions() {
+            all.add_partition_offset(&name, partition.id(), Offset::Beginning).expect("an offset");
+        }
+    }
+    all
+}
+
+fn read(consumer: &BaseConsumer, prefix: &str, seen: &Mutex<Seen>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        // Errors are of brokers that are down; the client goes on by itself.
+        let Some(Ok(message)) = consumer.poll(POLL) else { continue };
+        let topic = message.topic().strip_prefix(prefix).expect("a topic that was asked for");
+        let key = message.key().and_then(|key| std::str::from_utf8(key).ok()).expect("a thread's id");
+        seen.lock().expect("nobody panics with it").note(topic, key);
+    }
+}
