@@ -5,7 +5,7 @@
 #[path = "../kafka_support/mod.rs"]
 mod kafka_support;
 #[path = "../log_suite/mod.rs"]
-#[allow(dead_code, unused_macros, unused_imports, reason = "only the smallest worker is used here")]
+#[expect(dead_code, unused_macros, unused_imports, reason = "only the smallest worker is used here")]
 mod log_suite;
 mod outages;
 mod writer;

@@ -4,18 +4,22 @@ use std::collections::BTreeSet;
 
 use avr::broker::{CommitError, Committer, Log, Output};
 
+use tokio::sync::watch;
+
 use crate::log_suite::WORK;
 
 /// Writes outputs, each in a commit of its own.
 pub(crate) struct Writer<L: Log> {
     log: L,
     committer: L::Committer,
+    /// Commits that the log did not make.
+    troubles: watch::Sender<usize>,
 }
 
 impl<L: Log> Writer<L> {
-    pub(crate) async fn start(log: L) -> Self {
+    pub(crate) async fn start(log: L, troubles: watch::Sender<usize>) -> Self {
         let committer = log.committer("writer").await.expect("a committer is to be had");
-        Self { log, committer }
+        Self { log, committer, troubles }
     }
 
     pub(crate) async fn write(&mut self, outputs: &[Output]) {
@@ -26,7 +30,9 @@ impl<L: Log> Writer<L> {
 
     async fn write_one(&mut self, output: &Output) {
         loop {
-            match self.committer.commit(vec![output.clone()], vec![]).await {
+            let result = self.committer.commit(vec![output.clone()], vec![]).await;
+            self.troubles.send_modify(|troubles| *troubles += usize::from(result.is_err()));
+            match result {
                 Ok(()) => return,
                 Err(CommitError::Retriable(_)) => {}
                 Err(CommitError::Doubtful(_)) => {

@@ -8,7 +8,7 @@
 //!   export AVR_TEST_KAFKA=$(scripts/kafka start 3)
 //!   cargo test --test kafka
 //! ```
-#![allow(dead_code, reason = "each target uses its part")]
+#![expect(dead_code, reason = "each target uses its part")]
 
 use std::{
     collections::BTreeMap,

@@ -132,28 +132,24 @@ fn stop_on_error<T, E>(result: Result<T, E>) -> ControlFlow<(), T> {
 /// A worker under way.
 pub(crate) struct Running {
     stop: oneshot::Sender<()>,
-    troubles: watch::Receiver<usize>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
     pub(crate) fn start<L: Log>(log: L, name: &str) -> Self {
+        Self::start_counting(log, name, watch::Sender::default())
+    }
+
+    /// Starts a worker that counts commits which the log did not make.
+    pub(crate) fn start_counting<L: Log>(log: L, name: &str, count: watch::Sender<usize>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let name = name.to_owned();
-        let (count, troubles) = watch::channel(0);
         let task = tokio::spawn(async move {
             if let Some(worker) = Worker::start(log, name, count).await {
                 worker.run(stopped).await;
             }
         });
-        Self { stop, troubles, task }
-    }
-
-    /// Waits until the log has not made another commit of its.
-    #[allow(dead_code, reason = "logs that are always there give no trouble")]
-    pub(crate) async fn until_in_trouble(&mut self) {
-        let before = *self.troubles.borrow_and_update();
-        self.troubles.wait_for(|troubles| *troubles > before).await.expect("the worker goes on");
+        Self { stop, task }
     }
 
     /// Ends it between two events.
