@@ -12,7 +12,6 @@ mod files;
 mod fleet;
 #[path = "chaos/judge.rs"]
 mod judge;
-#[expect(dead_code, reason = "the tests of the log need more of it")]
 mod kafka_support;
 #[path = "chaos/plan.rs"]
 mod plan;
