@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use avr::{
     intake::{Direct, Intake, IntakeError, IntakeOptions, IntakeProgress, read_index},
     observe::Metrics,
-    record::RecipeRef,
+    record::{Extra, RecipeRef},
     source::{AnswerUse, DEFAULT_MAX_LINE_BYTES},
     topic::{INDEX, PROMPTS, REJECTS, TopicName},
 };
@@ -48,7 +48,7 @@ fn log(options: Options) -> MemoryLog {
 async fn submit(process: MemoryProcess, files: &[String]) -> Result<IntakeProgress, IntakeError> {
     let destination = Direct::start(process.clone(), "submit").await?;
     let index = read_index(&process).await?;
-    let recipe = RecipeRef { name: "recipe".to_owned(), hash: "hash".to_owned() };
+    let recipe = RecipeRef { name: "recipe".to_owned(), hash: "hash".to_owned(), extra: Extra::new() };
     let options = IntakeOptions {
         strict: false,
         follow: false,
@@ -157,7 +157,7 @@ fn another_definition_of_the_recipe_is_refused() {
         let process = log.process("b");
         let destination = Direct::start(process.clone(), "submit").await.expect("calm");
         let index = read_index(&process).await.expect("calm");
-        let recipe = RecipeRef { name: "recipe".to_owned(), hash: "another".to_owned() };
+        let recipe = RecipeRef { name: "recipe".to_owned(), hash: "another".to_owned(), extra: Extra::new() };
         let options = IntakeOptions {
             strict: false,
             follow: false,

@@ -142,7 +142,7 @@ impl Player<'_> {
             let reward = Some(self.score(thread, text.as_deref().expect("a text")).await);
             other.reward = Some(self.score(thread, &other.text).await);
             self.score_answer(thread).await;
-            fused = Some(Improvement { text, reward, call });
+            fused = Some(Improvement { text, reward, call, extra: Extra::new() });
         } else {
             thread.reward_model = None;
         }
@@ -289,5 +289,6 @@ fn call_of(model: &ChatModel, site: &CallSite<'_>, temperature: f64) -> Call {
         prompt_tokens: 0,
         completion_tokens: 0,
         failure: None,
+        extra: Extra::new(),
     }
 }
