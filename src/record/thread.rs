@@ -254,6 +254,10 @@ pub struct Call {
     pub extra: Extra,
 }
 
+fn is_first(choice: &u32) -> bool {
+    *choice == 0
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -338,8 +342,4 @@ mod tests {
         assert_eq!(through(&whole()), whole());
         assert_eq!(objects(&whole()), 28, "all sorts of objects are in it");
     }
-}
-
-fn is_first(choice: &u32) -> bool {
-    *choice == 0
 }
