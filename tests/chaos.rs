@@ -144,7 +144,10 @@ fn wait_for(what: &str, goal: usize, count: impl Fn() -> usize, fleet: &mut Flee
             (last, since) = (now, Instant::now());
         }
         fleet.check();
-        assert!(since.elapsed() < STANDSTILL, "waited for {goal} until {what}, and it stands still at {now}");
+        if since.elapsed() > STANDSTILL {
+            let seen = fleet.describe();
+            panic!("waited for {goal} until {what}, and it stands still at {now}:\n{seen}");
+        }
         thread::sleep(LOOK_AGAIN);
     }
 }

@@ -12,6 +12,9 @@ const FIRST: [Stages; 7] =
 /// What those do that are added later.
 const LATER: [Stages; 3] = [&["improve", "score"], &[], &["critique"]];
 
+/// Lines of each worker that are shown where nothing moves.
+const LAST_LINES: usize = 25;
+
 /// One worker.
 struct Worker {
     name: String,
@@ -64,6 +67,18 @@ impl<'a> Fleet<'a> {
         if let Some(Worker { name, process, .. }) = ended.map(|at| self.workers.swap_remove(at)) {
             panic!("{name} ended by itself: {:?}", process.finish());
         }
+    }
+
+    /// What there is to see where nothing moves any more: the status of the pipeline, and each worker's last lines.
+    pub(crate) fn describe(&mut self) -> String {
+        let status = Process::start(&mut self.bench.avr(&["status"])).finish();
+        let last_lines = |worker: &mut Worker| {
+            let lines: Vec<&str> = worker.process.said().lines().rev().take(LAST_LINES).collect();
+            let lines: String = lines.into_iter().rev().map(|line| format!("  {line}\n")).collect();
+            format!("{} {:?}:\n{lines}", worker.name, worker.stages)
+        };
+        let workers: String = self.workers.iter_mut().map(last_lines).collect();
+        format!("{}{}\n{workers}", status.stdout, status.stderr)
     }
 
     /// SIGTERM for all, one after the other, so that each drains while others take over.

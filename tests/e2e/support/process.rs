@@ -75,7 +75,7 @@ impl Process {
     }
 
     /// Standard error so far.
-    fn said(&mut self) -> &str {
+    pub(crate) fn said(&mut self) -> &str {
         self.lines.try_iter().for_each(|line| self.seen.extend([&line, "\n"]));
         &self.seen
     }
