@@ -105,5 +105,5 @@ impl<'a> Fleet<'a> {
 /// SIGTERM is a wish, and a worker that could fulfil it says so with its exit code.
 fn end_well(process: Process) {
     process.terminate();
-    process.finish().expect_code(0);
+    process.finish_soon().expect_code(0);
 }

@@ -106,6 +106,14 @@ impl Process {
         was_running
     }
 
+    /// As [`Self::finish`], for a process that is to end soon.
+    #[track_caller]
+    pub(crate) fn finish_soon(mut self) -> Finished {
+        let ended = look_until(|| (!self.is_running()).then_some(()));
+        assert!(ended.is_some(), "it does not end; it said:\n{}", self.said());
+        self.finish()
+    }
+
     /// Waits for its end. Standard input ends before.
     pub(crate) fn finish(mut self) -> Finished {
         drop(self.child.stdin.take());
