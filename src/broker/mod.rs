@@ -6,7 +6,8 @@
 //!
 //! ```text
 //!   Consumer::next ─▶ Assigned(partition, progress) · Records · Revoked · Lost
-//!   Committer::commit(outputs, progress) ─▶ Ok · Refused (nothing written) · Doubtful (unknown) · Fatal
+//!   Committer::commit(outputs, progress) ─▶ Ok · Refused, Retriable (nothing written) · Doubtful (unknown) · Fatal
+//!   Committer::recover, after Retriable and Doubtful ─▶ decided, and the committer again
 //! ```
 //!
 //! ## The contract
@@ -16,7 +17,8 @@
 //! - **Atomicity.** Readers see all outputs of a commit or none, and its progress with them.
 //! - **Fencing.** A commit that carries progress for a partition which its group has given to another member since
 //!   the [`Membership`] that the progress names is refused whole, even where the partition has come back meanwhile:
-//!   the other may have moved it on. A second committer of the same name fences the first.
+//!   the other may have moved it on. A second committer of the same name fences the first, until the first becomes the
+//!   committer again, which only [`Committer::recover`] does.
 //! - **Progress is opaque.** It is an offset, the first that is not known to be done, and a text of the engine's,
 //!   which the log keeps and hands back at the next assignment.
 
@@ -197,8 +199,16 @@ pub trait Committer: Send + 'static {
         progress: Vec<GroupProgress>,
     ) -> impl Future<Output = Result<(), CommitError>> + Send;
 
-    /// Makes the committer usable again after [`CommitError::Doubtful`]: whatever was under way is decided
-    /// when this returns, and [`Committer::progress`] tells how.
+    /// Makes the committer usable again after [`CommitError::Retriable`] and [`CommitError::Doubtful`], without which the
+    /// next commit is fatal: whatever was under way is decided when this returns, and [`Committer::progress`] tells how.
+    ///
+    /// A log may be unable to tell whether another of its name took over since, and then this one fences that in turn.
+    /// What the next commit holds must be right all the same. It is where it carries progress: the group's members
+    /// are who they are whatever committers are called. Outputs that were made because the log did not have them must be
+    /// held against the log again.
+    ///
+    /// # Errors
+    /// The log fails, or another of this name took over and the log can tell.
     fn recover(&mut self) -> impl Future<Output = Result<(), LogError>> + Send;
 
     /// The committed progress of a group's partitions, in the order asked for; none where nothing was committed.
@@ -264,7 +274,8 @@ pub enum CommitError {
     /// dropped; the rest can be committed again.
     #[error("the commit was refused: partitions of {0:?} belong to other members now")]
     Refused(Vec<GroupName>),
-    /// Nothing was written, for a reason that may pass: commit the same again.
+    /// Nothing was written and nothing will be, for a reason that may pass: [`Committer::recover`], then the same can be
+    /// committed again.
     #[error("the commit was given up and can be made again: {0}")]
     Retriable(LogError),
     /// Whether it was written is unknown: [`Committer::recover`], then read the progress.

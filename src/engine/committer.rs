@@ -233,6 +233,9 @@ async fn commit<C: Committer>(committer: &mut C, sink: &mut SinkSlot, mut job: J
                 tracing::warn!(%error, wait_ms = wait.as_millis(), "a commit was not taken; trying again");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(RETRY_MOST);
+                if let Err(error) = committer.recover().await {
+                    break Verdict::Fatal(error.into());
+                }
                 outputs = outputs_of(&job);
             }
         }

@@ -80,8 +80,8 @@ impl Destination for ThroughEngine {
 /// and grows, and takes over again: sooner or later each has the time to come to its end.
 ///
 /// Whatever keeps a commit from being made, the next one is made only after the committer stands anew and the index was
-/// read again. A log may become the committer of its name again by itself, to make a commit that it gave up; it would
-/// fence the other, and what the other had written meanwhile would be written once more.
+/// read again. A committer that recovers may fence another without hearing of it, and what the other had written
+/// meanwhile would be written once more.
 pub struct Direct<L: Log> {
     log: L,
     name: &'static str,

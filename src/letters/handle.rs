@@ -19,7 +19,7 @@ const BATCH_LETTERS: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
 /// Payloads that are held at once; where there are more, the letters are gone through again.
 const PASS_BYTES: usize = 64 << 20;
-/// How often in a row a commit may fail for a reason that may pass.
+/// How often in a row a commit may not be made, or be in doubt.
 const TRIES: u32 = 8;
 /// The wait after the first failure; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -111,7 +111,7 @@ async fn handle_all<L: Log>(
     // Before anything is read: what an earlier one of the name had under way is decided by then. A look alone must
     // not fence one that is at work.
     let mut committer = if deed.dry_run { None } else { Some(log.committer(COMMITTER).await?) };
-    let mut doubts = 0;
+    let mut setbacks = 0;
     let mut doubtful = Vec::new();
     loop {
         let handled = read_handled(log).await?;
@@ -121,18 +121,33 @@ async fn handle_all<L: Log>(
             report.done = pass.letters.into_iter().map(|prepared| prepared.id).collect();
             return Ok(());
         };
-        match commit_all(committer, pass.letters, report).await? {
-            Outcome::Committed if pass.is_last => return Ok(()),
-            Outcome::Committed => doubts = 0,
-            Outcome::Doubtful(_, error) if doubts >= TRIES => return Err(error),
-            Outcome::Doubtful(ids, _) => (doubts, doubtful) = (doubts + 1, ids),
+        let before = report.done.len();
+        let outcome = commit_all(committer, pass.letters, report).await?;
+        if report.done.len() > before {
+            setbacks = 0;
         }
+        let (ids, error) = match outcome {
+            Outcome::Committed if pass.is_last => return Ok(()),
+            Outcome::Committed => continue,
+            Outcome::NotMade(error) => (vec![], error),
+            Outcome::Doubtful(ids, error) => (ids, error),
+        };
+        if setbacks >= TRIES {
+            return Err(error);
+        }
+        tracing::warn!(%error, "a commit was not made or is in doubt; reading what was done with letters");
+        tokio::time::sleep(FIRST_WAIT * 2_u32.pow(setbacks)).await;
+        // Another may have taken over meanwhile, and is fenced in turn: what it did is read before anything is done.
+        committer.recover().await?;
+        (setbacks, doubtful) = (setbacks + 1, ids);
     }
 }
 
 /// How commits ended.
 enum Outcome {
     Committed,
+    /// Nothing of the last batch was written.
+    NotMade(LogError),
     /// Whether these letters are handled is for the log to say.
     Doubtful(Vec<LetterId>, LogError),
 }
@@ -224,7 +239,7 @@ fn entry(letter: &Letter, action: HandledAction, at_ms: i64) -> Output {
     }
 }
 
-/// Commits batch by batch, up to the first whose outcome is unknown.
+/// Commits batch by batch, up to the first that is not made or whose outcome is unknown.
 async fn commit_all<C: Committer>(
     committer: &mut C,
     letters: Vec<Prepared>,
@@ -240,38 +255,18 @@ async fn commit_all<C: Committer>(
             continue;
         }
         let batch = std::mem::take(&mut batch);
-        match commit(committer, batch).await? {
-            (ids, None) => report.done.extend(ids),
-            (ids, Some(doubt)) => return Ok(Outcome::Doubtful(ids, doubt)),
-        }
-    }
-    Ok(Outcome::Committed)
-}
-
-/// Commits one batch; gives its ids, and why it is unknown whether it was written if it is.
-async fn commit<C: Committer>(
-    committer: &mut C,
-    batch: Vec<Prepared>,
-) -> Result<(Vec<LetterId>, Option<LogError>), LogError> {
-    let ids = batch.iter().map(|letter| letter.id).collect();
-    let outputs: Vec<Output> = batch.into_iter().flat_map(|letter| letter.outputs).collect();
-    let mut tries = 1;
-    loop {
-        match committer.commit(outputs.clone(), vec![]).await {
-            Ok(()) => return Ok((ids, None)),
-            Err(CommitError::Doubtful(error)) => {
-                committer.recover().await?;
-                return Ok((ids, Some(error)));
-            }
-            Err(CommitError::Retriable(_)) if tries < TRIES => {
-                tokio::time::sleep(FIRST_WAIT * 2_u32.pow(tries - 1)).await;
-                tries += 1;
-            }
-            Err(CommitError::Retriable(error) | CommitError::Fatal(error)) => return Err(error),
+        let ids: Vec<LetterId> = batch.iter().map(|letter| letter.id).collect();
+        let outputs = batch.into_iter().flat_map(|letter| letter.outputs).collect();
+        match committer.commit(outputs, vec![]).await {
+            Ok(()) => report.done.extend(ids),
+            Err(CommitError::Retriable(error)) => return Ok(Outcome::NotMade(error)),
+            Err(CommitError::Doubtful(error)) => return Ok(Outcome::Doubtful(ids, error)),
+            Err(CommitError::Fatal(error)) => return Err(error),
             Err(refused @ CommitError::Refused(_)) => {
                 let cause = LogErrorKind::Other(refused.to_string().into());
                 return Err(LogError::new("handling letters", cause));
             }
         }
     }
+    Ok(Outcome::Committed)
 }

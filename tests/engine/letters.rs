@@ -151,8 +151,9 @@ async fn an_id_that_is_not_there_is_told() {
     assert_eq!((report.missing, report.done.len()), (vec![id], 0));
 }
 
+/// A process whose first commit is not made, and a second one that does everything while the first waits.
 #[tokio::test(start_paused = true)]
-async fn a_second_process_takes_over_and_the_first_says_so() {
+async fn what_another_did_meanwhile_is_not_done_again() {
     let letters = (0..600).map(|n| letter(n, "prompts", "draft", "refused")).collect();
     let log = log_of(letters, Options::calm(3)).await;
     log.set_faults(Faults { retriable: 1.0, ..Faults::NONE });
@@ -161,7 +162,38 @@ async fn a_second_process_takes_over_and_the_first_says_so() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     log.set_faults(Faults::NONE);
     let second = handle(&log.process("second"), &Selection::ALL, RETRY, 1).await.expect("calm");
-    let first = first.await.expect("no panic");
-    assert!(matches!(first, Err(HandleError::Fenced { done: 0 })), "{first:?}");
-    assert_eq!((second.done.len(), log.records(PROMPTS.name).len()), (600, 600));
+    let first = first.await.expect("no panic").expect("calm");
+    assert_eq!((first.done.len(), second.done.len()), (0, 600));
+    assert_eq!(log.records(PROMPTS.name).len(), 600);
+}
+
+/// Two at once, each of which fences the other now and then: whoever is fenced says so.
+async fn send_back_two_at_once(seed: u64) -> bool {
+    let letters: Vec<Output> = (0..600).map(|n| letter(n, "prompts", "draft", "refused")).collect();
+    let log = log_of(letters, Options::stormy(seed)).await;
+    log.set_faults(Faults { retriable: 0.3, doubtful: 0.2, yields: 0.5, sleeps: 0.5, ..Faults::NONE });
+    let (first, second) = (log.process("first"), log.process("second"));
+    let ended =
+        tokio::join!(handle(&first, &Selection::ALL, RETRY, 1), handle(&second, &Selection::ALL, RETRY, 1));
+    let mut was_fenced = false;
+    for ended in [ended.0, ended.1] {
+        match ended {
+            Ok(_) => {}
+            Err(HandleError::Fenced { .. }) => was_fenced = true,
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+    }
+    log.set_faults(Faults::NONE);
+    handle(&log.process("last"), &Selection::ALL, RETRY, 1).await.expect("calm");
+    assert_eq!(log.records(PROMPTS.name).len(), 600, "seed {seed}");
+    was_fenced
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_at_once_send_nothing_back_twice_and_who_is_fenced_says_so() {
+    let mut fenced = 0;
+    for seed in 0..SEEDS {
+        fenced += usize::from(send_back_two_at_once(seed).await);
+    }
+    assert!(fenced > 0, "nobody was ever fenced");
 }

@@ -1,12 +1,18 @@
 //! Brokers that die, coordinators that move, workers that freeze.
 
 use std::{
+    cell::Cell,
+    collections::BTreeMap,
     io::Read as _,
+    ops::Range,
     process::{Child, Command, Stdio},
     sync::LazyLock,
 };
 
-use avr::broker::kafka::{GroupProtocol, KafkaLog};
+use avr::broker::{
+    CommitError,
+    kafka::{GroupProtocol, KafkaLog},
+};
 use fastrand::Rng;
 use tokio::sync::{Mutex, watch};
 
@@ -14,7 +20,7 @@ use crate::{
     kafka_support::{Cluster, Pipeline, cluster},
     log_suite::{
         TOPICS,
-        worker::{Running, copies_are_exact, originals},
+        worker::{Running, copies_are_exact},
     },
     writer::Writer,
 };
@@ -25,11 +31,58 @@ static ALONE: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
 /// Values that are written before and after something happens.
 const SOME: usize = 40;
 
+/// How often each test does to the cluster what it does: `AVR_OUTAGE_ROUNDS`, once if it is not given. What is drawn
+/// differs from round to round; `AVR_OUTAGE_SEED` is the seed of the first.
+fn seeds() -> Range<u64> {
+    let number = |name, default| {
+        let told = std::env::var(name).ok();
+        told.map_or(default, |text| text.parse().expect("AVR_OUTAGE_ROUNDS and AVR_OUTAGE_SEED are numbers"))
+    };
+    let first: u64 = number("AVR_OUTAGE_SEED", 1);
+    first..first + number("AVR_OUTAGE_ROUNDS", 1)
+}
+
+/// Plays a test's scene in every round.
+async fn each_round(protocol: GroupProtocol, play: impl AsyncFn(&mut Scene)) {
+    let _alone = ALONE.lock().await;
+    for seed in seeds() {
+        let Some(mut scene) = Scene::new(protocol, seed).await else { return };
+        scene.write().await;
+        scene.all_is_there().await;
+        play(&mut scene).await;
+        scene.end().await;
+    }
+}
+
 async fn script(cluster: &Cluster, arguments: &[&str]) {
     let (cluster, arguments) =
         (cluster.clone(), arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
     let run = move || cluster.script(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     tokio::task::spawn_blocking(run).await.expect("scripts/kafka does as it is told");
+}
+
+/// Commits that the log did not make, of the workers and of the writer, by what it said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Troubles(watch::Sender<Counts>);
+
+type Counts = BTreeMap<&'static str, usize>;
+
+impl Troubles {
+    pub(crate) fn note(&self, result: &Result<(), CommitError>) {
+        let kind = match result {
+            Ok(()) => return,
+            Err(CommitError::Refused(_)) => "refused",
+            Err(CommitError::Retriable(_)) => "not made",
+            Err(CommitError::Doubtful(_)) => "in doubt",
+            Err(CommitError::Fatal(_)) => "fatal",
+        };
+        self.0.send_modify(|counts| *counts.entry(kind).or_default() += 1);
+    }
+
+    /// Whether there are some that come of brokers which do not answer; members that move are refused, too.
+    fn of_the_log(counts: &Counts) -> bool {
+        counts.contains_key("not made") || counts.contains_key("in doubt")
+    }
 }
 
 /// Two workers copy while values are written one by one, and something happens to brokers.
@@ -38,151 +91,141 @@ struct Scene {
     pipeline: Pipeline,
     log: KafkaLog,
     workers: Vec<Running>,
-    values: Vec<avr::broker::Output>,
-    written: usize,
-    /// Commits that the log did not make, of the workers and of the writer.
-    troubles: watch::Sender<usize>,
+    writer: Writer<KafkaLog>,
+    troubles: Troubles,
+    seed: u64,
+    rng: Rng,
 }
 
 impl Scene {
-    async fn new(protocol: GroupProtocol, rounds: usize) -> Option<Self> {
+    async fn new(protocol: GroupProtocol, seed: u64) -> Option<Self> {
         let cluster = cluster()?;
+        // A test that failed may have left brokers dead or frozen.
+        script(&cluster, &["start"]).await;
         let pipeline = cluster.fresh(TOPICS).await;
         let log = pipeline.process(pipeline.options(protocol)).await;
-        let mut workers = Vec::new();
-        let troubles = watch::Sender::new(0);
+        let (mut workers, troubles) = (Vec::new(), Troubles::default());
         for name in ["worker-0", "worker-1"] {
-            let process = pipeline.process(pipeline.options(protocol)).await;
-            workers.push(Running::start_counting(process, name, troubles.clone()));
+            let (process, troubles) = (pipeline.process(pipeline.options(protocol)).await, troubles.clone());
+            workers.push(Running::start_telling(process, name, move |result| troubles.note(result)));
         }
-        let values = originals(SOME * rounds);
-        Some(Self { cluster, pipeline, log, workers, values, written: 0, troubles })
-    }
-
-    /// The next values.
-    fn next(&mut self) -> Vec<avr::broker::Output> {
-        let from = self.written;
-        self.written += SOME;
-        self.values[from..self.written].to_vec()
+        // Before anything happens: a committer that is not yet one waits for the cluster.
+        let writer = Writer::start(log.clone(), troubles.clone()).await;
+        Some(Self { cluster, pipeline, log, workers, writer, troubles, seed, rng: Rng::with_seed(seed) })
     }
 
     async fn write(&mut self) {
-        let values = self.next();
-        Writer::start(self.log.clone(), self.troubles.clone()).await.write(&values).await;
+        self.writer.write(SOME).await;
     }
 
-    /// Writes while `happens`.
+    /// Writes on and on while something `happens`, which begins at some moment in the middle of commits, and some more
+    /// after it.
     async fn write_while(&mut self, happens: impl Future<Output = ()>) {
-        let (values, log, troubles) = (self.next(), self.log.clone(), self.troubles.clone());
-        let writes = async move { Writer::start(log, troubles).await.write(&values).await };
-        tokio::join!(writes, happens);
+        let begins = self.writer.written() + self.rng.usize(1..SOME);
+        let (mut count, over) = (self.writer.count(), Cell::new(false));
+        let happening = async {
+            count.wait_for(|count| *count >= begins).await.expect("the writer goes on");
+            happens.await;
+            over.set(true);
+        };
+        let writing = async {
+            while !over.get() {
+                self.writer.write(1).await;
+            }
+            self.writer.write(SOME).await;
+        };
+        tokio::join!(writing, happening);
     }
 
     async fn all_is_there(&self) {
-        copies_are_exact(&self.log, self.written).await;
+        copies_are_exact(&self.log, self.writer.written()).await;
     }
 
     async fn end(self) {
         for worker in self.workers {
             worker.stop().await;
         }
-        copies_are_exact(&self.log, self.written).await;
+        let written = self.writer.written();
+        copies_are_exact(&self.log, written).await;
+        println!("seed {}: {written} values; commits not made: {:?}", self.seed, *self.troubles.0.borrow());
     }
 }
 
 /// Kills one broker after the other, each at some moment in the middle of commits.
-async fn brokers_die_in_turn(protocol: GroupProtocol, seed: u64) {
-    let _alone = ALONE.lock().await;
-    let mut rng = Rng::with_seed(seed);
-    let Some(mut scene) = Scene::new(protocol, 4).await else { return };
-    scene.write().await;
-    scene.all_is_there().await;
+async fn brokers_die_in_turn(scene: &mut Scene) {
+    let cluster = scene.cluster.clone();
     let mut brokers = ["1", "2", "3"];
-    rng.shuffle(&mut brokers);
+    scene.rng.shuffle(&mut brokers);
     for broker in brokers {
-        let cluster = scene.cluster.clone();
-        scene
-            .write_while(async {
-                script(&cluster, &["kill", broker]).await;
-                script(&cluster, &["up", broker]).await;
-            })
-            .await;
+        let dies_and_comes_back = async {
+            script(&cluster, &["kill", broker]).await;
+            script(&cluster, &["up", broker]).await;
+        };
+        scene.write_while(dies_and_comes_back).await;
         scene.all_is_there().await;
     }
-    scene.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_die_in_turn_classic() {
-    brokers_die_in_turn(GroupProtocol::Classic, 1).await;
+    each_round(GroupProtocol::Classic, brokers_die_in_turn).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_die_in_turn_consumer() {
-    brokers_die_in_turn(GroupProtocol::Consumer, 2).await;
+    each_round(GroupProtocol::Consumer, brokers_die_in_turn).await;
 }
 
 /// Without a majority nothing can be written: commits under way run into their time-outs, and are decided only when
 /// brokers are back.
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_that_time_out_are_neither_lost_nor_doubled() {
-    let _alone = ALONE.lock().await;
-    let Some(mut scene) = Scene::new(GroupProtocol::Classic, 3).await else { return };
-    scene.write().await;
-    scene.all_is_there().await;
-    for (first, second) in [("1", "2"), ("3", "1")] {
-        let cluster = scene.cluster.clone();
-        let mut in_trouble = scene.troubles.subscribe();
-        let before = *in_trouble.borrow_and_update();
-        scene
-            .write_while(async {
-                script(&cluster, &["kill", first]).await;
-                script(&cluster, &["kill", second]).await;
-                in_trouble.wait_for(|count| *count > before).await.expect("the workers go on");
-                script(&cluster, &["up", first]).await;
-                script(&cluster, &["up", second]).await;
-            })
-            .await;
+    each_round(GroupProtocol::Classic, async |scene| {
+        let (cluster, mut brokers) = (scene.cluster.clone(), ["1", "2", "3"]);
+        scene.rng.shuffle(&mut brokers);
+        let mut in_trouble = scene.troubles.0.subscribe();
+        let majority_is_gone_for_a_while = async {
+            script(&cluster, &["kill", brokers[0]]).await;
+            script(&cluster, &["kill", brokers[1]]).await;
+            in_trouble.wait_for(Troubles::of_the_log).await.expect("the workers and the writer go on");
+            script(&cluster, &["up", brokers[0]]).await;
+            script(&cluster, &["up", brokers[1]]).await;
+        };
+        scene.write_while(majority_is_gone_for_a_while).await;
         scene.all_is_there().await;
-    }
-    scene.end().await;
+    })
+    .await;
 }
 
 /// A broker that hangs answers nobody, and closes no connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_hangs_costs_time_and_nothing_else() {
-    let _alone = ALONE.lock().await;
-    let Some(mut scene) = Scene::new(GroupProtocol::Classic, 4).await else { return };
-    scene.write().await;
-    scene.all_is_there().await;
-    for broker in ["1", "2", "3"] {
+    each_round(GroupProtocol::Classic, async |scene| {
         let cluster = scene.cluster.clone();
-        script(&cluster, &["freeze", broker]).await;
-        scene.write().await;
-        script(&cluster, &["thaw", broker]).await;
-        scene.all_is_there().await;
-    }
-    scene.end().await;
+        for broker in ["1", "2", "3"] {
+            scene.write_while(async { script(&cluster, &["freeze", broker]).await }).await;
+            script(&cluster, &["thaw", broker]).await;
+            scene.all_is_there().await;
+        }
+    })
+    .await;
 }
 
 /// The coordinators of a worker's transactions and of its group die while it commits.
 #[tokio::test(flavor = "multi_thread")]
 async fn coordinators_move_in_the_middle_of_commits() {
-    let _alone = ALONE.lock().await;
-    let Some(mut scene) = Scene::new(GroupProtocol::Classic, 3).await else { return };
-    scene.write().await;
-    scene.all_is_there().await;
-    let prefix = scene.pipeline.prefix.clone();
-    for (topic, name) in [("__transaction_state", "worker-0"), ("__consumer_offsets", "suite-group")] {
-        let cluster = scene.cluster.clone();
-        let (look, name) = (cluster.clone(), format!("{prefix}{name}"));
-        let find = move || look.coordinator(topic, &name);
-        let broker = tokio::task::spawn_blocking(find).await.expect("the cluster answers").to_string();
-        scene.write_while(async { script(&cluster, &["kill", &broker]).await }).await;
-        scene.all_is_there().await;
-        script(&cluster, &["up", &broker]).await;
-    }
-    scene.end().await;
+    each_round(GroupProtocol::Classic, async |scene| {
+        let (cluster, prefix) = (scene.cluster.clone(), scene.pipeline.prefix.clone());
+        for (topic, name) in [("__transaction_state", "worker-0"), ("__consumer_offsets", "suite-group")] {
+            let (look, name) = (cluster.clone(), format!("{prefix}{name}"));
+            let find = move || look.coordinator(topic, &name);
+            let broker = tokio::task::spawn_blocking(find).await.expect("the cluster answers").to_string();
+            scene.write_while(async { script(&cluster, &["kill", &broker]).await }).await;
+            scene.all_is_there().await;
+            script(&cluster, &["up", &broker]).await;
+        }
+    })
+    .await;
 }
 
 /// A worker in a process of its own.
@@ -231,9 +274,7 @@ async fn worker_process() {
 }
 
 /// Workers freeze, each at some moment in the middle of commits, and wake when others have done their work.
-async fn frozen_workers(fixed: bool) {
-    let _alone = ALONE.lock().await;
-    let Some(mut scene) = Scene::new(GroupProtocol::Classic, 7).await else { return };
+async fn frozen_workers(scene: &mut Scene, fixed: bool) {
     let process = WorkerProcess::start(&scene.pipeline, "worker-process", fixed);
     scene.write().await;
     scene.all_is_there().await;
@@ -245,16 +286,14 @@ async fn frozen_workers(fixed: bool) {
         scene.write().await;
         scene.all_is_there().await;
     }
-    drop(process);
-    scene.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_worker_writes_nothing_twice() {
-    frozen_workers(false).await;
+    each_round(GroupProtocol::Classic, async |scene| frozen_workers(scene, false).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_worker_with_a_fixed_place_writes_nothing_twice() {
-    frozen_workers(true).await;
+    each_round(GroupProtocol::Classic, async |scene| frozen_workers(scene, true).await).await;
 }

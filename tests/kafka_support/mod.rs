@@ -8,6 +8,8 @@
 //!   export AVR_TEST_KAFKA=$(scripts/kafka start 3)
 //!   cargo test --test kafka
 //! ```
+//!
+//! `RUST_LOG` shows what the log and librdkafka say, for instance `RUST_LOG=avr=debug,librdkafka=debug`.
 #![expect(dead_code, reason = "each target uses its part")]
 
 use std::{
@@ -48,6 +50,10 @@ pub(crate) fn cluster() -> Option<Cluster> {
         assert!(std::env::var_os("AVR_REQUIRE_KAFKA").is_none(), "{text}");
         // Not by a macro: what macros print is shown for tests that fail only.
         std::io::stderr().write_all(text.as_bytes()).expect("stderr can be written");
+    }
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
     }
     let folder = std::env::var_os("AVR_TEST_KAFKA_DIR").map(PathBuf::from);
     Some(Cluster { bootstrap: bootstrap?, folder })

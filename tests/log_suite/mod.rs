@@ -106,7 +106,7 @@ async fn commit<C: Committer>(committer: &mut C, outputs: Vec<Output>, progress:
     loop {
         match committer.commit(outputs.clone(), progress.clone()).await {
             Ok(()) => return,
-            Err(CommitError::Retriable(_)) => tokio::task::yield_now().await,
+            Err(CommitError::Retriable(_)) => committer.recover().await.expect("the log comes back"),
             Err(error) => panic!("a commit that nothing speaks against failed: {error}"),
         }
     }

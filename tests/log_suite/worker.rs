@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Records ─▶ waiting ─▶ commit(copies, progress) ─▶ waiting is empty
-//!   Refused, Retriable: later · Doubtful: recover, drop what the progress covers · Fenced: a new committer
+//!   Refused: later · Retriable: recover · Doubtful: recover, drop what the progress covers · Fenced: a new committer
 //! ```
 
 use std::{
@@ -14,7 +14,7 @@ use avr::broker::{
     CommitError, Committer, Consumer, Event, GroupProgress, Log, LogErrorKind, Output, Partition, Progress,
     Record,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::{GROUP, MORE, OTHER_GROUP, WORK, output, reader::Reader, scan, texts, up_to};
 
@@ -26,15 +26,18 @@ struct Worker<L: Log> {
     committer: L::Committer,
     /// Records of partitions that it holds, read and not yet copied.
     waiting: BTreeMap<Partition, Vec<Record>>,
-    /// Commits that the log did not make.
-    troubles: watch::Sender<usize>,
+    /// Told how every commit ended.
+    tell: Tell,
 }
 
+/// Somebody to be told how commits ended.
+type Tell = Box<dyn Fn(&Result<(), CommitError>) + Send>;
+
 impl<L: Log> Worker<L> {
-    async fn start(log: L, name: String, troubles: watch::Sender<usize>) -> Option<Self> {
+    async fn start(log: L, name: String, tell: Tell) -> Option<Self> {
         let committer = log.committer(&name).await.ok()?;
         let consumer = log.consumer(GROUP, &[WORK]).await.ok()?;
-        Some(Self { log, name, consumer, committer, waiting: BTreeMap::new(), troubles })
+        Some(Self { log, name, consumer, committer, waiting: BTreeMap::new(), tell })
     }
 
     /// Works until it is told to stop or its process is dead.
@@ -45,7 +48,10 @@ impl<L: Log> Worker<L> {
                 biased;
                 event = self.consumer.next() => match event {
                     Ok(event) => self.take(event).await,
-                    Err(_) => return,
+                    Err(error) => {
+                        tracing::warn!(worker = self.name, %error, "the log does not go on for a worker of the test");
+                        return;
+                    }
                 },
                 _ = &mut stop => return,
                 () = tokio::task::yield_now(), if !idle => self.copy().await,
@@ -82,10 +88,11 @@ impl<L: Log> Worker<L> {
         let membership = self.consumer.membership();
         let progress = vec![GroupProgress { group: GROUP, membership, partitions }];
         let result = self.committer.commit(outputs, progress).await;
-        self.troubles.send_modify(|troubles| *troubles += usize::from(result.is_err()));
+        (self.tell)(&result);
         match result {
             Ok(()) => self.waiting.values_mut().for_each(Vec::clear),
-            Err(CommitError::Refused(_) | CommitError::Retriable(_)) => {}
+            Err(CommitError::Refused(_)) => {}
+            Err(CommitError::Retriable(_)) => return stop_on_error(self.committer.recover().await),
             Err(CommitError::Doubtful(_)) => {
                 stop_on_error(self.committer.recover().await)?;
                 return self.drop_what_is_done().await;
@@ -94,7 +101,7 @@ impl<L: Log> Worker<L> {
                 self.committer = stop_on_error(self.log.committer(&self.name).await)?;
                 return self.drop_what_is_done().await;
             }
-            Err(CommitError::Fatal(_)) => return ControlFlow::Break(()),
+            Err(error @ CommitError::Fatal(_)) => return stop_on_error(Err(error)),
         }
         ControlFlow::Continue(())
     }
@@ -122,10 +129,13 @@ impl<L: Log> Worker<L> {
     }
 }
 
-fn stop_on_error<T, E>(result: Result<T, E>) -> ControlFlow<(), T> {
+fn stop_on_error<T, E: std::fmt::Display>(result: Result<T, E>) -> ControlFlow<(), T> {
     match result {
         Ok(value) => ControlFlow::Continue(value),
-        Err(_) => ControlFlow::Break(()),
+        Err(error) => {
+            tracing::warn!(%error, "a worker of the test ends");
+            ControlFlow::Break(())
+        }
     }
 }
 
@@ -137,15 +147,19 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start<L: Log>(log: L, name: &str) -> Self {
-        Self::start_counting(log, name, watch::Sender::default())
+        Self::start_telling(log, name, |_| {})
     }
 
-    /// Starts a worker that counts commits which the log did not make.
-    pub(crate) fn start_counting<L: Log>(log: L, name: &str, count: watch::Sender<usize>) -> Self {
+    /// Starts a worker that tells how each of its commits ended.
+    pub(crate) fn start_telling<L: Log>(
+        log: L,
+        name: &str,
+        tell: impl Fn(&Result<(), CommitError>) + Send + 'static,
+    ) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let name = name.to_owned();
+        let (name, tell) = (name.to_owned(), Box::new(tell));
         let task = tokio::spawn(async move {
-            if let Some(worker) = Worker::start(log, name, count).await {
+            if let Some(worker) = Worker::start(log, name, tell).await {
                 worker.run(stopped).await;
             }
         });
@@ -159,9 +173,14 @@ impl Running {
     }
 }
 
-/// The values from 0 to `count`, to be copied, with keys that spread them over the partitions.
+/// The value `at`, to be copied, with a key that spreads values over the partitions.
+pub(crate) fn original(at: usize) -> Output {
+    output(WORK, &format!("key {at}"), at.to_string())
+}
+
+/// The values from 0 to `count`.
 pub(crate) fn originals(count: usize) -> Vec<Output> {
-    (0..count).map(|at| output(WORK, &format!("key {at}"), at.to_string())).collect()
+    (0..count).map(original).collect()
 }
 
 /// Waits until there are as many copies as originals, and fails if any is missing or there twice.

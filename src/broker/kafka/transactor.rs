@@ -14,7 +14,8 @@
 //!
 //! **Throwing away.** After a time-out a producer's requests may still be on their way, and arrive after those that
 //! it makes next. So it makes none: a new one of the same name begins where the broker says, and the old one's
-//! requests are fenced.
+//! requests are fenced. The new one fences a namesake as well, of which nothing was heard; so it is made by
+//! [`Transactor::recover`] alone, whose caller knows what that means.
 //!
 //! **Fencing.** A broker fences a producer when a namesake took over, and when its transaction took too long. The
 //! two look alike but for the time: [`TRANSACTION_TIMEOUT_MS`] is ours.
@@ -63,6 +64,8 @@ enum Mistake {
     TextTooLong(Partition),
     #[error("this process is no member of group {0}")]
     NoMember(GroupName),
+    #[error("the commit before was not made or is in doubt: the committer must recover first")]
+    NotRecovered,
 }
 
 /// Progress of one member, ready to be added to a transaction.
@@ -156,28 +159,13 @@ impl Transactor {
         if !refused.is_empty() {
             return Err(CommitError::Refused(refused));
         }
-        if self.producer.is_none() {
-            // Thrown away after a transaction that is certainly not written; after a doubtful one this was done by
-            // whoever doubted.
-            self.recover_once()?;
-        }
         let Some(mut producer) = self.producer.take() else {
-            return Err(CommitError::Doubtful(failure::ours("committing", "there is no producer")));
+            return Err(CommitError::Fatal(failure::ours("committing", Mistake::NotRecovered.to_string())));
         };
         match self.fill(&mut producer, outputs, progress) {
             Ok(shares) => self.finish(producer, shares),
             Err(undone) => Err(self.undo(producer, undone)),
         }
-    }
-
-    fn recover_once(&mut self) -> Result<(), CommitError> {
-        let Err(error) = self.become_the_one() else { return Ok(()) };
-        let failed = failure::log_error(format!("becoming the committer {} again", self.id), &error);
-        Err(match failure::class(&error) {
-            Class::Fenced => CommitError::Fatal(LogError { cause: LogErrorKind::Fenced, ..failed }),
-            Class::Lasting => CommitError::Fatal(failed),
-            _ => CommitError::Retriable(failed),
-        })
     }
 
     fn check(&self, outputs: &[Output], progress: &[GroupProgress]) -> Result<(), CommitError> {
@@ -322,22 +310,25 @@ impl Transactor {
         match undone {
             Undone::Failed(_, Class::Fenced) if producer.age() < MAY_BE_OVER => fenced(&self.id),
             Undone::Failed(error, Class::Lasting) => {
-                self.keep_if_aborted(producer);
+                // A transaction that is not given up now ends with its time-out.
+                let _ = self.keep_if_aborted(producer);
                 CommitError::Fatal(error)
             }
             Undone::Failed(error, _) => CommitError::Retriable(error),
-            Undone::Refused(group) => {
-                self.keep_if_aborted(producer);
-                CommitError::Refused(vec![group])
-            }
+            Undone::Refused(group) => match self.keep_if_aborted(producer) {
+                Ok(()) => CommitError::Refused(vec![group]),
+                // It is refused again, by a producer that can go on.
+                Err(error) => CommitError::Retriable(failure::log_error("giving a commit up", &error)),
+            },
         }
     }
 
     /// A producer whose records have arrived and that can give its transaction up is as good as new.
-    fn keep_if_aborted(&mut self, producer: Producer) {
-        if producer.settle().is_ok() && producer.abort().is_ok() {
-            self.producer = Some(producer);
-        }
+    fn keep_if_aborted(&mut self, producer: Producer) -> Result<(), KafkaError> {
+        producer.settle().map_err(|(_, error)| error)?;
+        producer.abort()?;
+        self.producer = Some(producer);
+        Ok(())
     }
 }
 

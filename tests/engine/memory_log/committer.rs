@@ -13,13 +13,13 @@ use super::{
 pub(crate) struct MemoryCommitter {
     process: MemoryProcess,
     identity: Identity,
-    /// Whether the last commit is in doubt.
-    doubtful: bool,
+    /// Whether the last commit was not made, or is in doubt.
+    must_recover: bool,
 }
 
 impl MemoryCommitter {
     pub(super) fn new(process: MemoryProcess, identity: Identity) -> Self {
-        Self { process, identity, doubtful: false }
+        Self { process, identity, must_recover: false }
     }
 }
 
@@ -29,8 +29,10 @@ impl Committer for MemoryCommitter {
         outputs: Vec<Output>,
         progress: Vec<GroupProgress>,
     ) -> Result<(), CommitError> {
-        if self.doubtful {
-            return Err(other("committing", "the last commit is in doubt: recover first").into());
+        if self.must_recover {
+            return Err(
+                other("committing", "the last commit was not made or is in doubt: recover first").into()
+            );
         }
         // Before time passes: so that another member may be at work when this commit arrives.
         progress.iter().for_each(|group| self.process.draw_silence(group.group));
@@ -39,19 +41,17 @@ impl Committer for MemoryCommitter {
             state.pass(Instant::now());
             state.commit(&self.identity, outputs, progress)
         });
-        self.doubtful = matches!(result, Err(CommitError::Doubtful(_)));
+        self.must_recover = matches!(result, Err(CommitError::Retriable(_) | CommitError::Doubtful(_)));
         self.process.step().await?;
         result
     }
 
     async fn recover(&mut self) -> Result<(), LogError> {
         self.process.step().await?;
-        self.process.shared.with(|state| {
-            state.check_identity(&self.identity)?;
-            state.decide(&self.identity.name);
-            Ok(())
-        })?;
-        self.doubtful = false;
+        // Like a Kafka producer made anew: if another took over meanwhile, that is fenced in turn.
+        let (process, name) = (self.identity.process, self.identity.name.clone());
+        self.identity = self.process.shared.with(|state| state.identify(process, &name));
+        self.must_recover = false;
         self.process.step().await
     }
 
