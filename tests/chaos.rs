@@ -60,6 +60,8 @@ score = 48
 shard_interval_s = 1.0
 [engine]
 drain_grace_s = 10
+[observe]
+log_filter = "warn,avr=info,avr::engine::dropped=debug"
 "#
     )
 }
@@ -90,14 +92,17 @@ fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
     eprintln!("chaos: all outcomes are committed after {:.0?}", started.elapsed());
     let exported = || lines_of_shards(&bench.path("out")).get("outcomes").map_or(0, Vec::len);
     wait_for("all are in the files", form.prompts, exported, &mut fleet);
-    fleet.end();
+    let dropped = fleet.end();
 
     let ended = judge.seen().ended.clone();
     let twice: Vec<_> = ended.iter().filter(|(_, times)| **times != 1).collect();
     assert_eq!((ended.len(), twice.as_slice()), (form.prompts, &[][..]), "each thread ends once");
     let (found, expected) = (lines_of_shards(&bench.path("out")), lines_of_files(&undisturbed.path("out")));
     assert_eq!(difference(&found, &expected), None);
-    let calls = calls::check(&snapshots, &cluster.counts());
+    let dropped = dropped
+        .iter()
+        .filter_map(|step| judge.seen().calls_at(&step.stage, &step.topic, step.partition, step.offset));
+    let calls = calls::check(&snapshots, &dropped.collect::<Vec<_>>(), &cluster.counts());
     let kinds: BTreeMap<_, _> = found.iter().map(|(kind, lines)| (kind, lines.len())).collect();
     eprintln!(
         "chaos: {} disturbances, {calls:?}, lines {kinds:?}, {:.0?}",
@@ -144,7 +149,10 @@ fn wait_for(what: &str, goal: usize, count: impl Fn() -> usize, fleet: &mut Flee
             (last, since) = (now, Instant::now());
         }
         fleet.check();
-        assert!(since.elapsed() < STANDSTILL, "waited for {goal} until {what}, and it stands still at {now}");
+        if since.elapsed() > STANDSTILL {
+            let seen = fleet.describe();
+            panic!("waited for {goal} until {what}, and it stands still at {now}:\n{seen}");
+        }
         thread::sleep(LOOK_AGAIN);
     }
 }

@@ -239,7 +239,7 @@ impl World {
 /// A numbered item in the shape in which it comes.
 enum Payload {
     Harvest(String, Box<Harvest>),
-    DeadLetter(Outcome),
+    DeadLetter(Box<Outcome>),
     Reject(Reject),
 }
 
@@ -249,7 +249,7 @@ fn payload(item: &Item, number: usize) -> Payload {
             let harvest = harvest(number, kinds, text, *reward);
             Payload::Harvest(json(&harvest), Box::new(harvest))
         }
-        Item::DeadLetter => Payload::DeadLetter(outcome(number, Verdict::DeadLetter, None)),
+        Item::DeadLetter => Payload::DeadLetter(Box::new(outcome(number, Verdict::DeadLetter, None))),
         Item::Reject(reason) => Payload::Reject(Reject {
             source: "-".into(),
             line: number as u64,
@@ -262,7 +262,7 @@ fn payload(item: &Item, number: usize) -> Payload {
 fn entry(payload: &Payload) -> Entry<'_> {
     match payload {
         Payload::Harvest(text, _) => Entry::Harvest(RawHarvest::parse(text.as_bytes()).unwrap()),
-        Payload::DeadLetter(outcome) => Entry::DeadLetter(outcome.clone()),
+        Payload::DeadLetter(outcome) => Entry::DeadLetter(Outcome::clone(outcome)),
         Payload::Reject(line) => Entry::Reject(line.clone()),
     }
 }

@@ -103,7 +103,7 @@ pub async fn run(
     let mut signals = Signals::listen()?;
     let started = Instant::now();
     let submit = async {
-        let log = run::open_cluster(kafka, &[], mend).await?;
+        let log = run::await_cluster(kafka, &[], mend).await?;
         let intake = begin(settings, log).await?;
         let progress = intake.progress();
         let display = show_progress(settings, screen, &intake);

@@ -385,6 +385,7 @@ impl Owner {
     fn expire(&mut self, now: Instant) {
         if self.draining.is_some_and(|until| until <= now) && !self.steps.is_empty() {
             tracing::warn!(steps = self.steps.len(), "the grace is over; these steps will be made again");
+            self.stages.iter().for_each(StageState::tell_all_dropped);
             self.steps.abort_all();
             self.steps.detach_all();
         }

@@ -158,6 +158,12 @@ impl PartitionState {
         self.held
     }
 
+    /// The offsets of steps that were started and are neither committed nor left undone.
+    pub(super) fn unfinished(&self) -> Vec<i64> {
+        let open = self.open.iter().filter(|(_, open)| !matches!(open.phase, Phase::Held));
+        open.map(|(offset, _)| *offset).collect()
+    }
+
     /// Ends every running step and says what is left to be settled.
     pub(super) fn end(self) -> Remains {
         for open in self.open.values() {

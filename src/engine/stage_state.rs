@@ -19,6 +19,9 @@ use crate::{
     observe::StageMetrics,
 };
 
+/// Where each dropped step is told, by stage, partition and offset.
+const DROPPED: &str = "avr::engine::dropped";
+
 pub(super) struct StageState {
     pub(super) spec: StageSpec,
     pub(super) orders: mpsc::Sender<Order>,
@@ -221,11 +224,30 @@ impl StageState {
         self.revoking.remove(&partition);
         self.crowded.remove(&partition);
         let Some(state) = self.partitions.remove(&partition) else { return 0 };
+        self.tell_dropped(partition, &state.unfinished());
         let remains = state.end();
         self.waiting -= remains.waiting;
         self.waiting_bytes -= remains.waiting_bytes;
         self.in_flight -= remains.running;
         remains.bytes
+    }
+
+    /// These steps were begun in vain: whoever has the partition next makes their calls again.
+    fn tell_dropped(&self, partition: Partition, offsets: &[i64]) {
+        if offsets.is_empty() {
+            return;
+        }
+        let (stage, steps) = (self.spec.name, offsets.len());
+        self.metrics.dropped(steps);
+        tracing::warn!(stage, %partition, steps, "steps are dropped and will be made again: their partition is given up");
+        tracing::debug!(target: DROPPED, "{stage} {partition} {offsets:?}");
+    }
+
+    /// Tells of every step that is not committed: the process gives them all up.
+    pub(super) fn tell_all_dropped(&self) {
+        self.partitions
+            .iter()
+            .for_each(|(partition, state)| self.tell_dropped(*partition, &state.unfinished()));
     }
 
     /// Stops or resumes fetching: of everything, as `stop` and what waits say, and of each partition that waits

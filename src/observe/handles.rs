@@ -49,6 +49,11 @@ impl StageMetrics {
         self.held.set(held as i64);
     }
 
+    /// So many steps were begun in vain: their partitions were given up.
+    pub fn dropped(&self, steps: usize) {
+        self.metrics.stage_steps.with_label_values(&[self.stage, "dropped"]).inc_by(steps as u64);
+    }
+
     /// A step ended with `result` after `seconds`.
     pub fn step(&self, result: &'static str, seconds: f64) {
         self.seconds.observe(seconds);

@@ -122,7 +122,7 @@ metrics! {
     records: counter = "avr_records_total" ["kind"] "Training records written.";
     reward_gain: histogram(GAIN) = "avr_reward_gain" [] "Best improvement's reward less the answer's, for each thread.";
     dead_letters: counter = "avr_dead_letters_total" ["stage", "kind"] "Records that a stage could not handle.";
-    stage_steps: counter = "avr_stage_steps_total" ["stage", "result"] "Steps that ended, by their result.";
+    stage_steps: counter = "avr_stage_steps_total" ["stage", "result"] "Steps that ended, by their result; those dropped with their partition are made again elsewhere.";
     stage_step_duration: histogram(SECONDS) = "avr_stage_step_duration_seconds" ["stage"] "Time from a step's start to its result.";
     stage_in_flight: gauge = "avr_stage_in_flight" ["stage"] "Steps that are running.";
     stage_buffered: gauge = "avr_stage_buffered" ["stage"] "Records fetched and waiting for a place.";

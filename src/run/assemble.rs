@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -30,6 +31,10 @@ use crate::{
 /// Where the embedded log lies, below the output folder.
 pub const STATE: &str = ".state";
 
+/// How long a cluster is waited for that does not answer, and the pause between two tries.
+const PATIENCE: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Opens the embedded log in the output folder.
 pub(super) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
     open_state(settings.out.join(STATE), settings.log).await
@@ -52,6 +57,26 @@ pub(crate) async fn open_cluster(
 ) -> Result<KafkaLog, OpenError> {
     topics::check(&Admin::new(&kafka.options)?, &kafka.demands(), stages, mend).await?;
     Ok(KafkaLog::connect(kafka.options.clone()).await?)
+}
+
+/// As [`open_cluster`], for who comes to stay: a broker that just died is no reason to go away again.
+pub(crate) async fn await_cluster(
+    kafka: &KafkaSettings,
+    stages: &[&str],
+    mend: &str,
+) -> Result<KafkaLog, OpenError> {
+    let begun = Instant::now();
+    loop {
+        let error = match open_cluster(kafka, stages, mend).await {
+            Err(OpenError::Topics(TopicsError::Log(error)) | OpenError::Log(error)) => error,
+            opened => return opened,
+        };
+        if begun.elapsed() > PATIENCE {
+            return Err(error.into());
+        }
+        tracing::warn!(%error, "the cluster does not answer; asking again");
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Why a cluster cannot be used.

@@ -23,7 +23,7 @@ mod worker;
 use std::path::PathBuf;
 
 pub use assemble::{OpenError, STATE};
-pub(crate) use assemble::{definition, open_cluster, open_state};
+pub(crate) use assemble::{await_cluster, definition, open_cluster, open_state};
 pub(crate) use process::is_simulated;
 pub use process::simulated;
 pub(crate) use signals::Signals;

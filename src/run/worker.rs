@@ -41,7 +41,7 @@ pub(super) async fn run(
     let connected = tokio::select! {
         biased;
         () = signals.next() => return Ok(Ended::before_it_began(&settings, &options, &process)),
-        connected = assemble::open_cluster(kafka, &stages, &options.mend) => connected,
+        connected = assemble::await_cluster(kafka, &stages, &options.mend) => connected,
     };
     let log = connected?;
     let mut cleaning = JoinSet::new();

@@ -34,13 +34,17 @@ pub(crate) struct Calls {
     pub(crate) repeats: u64,
     /// The repeats that the snapshots excuse: one for each in which the call was open.
     pub(crate) excused: u64,
+    /// Steps that workers said they dropped; each excuses one repeat of its calls.
+    pub(crate) dropped: usize,
 }
 
 /// Of the calls:
 ///
 /// 1. One of a step that was committed at a snapshot is never sent again: its count there is its count at the end.
-/// 2. Any other is sent once, and once more at most for each snapshot that found its step not committed.
-pub(crate) fn check(snapshots: &[Snapshot], counts: &Counts) -> Calls {
+/// 2. Any other is sent once, and once more at most for each snapshot that found its step not committed, and each time
+///    a worker dropped its step with a lost partition or at the end of a grace. Such steps are named by how the ids of
+///    their calls begin.
+pub(crate) fn check(snapshots: &[Snapshot], dropped: &[String], counts: &Counts) -> Calls {
     for (number, snapshot) in snapshots.iter().enumerate() {
         for (id, sends) in &snapshot.committed {
             let at_the_end = counts.by_id[id].sends;
@@ -51,9 +55,15 @@ pub(crate) fn check(snapshots: &[Snapshot], counts: &Counts) -> Calls {
     for id in snapshots.iter().flat_map(|snapshot| &snapshot.open) {
         *excuses.entry(id).or_default() += 1;
     }
-    let mut sum = Calls { calls: counts.by_id.len(), excused: excuses.values().sum(), ..Calls::default() };
+    let mut steps: BTreeMap<&str, u64> = BTreeMap::new();
+    for step in dropped {
+        *steps.entry(step).or_default() += 1;
+    }
+    let (calls, excused) = (counts.by_id.len(), excuses.values().sum());
+    let mut sum = Calls { calls, excused, dropped: dropped.len(), ..Calls::default() };
     for (id, count) in counts.by_id.iter().filter(|(_, count)| count.sends > 1) {
-        let excused = excuses.get(id.as_str()).copied().unwrap_or_default();
+        let excused = excuses.get(id.as_str()).copied().unwrap_or_default()
+            + steps.get(step_of(id)).copied().unwrap_or_default();
         assert!(
             count.sends <= 1 + excused,
             "{id} was sent {} times; {excused} disturbances excuse it",
@@ -63,4 +73,10 @@ pub(crate) fn check(snapshots: &[Snapshot], counts: &Counts) -> Calls {
         sum.repeats += count.sends - 1;
     }
     sum
+}
+
+/// How the ids of a step's calls begin: thread and stage.
+fn step_of(call: &str) -> &str {
+    let end = call.match_indices('-').nth(1).map_or(call.len(), |(at, _)| at + 1);
+    &call[..end]
 }

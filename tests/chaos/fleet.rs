@@ -1,6 +1,6 @@
 //! The workers: started, killed, stopped and started again, each under a name of its own.
 
-use crate::support::{Bench, Cluster, Process};
+use crate::support::{Bench, Cluster, Finished, Process};
 
 /// What a worker does; nothing named is everything.
 type Stages = &'static [&'static str];
@@ -11,6 +11,9 @@ const FIRST: [Stages; 7] =
 
 /// What those do that are added later.
 const LATER: [Stages; 3] = [&["improve", "score"], &[], &["critique"]];
+
+/// Lines of each worker that are shown where nothing moves.
+const LAST_LINES: usize = 25;
 
 /// One worker.
 struct Worker {
@@ -24,11 +27,13 @@ pub(crate) struct Fleet<'a> {
     bench: &'a Bench,
     cluster: &'a Cluster,
     workers: Vec<Worker>,
+    /// What workers that have ended said of steps that they dropped.
+    dropped: Vec<Dropped>,
 }
 
 impl<'a> Fleet<'a> {
     pub(crate) fn start(bench: &'a Bench, cluster: &'a Cluster) -> Self {
-        let mut fleet = Self { bench, cluster, workers: vec![] };
+        let mut fleet = Self { bench, cluster, workers: vec![], dropped: vec![] };
         for (number, stages) in FIRST.into_iter().enumerate() {
             fleet.begin(fleet.workers.len(), format!("first-{number}"), stages);
         }
@@ -37,7 +42,7 @@ impl<'a> Fleet<'a> {
 
     /// SIGKILL, and another start under the same name.
     pub(crate) fn kill(&mut self, which: usize) {
-        self.replace(which, |process| assert!(process.kill(), "it ran"));
+        self.replace(which, kill);
     }
 
     /// SIGTERM, its clean end, and another start under the same name.
@@ -54,7 +59,7 @@ impl<'a> Fleet<'a> {
     pub(crate) fn remove(&mut self) {
         assert!(self.workers.len() > FIRST.len(), "one was added");
         if let Some(worker) = self.workers.pop() {
-            end_well(worker.process);
+            self.dropped.extend(dropped(&end_well(worker.process)));
         }
     }
 
@@ -66,16 +71,31 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// SIGTERM for all, one after the other, so that each drains while others take over.
-    pub(crate) fn end(mut self) {
-        self.check();
-        self.workers.drain(..).for_each(|worker| end_well(worker.process));
+    /// What there is to see where nothing moves any more: the status of the pipeline, and each worker's last lines.
+    pub(crate) fn describe(&mut self) -> String {
+        let status = Process::start(&mut self.bench.avr(&["status"])).finish();
+        let last_lines = |worker: &mut Worker| {
+            let lines: Vec<&str> = worker.process.said().lines().rev().take(LAST_LINES).collect();
+            let lines: String = lines.into_iter().rev().map(|line| format!("  {line}\n")).collect();
+            format!("{} {:?}:\n{lines}", worker.name, worker.stages)
+        };
+        let workers: String = self.workers.iter_mut().map(last_lines).collect();
+        format!("{}{}\n{workers}", status.stdout, status.stderr)
     }
 
-    fn replace(&mut self, which: usize, end: fn(Process)) {
+    /// SIGTERM for all, one after the other, so that each drains while others take over. Gives the steps that were
+    /// dropped by all workers there were.
+    pub(crate) fn end(mut self) -> Vec<Dropped> {
+        self.check();
+        let ended = self.workers.drain(..).flat_map(|worker| dropped(&end_well(worker.process)));
+        self.dropped.extend(ended);
+        self.dropped
+    }
+
+    fn replace(&mut self, which: usize, end: fn(Process) -> Finished) {
         let at = which % self.workers.len();
         let Worker { name, stages, process } = self.workers.remove(at);
-        end(process);
+        self.dropped.extend(dropped(&end(process)));
         self.begin(at, name, stages);
     }
 
@@ -87,8 +107,55 @@ impl<'a> Fleet<'a> {
     }
 }
 
+/// SIGKILL leaves no exit code.
+fn kill(process: Process) -> Finished {
+    process.signal("KILL");
+    let killed = process.finish_soon();
+    assert_eq!(killed.code, None, "it ran until it was killed: {killed:?}");
+    killed
+}
+
 /// SIGTERM is a wish, and a worker that could fulfil it says so with its exit code.
-fn end_well(process: Process) {
+fn end_well(process: Process) -> Finished {
     process.terminate();
-    process.finish().expect_code(0);
+    process.finish_soon().expect_code(0)
+}
+
+/// A step that a worker began in vain: its partition was lost, or a grace was over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    pub(crate) stage: String,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
+/// What a worker said of steps that it dropped: `stage topic/partition [offset, offset]` behind the log line's head.
+fn dropped(worker: &Finished) -> Vec<Dropped> {
+    let told = worker.stderr.lines().filter_map(|line| line.split_once("avr::engine::dropped: "));
+    told.flat_map(|(_, steps)| parse_dropped(steps).unwrap_or_else(|| panic!("not understood: {steps}")))
+        .collect()
+}
+
+fn parse_dropped(steps: &str) -> Option<Vec<Dropped>> {
+    let (stage, rest) = steps.split_once(' ')?;
+    let (place, offsets) = rest.split_once(" [")?;
+    let (topic, partition) = place.rsplit_once('/')?;
+    let offsets = offsets.strip_suffix(']')?.split(", ");
+    let step = |offset: &str| {
+        let (stage, topic) = (stage.to_owned(), topic.to_owned());
+        Some(Dropped { stage, topic, partition: partition.parse().ok()?, offset: offset.parse().ok()? })
+    };
+    offsets.map(step).collect()
+}
+
+#[test]
+fn dropped_steps_are_read_from_the_log() {
+    let worker = Finished {
+        code: None,
+        stdout: String::new(),
+        stderr: "WARN x: y\nDEBUG avr::engine::dropped: draft dead-letters/3 [7, 12]\n".to_owned(),
+    };
+    let step = |offset| Dropped { stage: "draft".into(), topic: "dead-letters".into(), partition: 3, offset };
+    assert_eq!(dropped(&worker), [step(7), step(12)]);
 }

@@ -14,7 +14,7 @@ use std::{
 use avr::{
     method::CallSite,
     record::ThreadId,
-    topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, RECORDS, SCORED, TopicName},
+    topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, PROMPTS, RECORDS, SCORED, TopicName},
 };
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
@@ -38,6 +38,8 @@ pub(crate) struct Seen {
     pub(crate) ended: BTreeMap<String, u32>,
     /// Steps committed of each thread, by how the ids of its calls begin.
     reached: HashMap<String, u8>,
+    /// How the ids of a thread's calls begin, by where the thread lies: topic, partition and offset.
+    places: HashMap<(String, i32, i64), String>,
 }
 
 impl Seen {
@@ -49,7 +51,16 @@ impl Seen {
         self.reached.get(thread).is_some_and(|reached| usize::from(*reached) > step)
     }
 
-    fn note(&mut self, topic: &str, key: &str) {
+    /// How the ids of the calls begin that a stage makes for the record at a place.
+    pub(crate) fn calls_at(&self, stage: &str, topic: &str, partition: i32, offset: i64) -> Option<String> {
+        let thread = self.places.get(&(topic.to_owned(), partition, offset))?;
+        Some(format!("{thread}-{stage}-"))
+    }
+
+    fn note(&mut self, (topic, partition, offset): (&str, i32, i64), key: &str) {
+        if topic != DEAD_LETTERS.0 {
+            self.places.insert((topic.to_owned(), partition, offset), calls_of(key));
+        }
         if topic == DEAD_LETTERS.0 || topic == RECORDS.name.0 {
             *self.ended.entry(key.to_owned()).or_default() += 1;
         }
@@ -116,7 +127,7 @@ impl Drop for Judge {
 fn everything(consumer: &BaseConsumer, prefix: &str) -> TopicPartitionList {
     let metadata = consumer.fetch_metadata(None, Duration::from_secs(30)).expect("the cluster answers");
     let mut all = TopicPartitionList::new();
-    for topic in WAY.into_iter().chain([DEAD_LETTERS]) {
+    for topic in WAY.into_iter().chain([PROMPTS.name, DEAD_LETTERS]) {
         let name = format!("{prefix}{topic}");
         let found = metadata.topics().iter().find(|found| found.name() == name);
         for partition in found.unwrap_or_else(|| panic!("no topic {name}")).partitions() {
@@ -132,6 +143,7 @@ fn read(consumer: &BaseConsumer, prefix: &str, seen: &Mutex<Seen>, stop: &Atomic
         let Some(Ok(message)) = consumer.poll(POLL) else { continue };
         let topic = message.topic().strip_prefix(prefix).expect("a topic that was asked for");
         let key = message.key().and_then(|key| std::str::from_utf8(key).ok()).expect("a thread's id");
-        seen.lock().expect("nobody panics with it").note(topic, key);
+        let place = (topic, message.partition(), message.offset());
+        seen.lock().expect("nobody panics with it").note(place, key);
     }
 }

@@ -111,5 +111,5 @@ fn mistakes_have_their_exit_codes() {
         (found.code == Some(4)).then_some(())
     });
     run.terminate();
-    run.finish().expect_code(130);
+    run.finish_soon().expect_code(130);
 }

@@ -32,7 +32,7 @@ fn what_is_appended_is_taken_and_a_half_written_line_is_waited_for() {
     wait_for_outcomes(&mut process, &bench, 7);
 
     process.terminate();
-    let summary = process.finish().expect_code(130).summary();
+    let summary = process.finish_soon().expect_code(130).summary();
     let input = &summary["process"]["input"];
     assert_eq!((&input["new"], &input["known"], &input["rejected"]), (&7.into(), &0.into(), &0.into()));
     assert_eq!(bench.output().threads().len(), 7);
@@ -48,7 +48,7 @@ fn a_line_left_half_written_is_taken_by_the_run_after_it_was_finished() {
     let mut process = bench.start(&cluster, &["--follow", "prompts.jsonl"]);
     wait_for_outcomes(&mut process, &bench, 1);
     process.terminate();
-    process.finish().expect_code(130);
+    process.finish_soon().expect_code(130);
     bench.write("prompts.jsonl", &all);
     bench.run(&cluster, &["prompts.jsonl"]).expect_code(0);
     assert_eq!((bench.output().threads().len(), bench.output().rejects().len()), (2, 0));

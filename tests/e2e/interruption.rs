@@ -51,7 +51,7 @@ fn a_second_signal_ends_at_once() {
     process.terminate();
     process.wait_for_line("a second signal ends at once");
     process.terminate();
-    let finished = process.finish().expect_code(130);
+    let finished = process.finish_soon().expect_code(130);
     assert_eq!(finished.stdout, "", "nothing is summed up");
     let well = Cluster::start(&[]);
     bench.run(&well, &["prompts.jsonl"]).expect_code(0);

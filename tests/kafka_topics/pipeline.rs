@@ -138,9 +138,23 @@ impl Pipeline {
         let producer: FutureProducer = config.create().expect("a producer");
         let name = self.admin.name(partition.topic.0);
         for _ in 0..count {
-            let record = FutureRecord::to(&name).partition(partition.index).key("key").payload("{}");
-            producer.send(record, PATIENCE).await.expect("the record is written");
+            self.write(&producer, &name, partition.index).await;
         }
+    }
+
+    /// Writes a record. A broker may learn of a partition a moment later than another.
+    async fn write(&self, producer: &FutureProducer, topic: &str, partition: i32) {
+        for _ in 0..LOOKS {
+            let record = FutureRecord::to(topic).partition(partition).key("key").payload("{}");
+            match producer.send(record, PATIENCE).await {
+                Ok(_) => return,
+                Err((error, _)) => {
+                    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::UnknownPartition));
+                }
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        panic!("partition {partition} of {topic} never became known");
     }
 
     /// Writes a record of so many bytes that no compression makes smaller.

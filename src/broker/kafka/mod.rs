@@ -20,13 +20,14 @@
 //! ## Where to look
 //!
 //! `options`, `keys` what can be said · `client` what librdkafka is told · `log` · `member`, `poller`, `consumer`,
-//! `ahead`, `holdings` the side that reads · `beginning`, `progress` where it begins · `transactor`, `producer`,
+//! `ahead`, `holdings` the side that reads · `beginning`, `progress` where it begins · `transactor`, `producer`, `calls`,
 //! `committer` the side that writes · `scan`, `watermarks` looking without taking part · `admin`, `topics` setting up
 //! and comparing · `failure`, `reporter` what goes wrong.
 
 mod admin;
 mod ahead;
 mod beginning;
+mod calls;
 mod client;
 mod committer;
 mod consumer;

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -20,15 +20,21 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::{KafkaOptions, client::TRANSACTION_TIMEOUT_MS, member::lock, record, reporter::Reporter};
+use super::{
+    KafkaOptions, calls::Calls, client::TRANSACTION_TIMEOUT_MS, member::lock, record, reporter::Reporter,
+};
 use crate::broker::Output;
 
 /// How long a piece of waiting is.
 const GLANCE: Duration = Duration::from_millis(1);
+/// How long a transaction may take to begin, which asks nobody.
+const BEGIN: Duration = Duration::from_secs(1);
 /// How long one try to become the producer of a name may take.
 const INIT: Duration = Duration::from_secs(5);
 /// How long offsets may take to be taken into a transaction.
 const OFFSETS: Duration = Duration::from_secs(10);
+/// How long after its own limit a call of librdkafka's is given up.
+const FORGOTTEN: Duration = Duration::from_secs(2);
 /// How long records may take to arrive, all of them: longer than librdkafka tries.
 const DELIVERY: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS - 1000);
 /// How long the end of a transaction may take.
@@ -68,9 +74,13 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
     }
 }
 
+type Native = BaseProducer<Deliveries>;
+
 /// A transactional producer.
 pub(super) struct Producer {
-    native: BaseProducer<Deliveries>,
+    // Before its calls: who is last to let go of it waits until it is taken down, and that is the thread of the calls.
+    native: Arc<Native>,
+    calls: Calls<Native>,
     begun: Instant,
 }
 
@@ -79,14 +89,26 @@ impl Producer {
     pub(super) fn new(options: &KafkaOptions, id: &str) -> Result<Self, KafkaError> {
         let reporter = Reporter::new("committer");
         let context = Deliveries { reporter, arrived: AtomicUsize::new(0), failed: Mutex::default() };
-        let native = options.producer_config(id).create_with_context(context)?;
-        Ok(Self { native, begun: Instant::now() })
+        let native: Arc<Native> = Arc::new(options.producer_config(id).create_with_context(context)?);
+        let calls = Calls::of(Arc::clone(&native), "kafka-calls")
+            .map_err(|error| KafkaError::ClientCreation(format!("no thread for it: {error}")))?;
+        Ok(Self { native, calls, begun: Instant::now() })
+    }
+
+    /// Makes a call that has a limit of its own, which librdkafka does not always keep.
+    fn call(
+        &self,
+        limit: Duration,
+        call: impl FnOnce(&Native) -> Result<(), KafkaError> + Send + 'static,
+    ) -> Result<(), KafkaError> {
+        let made = self.calls.make(limit + FORGOTTEN, call);
+        made.unwrap_or(Err(KafkaError::Global(RDKafkaErrorCode::OperationTimedOut)))
     }
 
     /// Becomes the one that may write under its name. Whatever an earlier one left undecided is decided then. After
     /// a time-out the same call goes on where it was.
     pub(super) fn init(&self) -> Result<(), KafkaError> {
-        self.native.init_transactions(INIT)
+        self.call(INIT, |native| native.init_transactions(INIT))
     }
 
     /// Serves what librdkafka has to say while nothing is under way.
@@ -98,7 +120,7 @@ impl Producer {
         *lock(&self.native.context().failed) = None;
         self.native.context().arrived.store(0, Ordering::Release);
         self.begun = Instant::now();
-        self.native.begin_transaction()
+        self.call(BEGIN, Native::begin_transaction)
     }
 
     /// How long the transaction has been under way.
@@ -133,10 +155,10 @@ impl Producer {
     /// Adds the progress of one group.
     pub(super) fn add_offsets(
         &self,
-        offsets: &TopicPartitionList,
-        member: &ConsumerGroupMetadata,
+        offsets: TopicPartitionList,
+        member: Arc<ConsumerGroupMetadata>,
     ) -> Result<(), KafkaError> {
-        self.native.send_offsets_to_transaction(offsets, member, OFFSETS)
+        self.call(OFFSETS, move |native| native.send_offsets_to_transaction(&offsets, &member, OFFSETS))
     }
 
     /// Waits until every record has arrived or failed, and fails as the first that did.
@@ -154,19 +176,19 @@ impl Producer {
 
     /// Why the transaction cannot go on. Records on their way are purged for it, and tell no more than that.
     fn cause(&self) -> Option<KafkaError> {
-        match self.native.begin_transaction() {
+        match self.call(BEGIN, Native::begin_transaction) {
             Err(error) if error.rdkafka_error_code() != Some(RDKafkaErrorCode::State) => Some(error),
             _ => None,
         }
     }
 
     pub(super) fn commit(&self) -> Result<(), KafkaError> {
-        self.native.commit_transaction(END)
+        self.call(END, |native| native.commit_transaction(END))
     }
 
     /// Gives the transaction up. Records must be settled: librdkafka may ask the broker to end a transaction that
     /// has not heard of its partitions yet, and break over the answer.
     pub(super) fn abort(&self) -> Result<(), KafkaError> {
-        self.native.abort_transaction(END)
+        self.call(END, |native| native.abort_transaction(END))
     }
 }

@@ -71,7 +71,7 @@ enum Mistake {
 /// Progress of one member, ready to be added to a transaction.
 struct Share {
     member: Arc<Member>,
-    metadata: ConsumerGroupMetadata,
+    metadata: Arc<ConsumerGroupMetadata>,
     partitions: Vec<(Partition, Progress)>,
 }
 
@@ -216,7 +216,7 @@ impl Transactor {
             for share in self.shares(of)? {
                 let offsets = progress::to_commit(&self.options.prefix, &share.partitions)
                     .map_err(|error| failed("listing offsets", error))?;
-                producer.add_offsets(&offsets, &share.metadata).map_err(|error| {
+                producer.add_offsets(offsets, Arc::clone(&share.metadata)).map_err(|error| {
                     match failure::class(&error) {
                         Class::Refused => Undone::Refused(of.group),
                         _ => failed(&format!("adding the progress of {}", of.group), error),
@@ -247,6 +247,7 @@ impl Transactor {
                 let mistake = Mistake::NoMember(of.group);
                 Undone::Failed(failure::ours("committing", mistake.to_string()), Class::Lasting)
             })?;
+            let metadata = Arc::new(metadata);
             shares.push(Share { member, metadata, partitions: vec![(*partition, progress.clone())] });
         }
         let moved = shares.iter().any(|share| {

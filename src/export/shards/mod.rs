@@ -81,7 +81,7 @@ pub struct ShardBatch<'a> {
     pub entries: Vec<Entry<'a>>,
 }
 
-/// The output folder of exporters that share a log. See the [module](self) for the contract. All calls block.
+/// The output folder of exporters that share a log. See the module for the contract. All calls block.
 pub struct Shards<D = LocalDisk> {
     disk: D,
     options: ShardOptions,

@@ -75,7 +75,7 @@ impl Process {
     }
 
     /// Standard error so far.
-    fn said(&mut self) -> &str {
+    pub(crate) fn said(&mut self) -> &str {
         self.lines.try_iter().for_each(|line| self.seen.extend([&line, "\n"]));
         &self.seen
     }
@@ -104,6 +104,14 @@ impl Process {
         self.child.kill().expect("its own child");
         self.child.wait().expect("its own child");
         was_running
+    }
+
+    /// As [`Self::finish`], for a process that is to end soon.
+    #[track_caller]
+    pub(crate) fn finish_soon(mut self) -> Finished {
+        let ended = look_until(|| (!self.is_running()).then_some(()));
+        assert!(ended.is_some(), "it does not end; it said:\n{}", self.said());
+        self.finish()
     }
 
     /// Waits for its end. Standard input ends before.
