@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::memory_log::{Faults, MemoryLog, MemoryProcess, Options};
 
-const GROUP: GroupName = GroupName("scripted");
+pub(crate) const GROUP: GroupName = GroupName("scripted");
 
 type Made = Result<Bytes, Failure>;
 
@@ -56,12 +56,12 @@ fn number_of(record: &Record) -> u64 {
     value.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
-fn text(number: u64) -> Bytes {
+pub(crate) fn text(number: u64) -> Bytes {
     Bytes::from(number.to_string())
 }
 
 /// A log with `count` numbered records in so many partitions.
-async fn log_of(count: u64, partitions: i32, options: Options) -> MemoryLog {
+pub(crate) async fn log_of(count: u64, partitions: i32, options: Options) -> MemoryLog {
     let log = MemoryLog::new(&[(PROMPTS.name, partitions), (RECORDS.name, 1), (DEAD_LETTERS, 1)], options);
     let mut committer = log.process("writer").committer("writer").await.expect("calm");
     let output =
@@ -70,15 +70,20 @@ async fn log_of(count: u64, partitions: i32, options: Options) -> MemoryLog {
     log
 }
 
+/// The engine's options in these cases.
+pub(crate) fn options() -> EngineOptions {
+    EngineOptions { drain_grace: Duration::from_secs(5), ..EngineOptions::default() }
+}
+
 /// A running engine with one scripted stage.
-struct Life {
+pub(crate) struct Life {
     handle: Handle,
     gates: watch::Sender<Closed>,
     stop: watch::Sender<Stop>,
     task: JoinHandle<Result<(), EngineError>>,
     metrics: Metrics,
     /// How often the step of each number was started.
-    started: Arc<Mutex<BTreeMap<u64, u32>>>,
+    pub(crate) started: Arc<Mutex<BTreeMap<u64, u32>>>,
 }
 
 impl Life {
@@ -103,14 +108,22 @@ impl Life {
     where
         F: Future<Output = Made> + Send + 'static,
     {
+        let options = EngineOptions { committer: committer.to_owned(), ..options() };
+        Self::start_with(options, process, at_once, script)
+    }
+
+    pub(crate) fn start_with<F>(
+        options: EngineOptions,
+        process: MemoryProcess,
+        at_once: usize,
+        script: impl Fn(u64) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Made> + Send + 'static,
+    {
         let started = Arc::<Mutex<BTreeMap<u64, u32>>>::default();
         let script = Box::new(move |number| -> BoxFuture<'static, Made> { Box::pin(script(number)) });
         let stage = Scripted { script, started: Arc::clone(&started) };
-        let options = EngineOptions {
-            committer: committer.to_owned(),
-            drain_grace: Duration::from_secs(5),
-            ..EngineOptions::default()
-        };
         let metrics = Metrics::new();
         let stages = vec![StageSpec::steps(stage, at_once)];
         let (engine, handle) = Engine::new(process, stages, None, options, metrics.clone());
@@ -120,7 +133,12 @@ impl Life {
         Self { handle, gates, stop, task, metrics, started }
     }
 
-    async fn stop(self) -> (Result<(), EngineError>, Duration) {
+    /// Waits until it ends by itself.
+    pub(crate) async fn end(self) -> Result<(), EngineError> {
+        self.task.await.expect("the engine does not panic")
+    }
+
+    pub(crate) async fn stop(self) -> (Result<(), EngineError>, Duration) {
         self.stop.send_replace(Stop::Drain);
         let from = Instant::now();
         (self.task.await.expect("the engine does not panic"), from.elapsed())
@@ -128,6 +146,11 @@ impl Life {
 
     fn started(&self) -> usize {
         self.started.lock().expect("no panic while counting").len()
+    }
+
+    /// How many partitions it has.
+    pub(crate) fn shares(&self) -> usize {
+        self.handle.status().borrow().stages[0].partitions.len()
     }
 
     /// The value of a metric of the stage.
@@ -139,11 +162,11 @@ impl Life {
 }
 
 /// Long enough for everything that can happen to have happened.
-async fn a_while() {
+pub(crate) async fn a_while() {
     tokio::time::sleep(Duration::from_secs(60)).await;
 }
 
-fn numbers(log: &MemoryLog, topic: TopicName) -> Vec<u64> {
+pub(crate) fn numbers(log: &MemoryLog, topic: TopicName) -> Vec<u64> {
     let mut numbers: Vec<u64> = log.records(topic).iter().map(number_of).collect();
     numbers.sort_unstable();
     numbers
@@ -188,8 +211,7 @@ async fn a_closed_gate_holds_a_stage_back_until_it_opens() {
 
     let other = Life::start_as("other", log.process("second"), 4, |n| async move { Ok(text(n)) });
     a_while().await;
-    let shares = |life: &Life| life.handle.status().borrow().stages[0].partitions.len();
-    assert_eq!((shares(&life), shares(&other)), (1, 1), "it took part in the sharing out");
+    assert_eq!((life.shares(), other.shares()), (1, 1), "it took part in the sharing out");
     assert_eq!(life.started(), 8);
     assert!(other.stop().await.0.is_ok());
 
@@ -337,7 +359,7 @@ async fn advance(log: &MemoryLog, done: &[(Partition, std::ops::Range<i64>)]) {
     consumer.leave().await.expect("calm");
 }
 
-fn partition(index: i32) -> Partition {
+pub(crate) fn partition(index: i32) -> Partition {
     Partition { topic: PROMPTS.name, index }
 }
 

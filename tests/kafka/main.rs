@@ -1,5 +1,6 @@
 //! The Kafka log over a real cluster of three brokers.
 
+mod growth;
 #[path = "../kafka_support/mod.rs"]
 mod kafka_support;
 mod log;

@@ -35,7 +35,7 @@ pub(crate) const MORE: TopicName = TopicName("suite-more");
 /// The suite's topics, each with its number of partitions.
 pub(crate) const TOPICS: &[(TopicName, i32)] = &[(SINGLE, 1), (WORK, 4), (MORE, 3)];
 
-const GROUP: GroupName = GroupName("suite-group");
+pub(crate) const GROUP: GroupName = GroupName("suite-group");
 const OTHER_GROUP: GroupName = GroupName("suite-other-group");
 
 /// A log that the suite can start, and start again.
