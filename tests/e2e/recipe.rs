@@ -172,12 +172,17 @@ fn the_card_names_the_models_of_all_runs() {
     let (bench, cluster) = (Bench::with_prompts(6), Cluster::start(&[]));
     bench.run(&cluster, &["prompts.jsonl"]).expect_code(0);
     bench.write("more.jsonl", crate::support::prompts(6..20));
-    let other = Cluster::start(&["--generator-model", "other-chat", "--reward-model", "other-reward"]);
+    let other = Cluster::start(&[
+        "--generator-model",
+        "simulated-other-chat",
+        "--reward-model",
+        "simulated-other-reward",
+    ]);
     let names = [
         "--set",
-        "models.generator.model=other-chat",
+        "models.generator.model=simulated-other-chat",
         "--set",
-        "models.reward.model=other-reward",
+        "models.reward.model=simulated-other-reward",
         "more.jsonl",
     ];
     bench.run(&other, &names).expect_code(0);
@@ -188,8 +193,8 @@ fn the_card_names_the_models_of_all_runs() {
             card.lines().find(|line| line.contains(&format!("`{one}` (records of "))).unwrap_or_default();
         assert!(line.contains(&format!("`{other}` (records of ")), "{card}");
     };
-    both("simulated-chat", "other-chat");
-    both("simulated-reward", "other-reward");
+    both("simulated-chat", "simulated-other-chat");
+    both("simulated-reward", "simulated-other-reward");
 }
 
 /// Lengths, and how many answers there are, on the page and as JSON.
