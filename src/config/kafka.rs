@@ -12,6 +12,8 @@ use crate::{
 
 /// The least a log must take: smaller threads are no use.
 const LEAST_RECORD: usize = 64 << 10;
+/// With what frames it, and what a letter adds, a record must stay below librdkafka's thousand million bytes.
+const MOST_RECORD: usize = 900 << 20;
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -33,7 +35,17 @@ pub struct KafkaSettings {
     pub cleanup_interval: Option<Duration>,
 }
 
+/// librdkafka's default for `max.poll.interval.ms`.
+const LONGEST_SILENCE: Duration = Duration::from_secs(300);
+
 impl KafkaSettings {
+    /// How long a member may keep its group waiting before it is taken for dead.
+    pub fn longest_silence(&self) -> Duration {
+        let set = self.options.consumer.get("max.poll.interval.ms");
+        let set = set.and_then(|milliseconds| milliseconds.parse().ok());
+        set.map_or(LONGEST_SILENCE, Duration::from_millis)
+    }
+
     /// What is asked of the cluster's topics.
     pub fn demands(&self) -> TopicDemands {
         let Self { options, partitions, replicas, .. } = self;
@@ -53,7 +65,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
         static_membership: section.flag("static_membership", false),
         group_protocol: section.choice("group_protocol", &protocols, "classic"),
         missing_progress: MissingProgress::Refuse,
-        max_record_bytes: section.count("max_record_bytes", 16 << 20, LEAST_RECORD..=1 << 30),
+        max_record_bytes: section.count("max_record_bytes", 16 << 20, LEAST_RECORD..=MOST_RECORD),
         client: client_keys(section, "client"),
         consumer: client_keys(section, "consumer"),
         producer: client_keys(section, "producer"),

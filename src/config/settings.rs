@@ -126,6 +126,19 @@ impl Settings {
                 format!("must be at least {key} ({largest}), or the largest thread could never move"),
             );
         }
+        if let Some(kafka) = &self.kafka {
+            let silence = kafka.longest_silence();
+            if self.engine.revoke_grace > silence / 2 {
+                let most = silence.as_secs() / 2;
+                reader.contradiction(
+                    "engine.revoke_grace_s",
+                    format!(
+                        "must be at most {most}, half of what kafka.consumer's max.poll.interval.ms allows: a member that \
+                         takes longer to give partitions up is taken for dead"
+                    ),
+                );
+            }
+        }
         if self.kafka.is_some() && self.gathering.bytes > self.engine.max_bytes / 2 {
             reader.contradiction(
                 "export.shard_bytes",

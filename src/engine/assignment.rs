@@ -44,14 +44,18 @@ impl Owner {
     ) -> Result<(), EngineError> {
         let partitions: Vec<Partition> = assigned.iter().map(|(partition, _)| *partition).collect();
         tracing::debug!(stage = self.stages[at].spec.name, ?partitions, "assigned");
+        let mut notes = Vec::new();
         for (partition, progress) in assigned {
             let decoded = self.decode(at, partition, &progress)?;
             self.drop_partition(at, partition);
-            self.restore_sink(at, partition, &decoded)?;
+            if self.stages[at].carries_note(partition) {
+                notes.push((partition, decoded.note.clone()));
+            }
             self.epochs += 1;
             let state = PartitionState::new(Epoch(self.epochs), decoded.completed, decoded.note);
             self.stages[at].partitions.insert(partition, state);
         }
+        self.restore_sink(notes)?;
         self.publish();
         self.stages[at].follow(&partitions)
     }
@@ -73,18 +77,12 @@ impl Owner {
         }
     }
 
-    /// Tells the sink where its files were, when a partition that carries a note is assigned.
-    fn restore_sink(
-        &mut self,
-        at: usize,
-        partition: Partition,
-        decoded: &Decoded,
-    ) -> Result<(), EngineError> {
-        if !self.stages[at].carries_note(partition) {
+    /// Tells the sink where its files were, by the notes of partitions that were assigned.
+    fn restore_sink(&self, notes: Vec<(Partition, String)>) -> Result<(), EngineError> {
+        if notes.is_empty() {
             return Ok(());
         }
-        let errand = Errand::Restore(partition, decoded.note.clone());
-        self.errands.try_send(errand).map_err(|_| EngineError::Part("committer"))
+        self.errands.try_send(Errand::Restore(notes)).map_err(|_| EngineError::Part("committer"))
     }
 
     pub(super) fn admit(&mut self, at: usize, record: Record) {

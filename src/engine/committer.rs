@@ -148,7 +148,7 @@ pub(super) type SinkSlot = Option<Box<dyn Sink>>;
 pub(super) enum Errand {
     Commit(Job),
     /// Bring the files of this partition to where its note says they are.
-    Restore(Partition, String),
+    Restore(Vec<(Partition, String)>),
     /// Read the progress of these partitions, assigned to this stage, again.
     Read {
         stage: usize,
@@ -174,7 +174,7 @@ pub(super) async fn run<C: Committer>(
     while let Some(errand) = errands.recv().await {
         let answer = match errand {
             Errand::Commit(job) => Some(committed(commit(&mut committer, &mut sink, job).await)),
-            Errand::Restore(partition, note) => restore(&mut sink, partition, note).await,
+            Errand::Restore(notes) => restore(&mut sink, notes).await,
             Errand::Read { stage, group, partitions } => {
                 Some(read(&mut committer, stage, group, partitions).await)
             }
@@ -191,8 +191,11 @@ fn committed(committed: Committed) -> Answer {
     Answer::Committed(Box::new(committed))
 }
 
-async fn restore(sink: &mut SinkSlot, partition: Partition, note: String) -> Option<Answer> {
-    let restored = on_sink(sink, move |sink| sink.restore(partition, &note)).await;
+async fn restore(sink: &mut SinkSlot, notes: Vec<(Partition, String)>) -> Option<Answer> {
+    let restore_all = move |sink: &mut dyn Sink| {
+        notes.iter().try_for_each(|(partition, note)| sink.restore(*partition, note))
+    };
+    let restored = on_sink(sink, restore_all).await;
     restored.err().map(|error| committed(failed(Job::default(), error)))
 }
 

@@ -53,6 +53,15 @@ impl Remains {
     }
 }
 
+/// A record that waits to be started.
+#[derive(Debug)]
+struct Waiting {
+    /// The first offset of the gap before it, in which the log has nothing; its own where there is none. It counts as
+    /// done only when the record starts: until then the text of the progress need not speak of it.
+    gap: i64,
+    record: Arc<Record>,
+}
+
 /// The state of one assigned partition.
 #[derive(Debug)]
 pub(super) struct PartitionState {
@@ -64,7 +73,7 @@ pub(super) struct PartitionState {
     pub(super) closed: bool,
     /// Whether the next record waits because the text of the progress could become too long.
     pub(super) crowded: bool,
-    waiting: VecDeque<Arc<Record>>,
+    waiting: VecDeque<Waiting>,
     open: BTreeMap<i64, Open>,
     /// How many of `open` are held.
     held: usize,
@@ -84,12 +93,12 @@ impl PartitionState {
         if record.offset < self.next {
             return false;
         }
-        self.completed.insert_run(self.next, record.offset);
-        self.next = record.offset + 1;
+        let gap = std::mem::replace(&mut self.next, record.offset + 1);
         if self.completed.contains(record.offset) {
+            self.completed.insert_run(gap, record.offset);
             return false;
         }
-        self.waiting.push_back(record);
+        self.waiting.push_back(Waiting { gap, record });
         true
     }
 
@@ -99,14 +108,19 @@ impl PartitionState {
             return None;
         }
         self.crowded = !self.next_has_room();
-        if self.crowded { None } else { self.waiting.pop_front() }
+        if self.crowded {
+            return None;
+        }
+        let Waiting { gap, record } = self.waiting.pop_front()?;
+        self.completed.insert_run(gap, record.offset);
+        Some(record)
     }
 
     fn next_has_room(&self) -> bool {
         let note = self.reserved_for_note();
-        self.waiting
-            .front()
-            .is_none_or(|next| progress_text::has_room(&self.completed, self.open.len(), next.offset, note))
+        self.waiting.front().is_none_or(|next| {
+            progress_text::has_room(&self.completed, self.open.len(), next.record.offset, note)
+        })
     }
 
     pub(super) fn waiting_count(&self) -> usize {
@@ -137,8 +151,8 @@ impl PartitionState {
     /// Takes back a record that is to be started again.
     pub(super) fn put_back(&mut self, record: Arc<Record>) {
         self.open.remove(&record.offset);
-        let at = self.waiting.partition_point(|waiting| waiting.offset < record.offset);
-        self.waiting.insert(at, record);
+        let at = self.waiting.partition_point(|waiting| waiting.record.offset < record.offset);
+        self.waiting.insert(at, Waiting { gap: record.offset, record });
     }
 
     /// The step of `offset` is committed. Returns the bytes that are free now.
@@ -176,7 +190,7 @@ impl PartitionState {
 
     /// What it would leave if it were dropped now.
     pub(super) fn remains(&self) -> Remains {
-        let waiting_bytes: usize = self.waiting.iter().map(|record| record.size()).sum();
+        let waiting_bytes: usize = self.waiting.iter().map(|waiting| waiting.record.size()).sum();
         let open = self.open.values().map(|open| open.bytes);
         let is_running = |open: &&Open| matches!(open.phase, Phase::Running(_));
         Remains {
@@ -212,6 +226,8 @@ mod tests {
         let mut partition = state(Completed::up_to(3));
         assert!(partition.admit(record(5)));
         assert!(partition.admit(record(9)));
+        assert_eq!(partition.completed.prefix(), 3, "what only waits need not be told of");
+        (0..2).for_each(|_| assert!(partition.take().is_some()));
         assert_eq!(partition.completed.prefix(), 5);
         partition.commit(5);
         assert_eq!(partition.completed.prefix(), 9, "6 to 8 hold nothing");

@@ -24,6 +24,7 @@ use batch::{Batch, Tried, index_output};
 pub use destination::{Destination, Direct, Setback, ThroughEngine};
 use followed::Followed;
 pub use index::{Index, Seen};
+use recipe::check_alone;
 pub use recipe::{RecipeChanged, check_recipe, claimed_recipe, difference};
 
 use crate::{
@@ -177,6 +178,7 @@ impl<L: Log, D: Destination> Intake<L, D> {
     /// The log was begun with another definition.
     pub async fn claim(&mut self, definition: serde_json::Value) -> Result<(), IntakeError> {
         loop {
+            check_alone(self.index.recipes().map(|(name, _)| name), &self.recipe.name)?;
             check_recipe(self.index.recipe(&self.recipe.name), &self.recipe, &definition)?;
             if self.index.recipe(&self.recipe.name).is_some() {
                 return Ok(());

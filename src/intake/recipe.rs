@@ -58,6 +58,23 @@ pub fn check_recipe(
     }
 }
 
+/// Whether no other recipe was claimed: threads of another would wait for ever, and so would everything behind them.
+///
+/// # Errors
+/// One was.
+pub(super) fn check_alone<'a>(
+    mut claimed: impl Iterator<Item = &'a str>,
+    name: &str,
+) -> Result<(), RecipeChanged> {
+    match claimed.find(|other| *other != name) {
+        None => Ok(()),
+        Some(other) => {
+            let difference = format!("its threads follow recipe {other}");
+            Err(RecipeChanged { name: name.to_owned(), difference })
+        }
+    }
+}
+
 /// The keys in which two definitions differ, with both values; empty where none but those `passed_over` do.
 pub fn difference(before: &Value, now: &Value, passed_over: &[&str]) -> String {
     let empty = Map::new();

@@ -35,7 +35,7 @@ const REFUSED: [(&str, &str); 25] = [
 ];
 
 /// What the names of keys have whose values nobody may see.
-const SECRET: [&str; 5] = ["password", "secret", "pem", "token", "oauthbearer.config"];
+const SECRET: [&str; 6] = ["password", "passphrase", "secret", "pem", "token", "oauthbearer.config"];
 
 /// Whether the value of this key must not be shown, nor stand in a file of settings.
 pub fn is_secret_key(key: &str) -> bool {

@@ -9,7 +9,12 @@
 //!
 //! Nothing here waits for the engine or for the cluster: a member that is not polled is taken for dead.
 
-use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -30,6 +35,8 @@ use crate::broker::{Event, LogError, Partition};
 
 /// How long librdkafka is waited for when it is looked whether it has more.
 const GLANCE: Duration = Duration::from_millis(1);
+/// How long a member may take to hear that its session has ended.
+const MAY_HAVE_LOST: Duration = Duration::from_secs(30);
 /// The thread polls at least this often.
 const IDLE: Duration = Duration::from_millis(500);
 /// Messages that are taken before orders are looked at again.
@@ -46,6 +53,8 @@ pub(super) struct Poller {
     /// Partitions that librdkafka wants back, and those of them that are not released yet.
     revoked: Vec<Partition>,
     unreleased: BTreeSet<Partition>,
+    /// Since when records that were to be read next are not there any more.
+    deleted: Option<(Instant, KafkaError)>,
 }
 
 impl Poller {
@@ -59,7 +68,8 @@ impl Poller {
         members.add(&member);
         let name = format!("kafka-{}", member.group);
         let (ahead, revoked, unreleased) = (Ahead::default(), Vec::new(), BTreeSet::new());
-        let poller = Self { member, members, options, ahead, fetching: false, revoked, unreleased };
+        let poller =
+            Self { member, members, options, ahead, fetching: false, revoked, unreleased, deleted: None };
         thread::Builder::new().name(name).spawn(move || poller.run())?;
         Ok(())
     }
@@ -77,6 +87,7 @@ impl Poller {
             let more = self.poll();
             self.hand_over();
             self.regulate();
+            self.miss_deleted();
             if !more {
                 self.member.inbox.wait(IDLE);
             }
@@ -178,6 +189,7 @@ impl Poller {
             }
             Note::Lose(places) => {
                 let partitions = self.member.topics.partitions(&places);
+                self.deleted = None;
                 self.give_up(&partitions);
                 self.unassign(&partitions);
                 self.tell(Ok(Event::Lost(partitions)));
@@ -254,11 +266,23 @@ impl Poller {
         }
     }
 
-    fn on_error(&self, error: &KafkaError) {
+    /// A member that slept while others went on finds deleted what they did, and hears a moment later that it has lost
+    /// its partitions. One that hears nothing of the kind has lost records.
+    fn miss_deleted(&mut self) {
+        if self.deleted.as_ref().is_some_and(|(since, _)| since.elapsed() > MAY_HAVE_LOST)
+            && let Some((_, error)) = self.deleted.take()
+        {
+            self.fail("reading", &error);
+        }
+    }
+
+    fn on_error(&mut self, error: &KafkaError) {
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
         let deleted = [RDKafkaErrorCode::AutoOffsetReset, RDKafkaErrorCode::OffsetOutOfRange];
         let is_deleted = error.rdkafka_error_code().is_some_and(|code| deleted.contains(&code));
-        if fatal || is_deleted || failure::class(error) == Class::Lasting {
+        if is_deleted && !fatal {
+            self.deleted.get_or_insert_with(|| (Instant::now(), error.clone()));
+        } else if fatal || failure::class(error) == Class::Lasting {
             self.fail("reading", error);
         } else {
             self.member.native.context().reporter.warn("poll", &error.to_string());

@@ -58,7 +58,9 @@ const MAY_BE_OVER: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS - 200
 /// What was asked and cannot be.
 #[derive(Debug, thiserror::Error)]
 enum Mistake {
-    #[error("a record for topic {topic} has {size} bytes; kafka.max_record_bytes is {limit}")]
+    #[error(
+        "a record for topic {topic} has {size} bytes; with kafka.max_record_bytes as it is the topic takes {limit}"
+    )]
     RecordTooLarge { topic: TopicName, size: usize, limit: usize },
     #[error("the progress text of {0} is longer than {MAX_PROGRESS_TEXT} UTF-16 units")]
     TextTooLong(Partition),
@@ -169,12 +171,15 @@ impl Transactor {
     }
 
     fn check(&self, outputs: &[Output], progress: &[GroupProgress]) -> Result<(), CommitError> {
-        let limit = self.options.max_record_bytes;
-        let too_large = outputs.iter().find(|output| output.size() > limit);
+        let limit = |output: &Output| output.topic.size_limit(self.options.max_record_bytes);
+        let too_large = outputs.iter().find(|output| output.size() > limit(output));
         let mut texts = progress.iter().flat_map(|progress| &progress.partitions);
         let too_long = texts.find(|(_, progress)| is_too_long(&progress.text));
         let mistake = match (too_large, too_long) {
-            (Some(output), _) => Mistake::RecordTooLarge { topic: output.topic, size: output.size(), limit },
+            (Some(output), _) => {
+                let (topic, size, limit) = (output.topic, output.size(), limit(output));
+                Mistake::RecordTooLarge { topic, size, limit }
+            }
             (_, Some((partition, _))) => Mistake::TextTooLong(*partition),
             (None, None) => return Ok(()),
         };
