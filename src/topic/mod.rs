@@ -17,6 +17,11 @@ use crate::record::{HandledLetter, Harvest, IndexEntry, Reject, Thread, WorkerSt
 pub struct TopicName(pub &'static str);
 
 impl TopicName {
+    /// The largest record that any topic takes: a dead letter, see [`Self::size_limit`].
+    pub fn largest_limit(max_record_bytes: usize) -> usize {
+        DEAD_LETTERS.size_limit(max_record_bytes)
+    }
+
     /// The largest record that the topic takes, in bytes of key, value and headers, where the largest record of other
     /// topics is of `max_record_bytes`: a dead letter is such a record and headers of its own.
     pub fn size_limit(self, max_record_bytes: usize) -> usize {

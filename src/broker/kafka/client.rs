@@ -3,7 +3,7 @@
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
 use super::{GroupProtocol, KafkaOptions};
-use crate::topic::DEAD_LETTERS;
+use crate::topic::TopicName;
 
 /// After this time without an end a broker gives a transaction up, so that a dead worker does not hold readers back.
 pub(super) const TRANSACTION_TIMEOUT_MS: u64 = 15_000;
@@ -93,8 +93,7 @@ impl KafkaOptions {
     }
 
     fn max_message_bytes(&self) -> usize {
-        // Letters are the largest records there are.
-        DEAD_LETTERS.size_limit(self.max_record_bytes) + RECORD_OVERHEAD
+        TopicName::largest_limit(self.max_record_bytes) + RECORD_OVERHEAD
     }
 }
 
