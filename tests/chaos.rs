@@ -34,6 +34,8 @@ use support::{Bench, Cluster, Process, prompts};
 
 /// Without any progress for so long, something hangs.
 const STANDSTILL: Duration = Duration::from_secs(120);
+/// Prompts that are submitted beyond the outcomes that a moment waits for.
+const AHEAD: usize = 300;
 /// Between two looks at processes that have no way to tell.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -78,16 +80,16 @@ fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
     let bench = Bench::new();
     let prefix = format!("chaos-{}-{}.", form.seed, std::process::id());
     bench.write("avr.toml", configuration(&brokers.bootstrap, &prefix));
-    bench.write("prompts.jsonl", prompts(0..form.prompts));
     let cluster =
         Cluster::start(&["--latency", "batching", "--step-ms", "0.2", "--step-ms-per-sequence", "0"]);
     Process::start(&mut bench.avr(&["topics", "apply"])).finish().expect_code(0);
     let judge = Judge::start(&brokers.bootstrap, &prefix);
     let mut fleet = Fleet::start(&bench, &cluster);
-    Process::start(&mut bench.avr(&["submit", "prompts.jsonl"])).finish().expect_code(0);
 
     let started = Instant::now();
-    let snapshots = disturb(&form, &mut fleet, &judge, &brokers, &cluster);
+    let mut feed = Feed { bench: &bench, given: 0 };
+    let snapshots = disturb(&form, &mut fleet, &mut feed, &judge, &brokers, &cluster);
+    feed.up_to(form.prompts);
     wait_for("all have ended", form.prompts, || judge.ended(), &mut fleet);
     eprintln!("chaos: all outcomes are committed after {:.0?}", started.elapsed());
     let exported = || lines_of_shards(&bench.path("out")).get("outcomes").map_or(0, Vec::len);
@@ -111,16 +113,37 @@ fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
     );
 }
 
+/// Prompts on their way into the pipeline. They are submitted as the plan goes on, so that there is work under way at
+/// each of its moments, however fast the machine is.
+struct Feed<'a> {
+    bench: &'a Bench,
+    given: usize,
+}
+
+impl Feed<'_> {
+    /// Submits a file that has grown to so many prompts; those that were submitted before are known.
+    fn up_to(&mut self, count: usize) {
+        if count > self.given {
+            self.bench.write("prompts.jsonl", prompts(0..count));
+            let mut submit = self.bench.avr(&["submit", "--progress", "none", "prompts.jsonl"]);
+            Process::start(&mut submit).finish_soon().expect_code(0);
+            self.given = count;
+        }
+    }
+}
+
 /// Lets everything happen that is planned, each at its moment.
 fn disturb(
     form: &Form,
     fleet: &mut Fleet<'_>,
+    feed: &mut Feed<'_>,
     judge: &Judge,
     brokers: &kafka_support::Cluster,
     cluster: &Cluster,
 ) -> Vec<Snapshot> {
     let mut snapshots = Vec::new();
     for moment in plan::plan(form) {
+        feed.up_to(form.prompts.min(moment.outcomes + AHEAD));
         wait_for("its moment has come", moment.outcomes, || judge.ended(), fleet);
         eprintln!("chaos: {} outcomes: {:?}", judge.ended(), moment.what);
         match moment.what {
