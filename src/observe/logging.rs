@@ -47,8 +47,9 @@ impl LogOptions {
         parse(filter).err()
     }
 
-    /// Warnings of the libraries, and what avr itself has to say.
-    pub const DEFAULT_FILTER: &str = "warn,avr=info";
+    /// Warnings of the libraries, and what avr itself has to say. The Kafka client's messages come by way of avr; its
+    /// wrapper says some of them again, and complains at each clean stop.
+    pub const DEFAULT_FILTER: &str = "warn,avr=info,rdkafka=off";
 }
 
 impl Default for LogOptions {
