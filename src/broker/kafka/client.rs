@@ -79,6 +79,9 @@ impl KafkaOptions {
     pub(super) fn producer_config(&self, id: &str) -> ClientConfig {
         let mut config = self.admin_config();
         config.set("linger.ms", "2");
+        // A transaction that follows right on another finds the brokers still writing down the end of that one, and is
+        // asked to come again: with librdkafka's 100 ms every commit would take as long.
+        config.set("retry.backoff.ms", "5");
         config.set("compression.type", "zstd");
         config.extend(self.producer.clone());
         config.set("transactional.id", id);
