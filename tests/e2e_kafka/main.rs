@@ -7,6 +7,8 @@
 #[expect(dead_code, unused_imports, reason = "each target uses its part")]
 mod support;
 
+#[path = "../kafka_support/address.rs"]
+mod address;
 #[path = "../chaos/files.rs"]
 mod files;
 mod pipeline;

@@ -1,6 +1,6 @@
 //! One pipeline of a test: a prefix in the cluster, a folder, and `avr` called on them.
 
-use std::{collections::BTreeMap, io::Write as _};
+use std::collections::BTreeMap;
 
 use avr::{
     broker::{Log as _, kafka::KafkaLog},
@@ -9,7 +9,10 @@ use avr::{
 };
 use serde_json::Value;
 
-use crate::support::{Bench, Cluster, Finished, Process};
+use crate::{
+    address::address,
+    support::{Bench, Cluster, Finished, Process},
+};
 
 /// A pipeline of its own in the cluster, and a folder with an `avr.toml` that leads there.
 pub(crate) struct Pipeline {
@@ -18,22 +21,10 @@ pub(crate) struct Pipeline {
     log: KafkaLog,
 }
 
-/// The cluster's address; none where there is no cluster, and that is said where nobody can overlook it.
-fn cluster() -> Option<String> {
-    let address = std::env::var("AVR_TEST_KAFKA").ok().filter(|address| !address.is_empty());
-    if address.is_none() {
-        let text = "NOT RUN: a test of workers over Kafka. There is no cluster in AVR_TEST_KAFKA; scripts/test starts one\n";
-        assert!(std::env::var_os("AVR_REQUIRE_KAFKA").is_none(), "{text}");
-        // Not by a macro: what macros print is shown for tests that fail only.
-        std::io::stderr().write_all(text.as_bytes()).expect("stderr can be written");
-    }
-    address
-}
-
 impl Pipeline {
     /// A pipeline whose topics are set up, with so many prompts in `prompts.jsonl`.
     pub(crate) fn new(prompts: usize) -> Option<Self> {
-        let address = cluster()?;
+        let address = address()?;
         let bench = Bench::with_prompts(prompts);
         let servers: Vec<&str> = address.split(',').collect();
         let prefix = format!("e2e-{:08x}.", fastrand::u32(..));

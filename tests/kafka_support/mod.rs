@@ -12,9 +12,10 @@
 //! `RUST_LOG` shows what the log and librdkafka say, for instance `RUST_LOG=avr=debug,librdkafka=debug`.
 #![expect(dead_code, reason = "each target uses its part")]
 
+mod address;
+
 use std::{
     collections::BTreeMap,
-    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -44,19 +45,8 @@ pub(crate) struct Cluster {
 
 /// The cluster, or none; then it is said where nobody can overlook it that the tests did not run.
 pub(crate) fn cluster() -> Option<Cluster> {
-    let bootstrap = std::env::var("AVR_TEST_KAFKA").ok().filter(|bootstrap| !bootstrap.is_empty());
-    if bootstrap.is_none() {
-        let text = "NOT RUN: a test of the Kafka log. There is no cluster in AVR_TEST_KAFKA; scripts/test starts one\n";
-        assert!(std::env::var_os("AVR_REQUIRE_KAFKA").is_none(), "{text}");
-        // Not by a macro: what macros print is shown for tests that fail only.
-        std::io::stderr().write_all(text.as_bytes()).expect("stderr can be written");
-    }
-    if std::env::var_os("RUST_LOG").is_some() {
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
-    }
     let folder = std::env::var_os("AVR_TEST_KAFKA_DIR").map(PathBuf::from);
-    Some(Cluster { bootstrap: bootstrap?, folder })
+    Some(Cluster { bootstrap: address::address()?, folder })
 }
 
 impl Cluster {
