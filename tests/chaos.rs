@@ -6,6 +6,8 @@
 
 #[path = "chaos/calls.rs"]
 mod calls;
+#[path = "chaos/dropped.rs"]
+mod dropped;
 #[path = "chaos/files.rs"]
 mod files;
 #[path = "chaos/fleet.rs"]
@@ -104,6 +106,10 @@ fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
     let dropped = dropped
         .iter()
         .filter_map(|step| judge.seen().calls_at(&step.stage, &step.topic, step.partition, step.offset));
+    assert!(
+        snapshots.iter().any(Snapshot::is_in_the_middle),
+        "some disturbance came in the middle of the work"
+    );
     let calls = calls::check(&snapshots, &dropped.collect::<Vec<_>>(), &cluster.counts());
     let kinds: BTreeMap<_, _> = found.iter().map(|(kind, lines)| (kind, lines.len())).collect();
     eprintln!(
@@ -154,7 +160,8 @@ fn disturb(
             Disturbance::BrokerDies(broker) => brokers.script(&["kill", &broker.to_string()]),
             Disturbance::BrokerReturns(broker) => brokers.script(&["up", &broker.to_string()]),
         }
-        snapshots.push(Snapshot::of(&judge.seen(), cluster.counts()));
+        let seen = judge.seen().clone();
+        snapshots.push(Snapshot::of(|call| seen.has_step_of(call), cluster.counts()));
     }
     snapshots
 }

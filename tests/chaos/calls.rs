@@ -4,23 +4,26 @@ use std::collections::BTreeMap;
 
 use avr::simulate::Counts;
 
-use crate::judge::Seen;
-
 /// What was true right after a worker was ended.
 pub(crate) struct Snapshot {
     /// How often each call had been sent whose step was committed.
-    committed: BTreeMap<String, u64>,
+    pub(crate) committed: BTreeMap<String, u64>,
     /// The calls that had been sent and whose step was not known to be committed.
-    open: Vec<String>,
+    pub(crate) open: Vec<String>,
 }
 
 impl Snapshot {
-    /// `seen` was read before `counts`, so what it holds as committed was committed when they were counted.
-    pub(crate) fn of(seen: &Seen, counts: Counts) -> Self {
+    /// `is_committed` says whether the step of a call, by the call's id, is committed. What that rests on was read
+    /// before `counts`, so what it holds as committed was committed when they were counted.
+    pub(crate) fn of(is_committed: impl Fn(&str) -> bool, counts: Counts) -> Self {
         let sent = counts.by_id.into_iter().map(|(id, count)| (id, count.sends));
-        let (committed, open): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            sent.partition(|(id, _)| seen.has_step_of(id));
+        let (committed, open): (BTreeMap<_, _>, BTreeMap<_, _>) = sent.partition(|(id, _)| is_committed(id));
         Self { committed, open: open.into_keys().collect() }
+    }
+
+    /// Whether it shows calls of committed steps and calls of others.
+    pub(crate) fn is_in_the_middle(&self) -> bool {
+        !self.committed.is_empty() && !self.open.is_empty()
     }
 }
 

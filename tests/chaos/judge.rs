@@ -11,15 +11,13 @@ use std::{
     time::Duration,
 };
 
-use avr::{
-    method::CallSite,
-    record::ThreadId,
-    topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, PROMPTS, RECORDS, SCORED, TopicName},
-};
+use avr::topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, PROMPTS, RECORDS, SCORED, TopicName};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
 };
+
+use crate::support::log_state::calls_of;
 
 /// The topics in the order in which a thread of stage 1 passes them: standing in the nth means that n + 1 steps are
 /// committed.
@@ -68,14 +66,6 @@ impl Seen {
         let reached = self.reached.entry(calls_of(key)).or_default();
         *reached = (*reached).max(u8::try_from(place + 1).expect("few topics"));
     }
-}
-
-/// How the ids of a thread's calls begin.
-fn calls_of(thread: &str) -> String {
-    let (recipe, input) = thread.split_once(':').expect("recipe and input");
-    let thread = ThreadId::new(recipe, input);
-    let site = CallSite { thread: &thread, stage: "draft", round: 0, index: 0, attempt: 0 };
-    site.request_id().split('-').next().expect("a thread").to_owned()
 }
 
 /// The reader; it ends when it is dropped.

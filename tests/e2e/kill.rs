@@ -1,11 +1,11 @@
 //! kill -9, again and again, at different moments.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use avr::simulate::Counts;
 use serde_json::Value;
 
-use crate::support::{Bench, Cluster, Output, Process, Step, steps_committed};
+use crate::{
+    calls::{self, Snapshot},
+    support::{Bench, Cluster, Output, Process, Step, steps_committed},
+};
 
 const PROMPTS: usize = 80;
 
@@ -35,15 +35,9 @@ const SEVERAL_ROUNDS: [Moment; 5] = [
     Moment::Outcomes(60),
 ];
 
-/// What was true right after a kill.
-struct Kill {
-    counts: Counts,
-    committed: BTreeSet<Step>,
-}
-
-/// What came of the runs: their kills, and the rounds of each thread.
+/// What came of the runs: what was true right after each kill, and the rounds of each thread.
 struct Kills {
-    kills: Vec<Kill>,
+    kills: Vec<Snapshot>,
     rounds: Vec<u64>,
 }
 
@@ -58,16 +52,7 @@ fn wait_for(moment: &Moment, process: &mut Process, cluster: &Cluster, output: &
     });
 }
 
-/// How often each call was sent.
-fn sends(counts: &Counts) -> BTreeMap<&str, u64> {
-    counts.by_id.iter().map(|(id, count)| (id.as_str(), count.sends)).collect()
-}
-
-/// Nothing is lost, nothing doubled and nothing torn; and of the calls:
-///
-/// 1. A call of a step whose commit was visible when the process was killed is never sent again: its count at the
-///    kill is its count at the end.
-/// 2. Any other call is sent once, and once more at most for each kill that found its step not committed.
+/// Nothing is lost, nothing doubled and nothing torn; and calls are sent again as [`calls::check`] allows.
 ///
 /// Which steps are committed is read from the log and the files that the killed process left. The cluster fails no
 /// request, so every second send is the work of a kill.
@@ -81,8 +66,8 @@ fn check(arguments: &[&str], moments: &[Moment]) -> Kills {
         let mut process = bench.start(&cluster, arguments);
         wait_for(moment, &mut process, &cluster, &bench.output());
         if process.kill() {
-            let committed = steps_committed(&bench.output()).into_iter().collect();
-            kills.push(Kill { counts: cluster.counts(), committed });
+            let committed = steps_committed(&bench.output());
+            kills.push(Snapshot::of(|id| committed.contains(&Step::of_call(id)), cluster.counts()));
         }
     }
     let resumed = bench.run(&cluster, arguments).expect_code(0).summary();
@@ -90,10 +75,8 @@ fn check(arguments: &[&str], moments: &[Moment]) -> Kills {
     assert_eq!(bench.output().threads().len(), PROMPTS);
     assert_eq!(bench.output().contents(), undisturbed.output().contents());
     assert_eq!(totals(resumed), totals(expected), "a resumed run's totals are of the state");
-    let counts = cluster.counts();
-    check_no_committed_call_was_repeated(&kills, &counts);
-    check_repeats_have_a_kill_each(&kills, &counts);
-    assert!(kills.iter().any(is_in_the_middle), "some kill came in the middle of the work");
+    calls::check(&kills, &[], &cluster.counts());
+    assert!(kills.iter().any(Snapshot::is_in_the_middle), "some kill came in the middle of the work");
     Kills {
         kills,
         rounds: bench.output().outcomes().iter().map(|one| one["rounds"].as_u64().expect("one")).collect(),
@@ -111,10 +94,7 @@ fn a_killed_run_of_several_rounds_does_so_too() {
     let stage2 = ["--recipe", "stage2", "--set", "recipes.stage2.answer=draft", "prompts.jsonl"];
     let Kills { kills, rounds } = check(&stage2, &SEVERAL_ROUNDS);
     assert!(rounds.contains(&1) && rounds.iter().any(|rounds| *rounds >= 3), "{rounds:?}");
-    let in_later_rounds = |kill: &Kill| {
-        let mut asked = kill.counts.by_id.keys();
-        asked.any(|id| id.contains("-critique-1-") && !is_committed(kill, id))
-    };
+    let in_later_rounds = |kill: &Snapshot| kill.open.iter().any(|id| id.contains("-critique-1-"));
     assert!(kills.iter().any(in_later_rounds), "some kill came in the middle of a second round");
 }
 
@@ -123,31 +103,4 @@ fn totals(mut summary: Value) -> Value {
     let sum = summary["state"]["gains"]["sum"].as_f64().expect("a number");
     summary["state"]["gains"]["sum"] = format!("{sum:.9}").into();
     summary["state"].take()
-}
-
-fn check_no_committed_call_was_repeated(kills: &[Kill], counts: &Counts) {
-    let at_the_end = sends(counts);
-    for (number, kill) in kills.iter().enumerate() {
-        let committed = sends(&kill.counts).into_iter().filter(|(id, _)| is_committed(kill, id));
-        for (id, sends) in committed {
-            assert_eq!(at_the_end[id], sends, "{id} was committed at kill {number} and asked again");
-        }
-    }
-}
-
-fn check_repeats_have_a_kill_each(kills: &[Kill], counts: &Counts) {
-    for (id, sends) in sends(counts) {
-        let excuses = kills.iter().filter(|kill| !is_committed(kill, id)).count() as u64;
-        assert!(sends <= 1 + excuses, "{id} was sent {sends} times; {excuses} kills found it not committed");
-    }
-}
-
-fn is_committed(kill: &Kill, id: &str) -> bool {
-    kill.committed.contains(&Step::of_call(id))
-}
-
-/// Whether the kill found calls of committed steps and calls of others.
-fn is_in_the_middle(kill: &Kill) -> bool {
-    let asked = || kill.counts.by_id.keys();
-    asked().any(|id| is_committed(kill, id)) && asked().any(|id| !is_committed(kill, id))
 }

@@ -4,6 +4,8 @@
 //! Every test starts what it needs on free ports, in a folder of its own, and ends it. Tests wait for what they can
 //! see (lines of a log, counts of the cluster, lines of a file), never for time to pass.
 
+#[path = "../chaos/calls.rs"]
+mod calls;
 mod config;
 mod dead_letters;
 mod faults;

@@ -9,8 +9,19 @@ mod support;
 
 #[path = "../kafka_support/address.rs"]
 mod address;
+#[path = "../chaos/calls.rs"]
+mod calls;
+mod cleanup;
+mod deaths;
+#[path = "../chaos/dropped.rs"]
+mod dropped;
 #[path = "../chaos/files.rs"]
 mod files;
+mod growth;
+mod kills;
+mod membership;
 mod pipeline;
+mod protocol;
+mod recipes;
 mod submits;
 mod workers;

@@ -3,44 +3,101 @@
 use std::collections::BTreeMap;
 
 use avr::{
-    broker::{Log as _, kafka::KafkaLog},
+    broker::{Log as _, Record, kafka::KafkaLog},
     config,
-    topic::TopicName,
+    dataflow::STAGES,
+    record::{WorkerPartition, WorkerStage, WorkerStatus},
+    topic::{TopicName, WORKERS},
 };
 use serde_json::Value;
 
 use crate::{
     address::address,
+    files::{Lines, difference, lines_of_files, lines_of_shards},
     support::{Bench, Cluster, Finished, Process},
 };
+
+/// What is special about a pipeline.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) recipe: &'static str,
+    pub(crate) partitions: u32,
+    /// The keys of the section `kafka.consumer`.
+    pub(crate) consumer: &'static str,
+    /// Further keys of the section `kafka`.
+    pub(crate) kafka: &'static str,
+    /// Whole sections of their own.
+    pub(crate) sections: &'static str,
+}
+
+/// The classic protocol, three partitions, and no record deleted: what the topics hold can be read afterwards.
+pub(crate) const CLASSIC: Setup = Setup {
+    recipe: "stage1",
+    partitions: 3,
+    consumer: "\"session.timeout.ms\" = 6000\n\"heartbeat.interval.ms\" = 500\n",
+    kafka: "cleanup_interval_s = 0\n",
+    sections: "",
+};
+
+/// The same with a session that no start and no busy machine outlasts. Who dies is missed late.
+pub(crate) const PATIENT: Setup =
+    Setup { consumer: "\"session.timeout.ms\" = 30000\n\"heartbeat.interval.ms\" = 500\n", ..CLASSIC };
+
+impl Setup {
+    /// The configuration of whoever works in the pipeline.
+    fn over_kafka(&self, address: &str, prefix: &str) -> String {
+        let Self { recipe, partitions, consumer, kafka, sections } = self;
+        let servers: Vec<&str> = address.split(',').collect();
+        format!(
+            "recipe = {recipe:?}\n[kafka]\nbootstrap_servers = {servers:?}\nprefix = {prefix:?}\n\
+             partitions = {partitions}\nreplicas = 1\nheartbeat_interval_s = 0.5\n{kafka}[kafka.consumer]\n{consumer}\
+             [export]\nshard_interval_s = 0.2\n\
+             [observe]\nlog_filter = \"warn,avr=info,avr::engine::assignment=debug,avr::engine::dropped=debug\"\n{sections}"
+        )
+    }
+}
 
 /// A pipeline of its own in the cluster, and a folder with an `avr.toml` that leads there.
 pub(crate) struct Pipeline {
     pub(crate) bench: Bench,
-    runtime: tokio::runtime::Runtime,
-    log: KafkaLog,
+    /// What the names of its topics and groups begin with.
+    pub(crate) prefix: String,
+    pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) log: KafkaLog,
+    address: String,
+    setup: Setup,
 }
 
 impl Pipeline {
     /// A pipeline whose topics are set up, with so many prompts in `prompts.jsonl`.
     pub(crate) fn new(prompts: usize) -> Option<Self> {
+        Self::with(prompts, &CLASSIC)
+    }
+
+    /// A pipeline of this kind.
+    pub(crate) fn with(prompts: usize, setup: &Setup) -> Option<Self> {
         let address = address()?;
         let bench = Bench::with_prompts(prompts);
-        let servers: Vec<&str> = address.split(',').collect();
         let prefix = format!("e2e-{:08x}.", fastrand::u32(..));
-        let toml = format!(
-            "[kafka]\nbootstrap_servers = {servers:?}\nprefix = {prefix:?}\npartitions = 3\nreplicas = 1\n\
-             heartbeat_interval_s = 0.5\ncleanup_interval_s = 0\n[kafka.consumer]\n\"session.timeout.ms\" = \"6000\"\n\
-             \"heartbeat.interval.ms\" = \"500\"\n"
-        );
-        bench.write("avr.toml", toml);
-        Process::start(&mut bench.avr(&["topics", "apply"])).finish().expect_code(0);
+        bench.write("avr.toml", setup.over_kafka(&address, &prefix));
+        apply_topics(&bench);
         let settings = config::load(Some(&bench.path("avr.toml")), vec![]).expect("it is valid").0;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let options = settings.kafka.expect("it names a cluster").options;
         let log = runtime.block_on(KafkaLog::connect(options)).expect("the cluster answers");
-        Some(Self { bench, runtime, log })
+        Some(Self { bench, prefix, runtime, log, address, setup: *setup })
+    }
+
+    /// Makes it another kind of pipeline from here on: its configuration, and its topics.
+    pub(crate) fn change(&self, setup: &Setup) {
+        self.bench.write("avr.toml", setup.over_kafka(&self.address, &self.prefix));
+        apply_topics(&self.bench);
+    }
+
+    /// Starts a worker of every stage under a name of its own.
+    pub(crate) fn named_worker(&self, models: &Cluster, name: &str) -> Process {
+        self.worker(models, &[], &["--worker", name])
     }
 
     /// Starts a worker with these stages, that asks the models of `models`.
@@ -77,6 +134,67 @@ impl Pipeline {
         Process::start(&mut command).finish().expect_code(0).summary()
     }
 
+    /// What each worker said last, by its name.
+    pub(crate) fn said(&self) -> BTreeMap<String, WorkerStatus> {
+        let mut said = BTreeMap::new();
+        let mut visit = |record: Record| {
+            let bytes = record.value.expect("a status");
+            let status: WorkerStatus = serde_json::from_slice(&bytes).expect("a status");
+            said.insert(status.worker.clone(), status);
+        };
+        self.runtime.block_on(self.log.scan(WORKERS.name, &mut visit)).expect("the cluster answers");
+        said
+    }
+
+    /// Waits until these workers, with every stage each, have all partitions of the recipe's stages among them, and each
+    /// has some of every stage.
+    #[track_caller]
+    pub(crate) fn until_shared_out(&self, process: &mut Process, workers: &[&str]) {
+        let all = |topics: &[TopicName]| {
+            let ends =
+                |topic| self.runtime.block_on(self.log.ends(topic)).expect("the cluster answers").len();
+            topics.iter().map(|topic| ends(*topic)).sum::<usize>()
+        };
+        process.until("all partitions are shared out", || {
+            let said = self.said();
+            let workers: Option<Vec<_>> = workers.iter().map(|name| said.get(*name)).collect();
+            let workers = workers?;
+            let shared = |stage: &WorkerStage, topics| {
+                let held = workers.iter().filter_map(|worker| partitions_of(worker, &stage.name));
+                let held: Vec<usize> = held.map(<[_]>::len).collect();
+                held.iter().all(|count| *count > 0) && held.iter().sum::<usize>() == all(topics)
+            };
+            let stages = workers.first()?.stages.iter();
+            let mut known = stages.filter_map(|stage| {
+                let (_, topics) = STAGES.iter().find(|(name, _)| *name == stage.name)?;
+                Some((stage, *topics))
+            });
+            known.all(|(stage, topics)| shared(stage, topics)).then_some(())
+        });
+    }
+
+    /// What a run over the embedded log makes of the same prompts, with models of these options.
+    pub(crate) fn undisturbed(&self, models: &[&str]) -> Lines {
+        let bench = Bench::new();
+        let prompts = std::fs::read(self.bench.path("prompts.jsonl")).expect("prompts");
+        bench.write("prompts.jsonl", prompts);
+        bench.write("avr.toml", format!("recipe = {:?}\n{}", self.setup.recipe, self.setup.sections));
+        bench.run(&Cluster::start(models), &["prompts.jsonl"]).expect_code(0);
+        lines_of_files(&bench.path("out"))
+    }
+
+    /// What is in the files is what is expected.
+    #[track_caller]
+    pub(crate) fn assert_lines(&self, expected: &Lines) {
+        assert_eq!(difference(&lines_of_shards(&self.bench.path("out")), expected), None);
+    }
+
+    /// What is in the files is what an undisturbed run makes.
+    #[track_caller]
+    pub(crate) fn assert_as_undisturbed(&self) {
+        self.assert_lines(&self.undisturbed(&[]));
+    }
+
     /// The ends of a topic's partitions, together.
     pub(crate) fn end(&self, topic: TopicName) -> i64 {
         let ends = self.runtime.block_on(self.log.ends(topic)).expect("the cluster answers");
@@ -86,13 +204,24 @@ impl Pipeline {
     /// How often each key is in a topic, as readers of committed records see it.
     pub(crate) fn keys(&self, topic: TopicName) -> BTreeMap<String, u32> {
         let mut counts = BTreeMap::new();
-        let mut visit = |record: avr::broker::Record| {
+        let mut visit = |record: Record| {
             let key = String::from_utf8(record.key.expect("a key").to_vec()).expect("an id");
             *counts.entry(key).or_default() += 1;
         };
         self.runtime.block_on(self.log.scan(topic, &mut visit)).expect("the cluster answers");
         counts
     }
+}
+
+#[track_caller]
+fn apply_topics(bench: &Bench) {
+    Process::start(&mut bench.avr(&["topics", "apply"])).finish().expect_code(0);
+}
+
+/// The partitions of a stage that a worker has; none where it does not run the stage.
+pub(crate) fn partitions_of<'a>(worker: &'a WorkerStatus, stage: &str) -> Option<&'a [WorkerPartition]> {
+    let found = worker.stages.iter().find(|found| found.name == stage);
+    found.map(|found| found.partitions.as_slice())
 }
 
 /// Of a submit that ended: new prompts, and known ones.

@@ -4,31 +4,28 @@ use avr::topic::{PROMPTS, RECORDS};
 use serde_json::Value;
 
 use crate::{
-    files::{Lines, difference, lines_of_files, lines_of_shards},
     pipeline::{Pipeline, assert_each_once},
-    support::{Bench, Cluster, Process},
+    support::{Cluster, Process},
 };
 
 const COUNT: usize = 60;
 
-/// What a run over the embedded log makes of the same prompts.
-fn expected() -> Lines {
-    let bench = Bench::with_prompts(COUNT);
-    bench.run(&Cluster::start(&[]), &["prompts.jsonl"]).expect_code(0);
-    lines_of_files(&bench.path("out"))
-}
-
-/// What is in the pipeline's folder is what a run over the embedded log makes.
-#[track_caller]
-fn assert_as_expected(pipeline: &Pipeline) {
-    assert_eq!(difference(&lines_of_shards(&pipeline.bench.path("out")), &expected()), None);
-}
-
 /// Stops a worker as an orchestrator does, and gives its summary.
 #[track_caller]
-fn stop(worker: Process) -> Value {
+pub(crate) fn stop(worker: Process) -> Value {
     worker.terminate();
     worker.finish_soon().expect_code(0).summary()
+}
+
+/// The workers of [`pair`].
+pub(crate) const PAIR: [&str; 2] = ["one", "two"];
+
+/// Two workers of every stage, with the work shared out between them and all prompts submitted.
+pub(crate) fn pair(pipeline: &Pipeline, models: &Cluster) -> [Process; 2] {
+    let mut workers = PAIR.map(|name| pipeline.named_worker(models, name));
+    pipeline.until_shared_out(&mut workers[0], &PAIR);
+    pipeline.submit(&["prompts.jsonl"]);
+    workers
 }
 
 fn steps(summary: &Value, stage: &str) -> u64 {
@@ -61,7 +58,7 @@ fn three_workers_with_two_stages_each_make_what_one_process_makes() {
     let silent = pipeline.status();
     let states: Vec<_> = silent["workers"].as_array().expect("workers").iter().map(|w| &w["state"]).collect();
     assert_eq!(states, ["stopping"; 3], "each said so");
-    assert_as_expected(&pipeline);
+    pipeline.assert_as_undisturbed();
     assert_eq!(models.asked_again(), []);
 }
 
@@ -79,7 +76,7 @@ fn a_worker_that_stops_hands_over_and_nothing_is_asked_again() {
     let second = pipeline.worker(&models, &[], &[]);
     pipeline.wait();
     stop(second);
-    assert_as_expected(&pipeline);
+    pipeline.assert_as_undisturbed();
     assert_eq!(models.asked_again(), []);
 }
 
@@ -107,7 +104,7 @@ fn a_worker_that_was_frozen_and_wakes_writes_nothing_twice() {
     }
     assert_each_once(&pipeline.keys(RECORDS.name), COUNT);
     assert_each_once(&pipeline.keys(PROMPTS.name), COUNT);
-    assert_as_expected(&pipeline);
+    pipeline.assert_as_undisturbed();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod bench;
 mod cluster;
 mod http;
-mod log_state;
+pub(crate) mod log_state;
 mod output;
 mod process;
 

@@ -1,0 +1,118 @@
+//! Workers that die or drop work, and what may be asked again for it.
+
+use std::collections::BTreeMap;
+
+use avr::{
+    broker::{Log as _, Partition, Record},
+    simulate::Counts,
+};
+
+use crate::{
+    calls::{self, Calls, Snapshot},
+    dropped::{Dropped, dropped},
+    pipeline::Pipeline,
+    support::{
+        Cluster, Finished, Process, Step,
+        log_state::{Reached, TOPICS, calls_of},
+    },
+    workers::PAIR,
+};
+
+/// What there was when a worker had died: how far topics reached, and then what had been asked.
+struct Death {
+    ends: BTreeMap<Partition, i64>,
+    counts: Counts,
+}
+
+impl Death {
+    fn of(pipeline: &Pipeline, models: &Cluster) -> Self {
+        let ends = |topic| pipeline.runtime.block_on(pipeline.log.ends(topic)).expect("the cluster answers");
+        Self { ends: TOPICS.into_iter().flat_map(ends).collect(), counts: models.counts() }
+    }
+
+    /// A step whose results were in the log by then is committed, now or a moment later, and its calls were counted:
+    /// its worker was about to say that it is done. What was given up instead is not there.
+    fn snapshot(self, pipeline: &Pipeline) -> Snapshot {
+        let was_there = |record: &Record| record.offset < self.ends[&record.partition];
+        let reached = pipeline.runtime.block_on(Reached::in_log(&pipeline.log, was_there));
+        let committed = reached.steps();
+        Snapshot::of(|call| committed.contains(&Step::of_call(call)), self.counts)
+    }
+}
+
+/// Everything that went wrong with the workers of a pipeline.
+#[derive(Default)]
+pub(crate) struct Deaths {
+    pub(crate) snapshots: Vec<Snapshot>,
+    dropped: Vec<Dropped>,
+}
+
+impl Deaths {
+    /// SIGKILL, and what there was then; `next` is to take its place before anybody waits for what it left undecided.
+    pub(crate) fn kill<T>(
+        &mut self,
+        pipeline: &Pipeline,
+        models: &Cluster,
+        worker: Process,
+        next: impl FnOnce() -> T,
+    ) -> T {
+        worker.signal("KILL");
+        let killed = worker.finish_soon();
+        assert_eq!(killed.code, None, "it ran until it was killed: {}", killed.stderr);
+        self.dropped.extend(dropped(&killed));
+        let death = Death::of(pipeline, models);
+        let next = next();
+        self.snapshots.push(death.snapshot(pipeline));
+        next
+    }
+
+    /// Kills one of a pair and the other in turn, each time the models have given so many answers, and starts it again
+    /// under its name.
+    pub(crate) fn kill_in_turn(
+        &mut self,
+        pipeline: &Pipeline,
+        models: &Cluster,
+        workers: [Process; 2],
+        moments: &[u64],
+    ) -> [Process; 2] {
+        let [mut one, mut other] = workers;
+        for (answers, which) in moments.iter().zip((0..2).cycle()) {
+            one.until("its moment has come", || (models.answered() >= *answers).then_some(()));
+            let again = self.kill(pipeline, models, one, || pipeline.named_worker(models, PAIR[which]));
+            (one, other) = (other, again);
+        }
+        [one, other]
+    }
+
+    /// SIGTERM, and a clean end.
+    pub(crate) fn stop(&mut self, worker: Process) -> Finished {
+        worker.terminate();
+        let stopped = worker.finish_soon().expect_code(0);
+        self.dropped.extend(dropped(&stopped));
+        stopped
+    }
+
+    /// Checks what was asked again, see [`calls::check`].
+    pub(crate) fn check(&self, pipeline: &Pipeline, models: &Cluster) -> Calls {
+        let step = |dropped: &Dropped| {
+            let thread = thread_at(pipeline, dropped)?;
+            Some(format!("{}-{}-", calls_of(&thread), dropped.stage))
+        };
+        let dropped: Vec<String> = self.dropped.iter().filter_map(step).collect();
+        calls::check(&self.snapshots, &dropped, &models.counts())
+    }
+}
+
+/// The thread of the record that a dropped step was at.
+fn thread_at(pipeline: &Pipeline, at: &Dropped) -> Option<String> {
+    let topic = TOPICS.into_iter().find(|topic| topic.0 == at.topic)?;
+    let place = (Partition { topic, index: at.partition }, at.offset);
+    let mut found = None;
+    let mut visit = |record: Record| {
+        if (record.partition, record.offset) == place {
+            found = record.key.map(|key| String::from_utf8(key.to_vec()).expect("an id"));
+        }
+    };
+    pipeline.runtime.block_on(pipeline.log.scan(topic, &mut visit)).expect("the cluster answers");
+    found
+}

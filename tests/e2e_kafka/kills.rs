@@ -1,0 +1,41 @@
+//! kill -9, again and again, while threads go round in the loop.
+
+use avr::topic::{PROMPTS, RECORDS};
+
+use crate::{
+    calls::Snapshot,
+    deaths::Deaths,
+    pipeline::{CLASSIC, Pipeline, Setup, assert_each_once},
+    support::Cluster,
+    workers::pair,
+};
+
+const COUNT: usize = 60;
+const STAGE2: Setup =
+    Setup { recipe: "stage2", sections: "[recipes.stage2]\nanswer = \"draft\"\n", ..CLASSIC };
+
+/// Answers that the models have given when one of the two workers is killed. Among them some at which threads of every
+/// round are on their way.
+const MOMENTS: [u64; 5] = [60, 250, 500, 800, 1100];
+
+#[test]
+fn workers_killed_in_the_loop_end_as_undisturbed_ones_and_ask_again_only_what_was_not_committed() {
+    let Some(pipeline) = Pipeline::with(COUNT, &STAGE2) else { return };
+    let models = Cluster::slow();
+    let mut deaths = Deaths::default();
+    let workers = deaths.kill_in_turn(&pipeline, &models, pair(&pipeline, &models), &MOMENTS);
+    pipeline.wait();
+    workers.into_iter().for_each(|worker| drop(deaths.stop(worker)));
+
+    pipeline.assert_as_undisturbed();
+    assert_each_once(&pipeline.keys(PROMPTS.name), COUNT);
+    assert_each_once(&pipeline.keys(RECORDS.name), COUNT);
+    let calls = deaths.check(&pipeline, &models);
+    assert!(calls.repeated > 0, "a kill costs the calls in flight: {calls:?}");
+    assert!(
+        deaths.snapshots.iter().any(Snapshot::is_in_the_middle),
+        "some kill came in the middle of the work"
+    );
+    let in_later_rounds = |kill: &Snapshot| kill.open.iter().any(|id| id.contains("-critique-1-"));
+    assert!(deaths.snapshots.iter().any(in_later_rounds), "some kill came in the middle of a second round");
+}

@@ -1,0 +1,34 @@
+//! The newer group protocol: the brokers share partitions out.
+
+use crate::{
+    deaths::Deaths,
+    pipeline::{CLASSIC, Pipeline, Setup},
+    support::Cluster,
+};
+
+const COUNT: usize = 60;
+const CONSUMER: Setup =
+    Setup { consumer: "", kafka: "cleanup_interval_s = 0\ngroup_protocol = \"consumer\"\n", ..CLASSIC };
+
+#[test]
+fn workers_that_come_and_go_and_die_double_nothing_where_the_brokers_share_out() {
+    let Some(pipeline) = Pipeline::with(COUNT, &CONSUMER) else { return };
+    let models = Cluster::slow();
+    let names = ["killed", "stopped", "stays"];
+    let [mut killed, mut stopped, mut stays] = names.map(|name| pipeline.named_worker(&models, name));
+    pipeline.until_shared_out(&mut stays, &names);
+    pipeline.submit(&["prompts.jsonl"]);
+
+    killed.until("it is in the middle", || (models.answered() > 60).then_some(()));
+    let mut deaths = Deaths::default();
+    let added = deaths.kill(&pipeline, &models, killed, || pipeline.named_worker(&models, "added"));
+    assert!(deaths.snapshots[0].is_in_the_middle());
+    stopped.until("it is in the middle", || (models.answered() > 200).then_some(()));
+    deaths.stop(stopped);
+    pipeline.wait();
+    pipeline.until_shared_out(&mut stays, &["stays", "added"]);
+    [stays, added].into_iter().for_each(|worker| drop(deaths.stop(worker)));
+
+    pipeline.assert_as_undisturbed();
+    deaths.check(&pipeline, &models);
+}
