@@ -23,5 +23,6 @@ mod membership;
 mod pipeline;
 mod protocol;
 mod recipes;
+mod shares;
 mod submits;
 mod workers;

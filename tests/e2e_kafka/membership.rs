@@ -1,10 +1,11 @@
 //! Static membership: a worker that comes back under its name finds its partitions, and the others hear nothing of it.
 
-use avr::record::WorkerStatus;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{
     deaths::Deaths,
     pipeline::{PATIENT, Pipeline, Setup},
+    shares::Shares,
     support::{Cluster, Process},
 };
 
@@ -17,15 +18,13 @@ fn moves(worker: &mut Process) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// The partitions of each stage that a worker has, as it said last.
-fn partitions(status: &WorkerStatus) -> Vec<(String, Vec<(String, i32)>)> {
-    let stages = status.stages.iter().map(|stage| {
-        let mut held: Vec<_> =
-            stage.partitions.iter().map(|held| (held.topic.clone(), held.partition)).collect();
-        held.sort_unstable();
-        (stage.name.clone(), held)
+/// Waits until the worker that took the place of one that is dead says that it has what that had.
+fn wait_until_back(pipeline: &Pipeline, worker: &mut Process, held: &Shares) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
+    worker.until("it has its partitions again", || {
+        let said = &pipeline.said()["returns"];
+        (i128::from(said.at_ms) > since.as_millis() as i128 && said.shares == *held).then_some(())
     });
-    stages.collect()
 }
 
 #[test]
@@ -35,21 +34,20 @@ fn a_worker_that_comes_back_under_its_name_has_its_partitions_again_and_no_other
     let names = ["stays", "returns"];
     let [mut stays, mut returns] = names.map(|name| pipeline.named_worker(&models, name));
     pipeline.until_shared_out(&mut stays, &names);
-    let held = partitions(&pipeline.said()["returns"]);
+    let held = pipeline.said()["returns"].shares.clone();
     let moved = moves(&mut stays);
     assert!(!moved.is_empty(), "it says what comes and goes");
     pipeline.submit(&["prompts.jsonl"]);
 
     let mut deaths = Deaths::default();
-    returns.until("it is in the middle", || (models.answered() > 60).then_some(()));
     let again = || pipeline.named_worker(&models, "returns");
+    returns.until("it is in the middle", || (models.answered() > 60).then_some(()));
     let mut returns = deaths.kill(&pipeline, &models, returns, again);
-    let is_back = || (partitions(&pipeline.said()["returns"]) == held).then_some(());
-    returns.until("it has its partitions again", is_back);
+    wait_until_back(&pipeline, &mut returns, &held);
     returns.until("there is more to be done", || (models.answered() > 250).then_some(()));
     deaths.stop(returns);
     let mut returns = again();
-    returns.until("it has its partitions again", is_back);
+    wait_until_back(&pipeline, &mut returns, &held);
     pipeline.wait();
     assert_eq!(moves(&mut stays), moved, "no partition came to it, and none went");
     [stays, returns].into_iter().for_each(|worker| drop(deaths.stop(worker)));

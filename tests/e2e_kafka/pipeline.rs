@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use avr::{
     broker::{Log as _, Record, kafka::KafkaLog},
     config,
-    dataflow::STAGES,
-    record::{WorkerPartition, WorkerStage, WorkerStatus},
-    topic::{TopicName, WORKERS},
+    topic::TopicName,
 };
 use serde_json::Value;
 
@@ -134,45 +132,6 @@ impl Pipeline {
         Process::start(&mut command).finish().expect_code(0).summary()
     }
 
-    /// What each worker said last, by its name.
-    pub(crate) fn said(&self) -> BTreeMap<String, WorkerStatus> {
-        let mut said = BTreeMap::new();
-        let mut visit = |record: Record| {
-            let bytes = record.value.expect("a status");
-            let status: WorkerStatus = serde_json::from_slice(&bytes).expect("a status");
-            said.insert(status.worker.clone(), status);
-        };
-        self.runtime.block_on(self.log.scan(WORKERS.name, &mut visit)).expect("the cluster answers");
-        said
-    }
-
-    /// Waits until these workers, with every stage each, have all partitions of the recipe's stages among them, and each
-    /// has some of every stage.
-    #[track_caller]
-    pub(crate) fn until_shared_out(&self, process: &mut Process, workers: &[&str]) {
-        let all = |topics: &[TopicName]| {
-            let ends =
-                |topic| self.runtime.block_on(self.log.ends(topic)).expect("the cluster answers").len();
-            topics.iter().map(|topic| ends(*topic)).sum::<usize>()
-        };
-        process.until("all partitions are shared out", || {
-            let said = self.said();
-            let workers: Option<Vec<_>> = workers.iter().map(|name| said.get(*name)).collect();
-            let workers = workers?;
-            let shared = |stage: &WorkerStage, topics| {
-                let held = workers.iter().filter_map(|worker| partitions_of(worker, &stage.name));
-                let held: Vec<usize> = held.map(<[_]>::len).collect();
-                held.iter().all(|count| *count > 0) && held.iter().sum::<usize>() == all(topics)
-            };
-            let stages = workers.first()?.stages.iter();
-            let mut known = stages.filter_map(|stage| {
-                let (_, topics) = STAGES.iter().find(|(name, _)| *name == stage.name)?;
-                Some((stage, *topics))
-            });
-            known.all(|(stage, topics)| shared(stage, topics)).then_some(())
-        });
-    }
-
     /// What a run over the embedded log makes of the same prompts, with models of these options.
     pub(crate) fn undisturbed(&self, models: &[&str]) -> Lines {
         let bench = Bench::new();
@@ -216,12 +175,6 @@ impl Pipeline {
 #[track_caller]
 fn apply_topics(bench: &Bench) {
     Process::start(&mut bench.avr(&["topics", "apply"])).finish().expect_code(0);
-}
-
-/// The partitions of a stage that a worker has; none where it does not run the stage.
-pub(crate) fn partitions_of<'a>(worker: &'a WorkerStatus, stage: &str) -> Option<&'a [WorkerPartition]> {
-    let found = worker.stages.iter().find(|found| found.name == stage);
-    found.map(|found| found.partitions.as_slice())
 }
 
 /// Of a submit that ended: new prompts, and known ones.
