@@ -33,6 +33,8 @@ pub struct KafkaSettings {
     pub heartbeat_interval: Duration,
     /// How often records that every stage is past are deleted; none for never.
     pub cleanup_interval: Option<Duration>,
+    /// Whether finished threads stay after selection, so that it can be made again.
+    pub keep_for_replay: bool,
 }
 
 /// librdkafka's default for `max.poll.interval.ms`.
@@ -48,9 +50,9 @@ impl KafkaSettings {
 
     /// What is asked of the cluster's topics.
     pub fn demands(&self) -> TopicDemands {
-        let Self { options, partitions, replicas, .. } = self;
-        let max_record_bytes = options.max_record_bytes;
-        TopicDemands { partitions: *partitions, replicas: *replicas, max_record_bytes }
+        let Self { options, partitions, replicas, keep_for_replay, .. } = self;
+        let (partitions, replicas, keep_for_replay) = (*partitions, *replicas, *keep_for_replay);
+        TopicDemands { partitions, replicas, max_record_bytes: options.max_record_bytes, keep_for_replay }
     }
 }
 
@@ -76,6 +78,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
         max_lag: section.number("max_lag", 10_000, 1..=1 << 40),
         heartbeat_interval: section.seconds("heartbeat_interval_s", Duration::from_secs(5), HOUR),
         cleanup_interval: cleanup_interval(section),
+        keep_for_replay: section.flag("keep_for_replay", true),
         options,
     };
     (!settings.options.bootstrap_servers.is_empty()).then_some(settings)

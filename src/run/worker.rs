@@ -47,7 +47,8 @@ pub(super) async fn run(
     let mut cleaning = JoinSet::new();
     if let Some(interval) = kafka.cleanup_interval {
         let admin = Admin::new(&kafka.options)?;
-        cleaning.spawn(cleanup::keep(admin, interval, process.metrics.clone()));
+        let topics = kafka.demands().consumed();
+        cleaning.spawn(cleanup::keep(admin, topics, interval, process.metrics.clone()));
     }
     let worker =
         Worker { settings: &settings, kafka, chosen, is_simulated: simulated(&settings, options.simulate) };
