@@ -20,7 +20,7 @@ use crate::{
     dataflow::{self, Chosen},
     engine::{Closed, EngineError, EngineOptions, Handle, Status, Stop},
     intake,
-    observe::{Counting, Progress, ProgressSnapshot, Screen, WorkerSummary},
+    observe::{Counting, Metrics, Progress, ProgressSnapshot, Screen, WorkerSummary},
 };
 
 /// How long the last word that a worker is stopping may take.
@@ -44,16 +44,17 @@ pub(super) async fn run(
         connected = assemble::await_cluster(kafka, &stages, &options.mend) => connected,
     };
     let log = connected?;
-    let mut cleaning = JoinSet::new();
+    let mut aside = JoinSet::new();
+    aside.spawn(count_lost(log.lost_calls(), process.metrics.clone()));
     if let Some(interval) = kafka.cleanup_interval {
         let admin = Admin::new(&kafka.options)?;
         let topics = kafka.demands().consumed();
-        cleaning.spawn(cleanup::keep(admin, topics, interval, process.metrics.clone()));
+        aside.spawn(cleanup::keep(admin, topics, interval, process.metrics.clone()));
     }
     let worker =
         Worker { settings: &settings, kafka, chosen, is_simulated: simulated(&settings, options.simulate) };
     let ended = worker.work(log, &mut process, signals, screen).await;
-    drop(cleaning);
+    drop(aside);
     process.quiet().await;
     let summary = ended?;
     if let Some(cluster) = process.models.cluster {
@@ -181,6 +182,15 @@ async fn wait(
 
 fn joined(ended: Result<Result<(), EngineError>, JoinError>) -> Result<(), RunError> {
     ended.map_err(|_| RunError::Broken("engine"))?.map_err(RunError::from)
+}
+
+/// Counts calls that never return for operators, until it is dropped.
+async fn count_lost(mut lost: watch::Receiver<u64>, metrics: Metrics) {
+    let counter = metrics.lost_calls.with_label_values(&[] as &[&str]);
+    while lost.changed().await.is_ok() {
+        let now = *lost.borrow_and_update();
+        counter.inc_by(now - counter.get());
+    }
 }
 
 /// A name that no other worker has.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     KafkaCommitter, KafkaConsumer, KafkaOptions,
@@ -84,6 +84,11 @@ impl KafkaLog {
             Ok(Self { options, members: Arc::default(), looker: Arc::new(looker), lookers: Arc::default() })
         })
         .await
+    }
+
+    /// How many calls about transactions never returned: each left a thread and a client of librdkafka behind.
+    pub fn lost_calls(&self) -> watch::Receiver<u64> {
+        self.members.lost_calls().subscribe()
     }
 
     /// How the cluster is reached and used.
