@@ -102,7 +102,12 @@ impl Owner {
     }
 
     pub(super) fn drop_partition(&mut self, at: usize, partition: Partition) {
-        self.bytes -= self.stages[at].drop_partition(partition);
+        let stage = &mut self.stages[at];
+        if self.draining.is_some() {
+            let results = stage.partitions.get(&partition).map(PartitionState::uncommitted);
+            self.lost.extend(results.into_iter().flatten().map(|offset| (at, partition, offset)));
+        }
+        self.bytes -= stage.drop_partition(partition);
     }
 
     /// Gives up revoked partitions in which nothing is left to do, or whose grace is over.

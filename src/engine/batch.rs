@@ -164,6 +164,7 @@ impl Owner {
         let stage = &mut self.stages[at];
         stage.metrics.committed(1);
         stage.steps += 1;
+        self.lost.remove(&(at, record.partition, record.offset));
         if let Some(state) = stage.current(record.partition, epoch) {
             self.bytes -= state.commit(record.offset);
         }

@@ -1,6 +1,6 @@
 //! The owner of the engine's state: one task that hears every event and decides what happens next.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -118,6 +118,7 @@ impl<L: Log> Engine<L> {
             deferred: None,
             failure: None,
             draining: None,
+            lost: BTreeSet::new(),
             status: self.status,
             gates: self.gates,
         };
@@ -157,6 +158,8 @@ pub(super) struct Owner {
     failure: Option<EngineError>,
     /// Since the stop: until when steps may go on.
     pub(super) draining: Option<Instant>,
+    /// Since the stop: results that went with their partitions, unless a commit that was under way had them.
+    pub(super) lost: BTreeSet<(usize, Partition, i64)>,
     status: watch::Sender<Status>,
     gates: watch::Receiver<Closed>,
 }
@@ -175,7 +178,7 @@ impl Owner {
             let now = Instant::now();
             self.advance(now)?;
             if self.is_drained(now) || self.gives_up(now) {
-                return self.failure.take().map_or(Ok(()), Err);
+                return self.conclude();
             }
             let wake = self.wake_at(now);
             let may_submit = self.draining.is_none() && self.submissions.len() < SUBMISSIONS;
@@ -402,15 +405,18 @@ impl Owner {
 
     /// Whether the log did not take the last results even some time after the grace.
     fn gives_up(&self, now: Instant) -> bool {
-        let gives_up = self.draining.is_some_and(|until| until + LEAVE <= now);
-        if gives_up {
-            tracing::warn!(
-                steps = self.finished.len(),
-                committing = self.committing,
-                "the log does not take the last results; what it lacks will be made again"
-            );
+        self.draining.is_some_and(|until| until + LEAVE <= now)
+    }
+
+    /// How a stop ended: well, unless something failed before or results are left that the log did not take.
+    fn conclude(&mut self) -> Result<(), EngineError> {
+        let waiting: usize = self.stages.iter().map(StageState::tell_all_untaken).sum();
+        let steps = self.lost.len() + waiting;
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None if steps > 0 => Err(EngineError::NotTaken { steps }),
+            None => Ok(()),
         }
-        gives_up
     }
 
     fn wake_at(&self, now: Instant) -> Instant {
