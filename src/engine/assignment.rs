@@ -86,8 +86,10 @@ impl Owner {
     }
 
     pub(super) fn admit(&mut self, at: usize, record: Record) {
-        if let Some(bytes) = self.stages[at].admit(Arc::new(record), Instant::now()) {
-            self.bytes += bytes;
+        let size = record.size();
+        match self.stages[at].admit(Arc::new(record), Instant::now()) {
+            Some(bytes) => self.bytes += bytes,
+            None => self.budget.give_back(size),
         }
     }
 
@@ -107,7 +109,8 @@ impl Owner {
             let results = stage.partitions.get(&partition).map(PartitionState::uncommitted);
             self.lost.extend(results.into_iter().flatten().map(|offset| (at, partition, offset)));
         }
-        self.bytes -= stage.drop_partition(partition);
+        let bytes = stage.drop_partition(partition);
+        self.free(bytes);
     }
 
     /// Gives up revoked partitions in which nothing is left to do, or whose grace is over.

@@ -60,8 +60,8 @@ use crate::broker::{GroupName, LogError, Output, Partition};
 pub struct EngineOptions {
     /// The identity of the committer: stable over restarts, one running process each.
     pub committer: String,
-    /// Bytes of records that are fetched and not committed, and of results that wait for a commit. Above it nothing
-    /// is fetched; what was asked for by then still comes.
+    /// Bytes of records that are fetched and not committed, those on their way from consumers among them, and of results
+    /// that wait for a commit. From there on nothing is fetched, so records pass it by one batch at most.
     pub max_bytes: usize,
     /// The least time from the start of one commit to the start of the next: results gather meanwhile.
     pub commit_interval: Duration,

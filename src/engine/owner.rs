@@ -17,7 +17,7 @@ use super::{
     step::{self, Step, StepReport, StepResult},
 };
 use crate::{
-    broker::{Event, Log, LogError, Partition, Record},
+    broker::{Budget, Event, Log, LogError, Partition, Record},
     observe::{EngineMetrics, Metrics, StageMetrics},
 };
 
@@ -93,9 +93,11 @@ impl<L: Log> Engine<L> {
             committer::run(committer, self.sink, errand_queue, answer_to).await;
             Ok(())
         });
+        let budget = Arc::new(Budget::new(self.options.max_bytes));
         let mut stages = Vec::with_capacity(self.stages.len());
         for (at, spec) in self.stages.into_iter().enumerate() {
-            let consumer = self.log.consumer(spec.group, &spec.topics).await?;
+            let within = Arc::clone(&budget);
+            let consumer = self.log.consumer_within(spec.group, &spec.topics, within).await?;
             let (orders, order_queue) = mpsc::channel(ORDERS);
             services.spawn(pump::pump(at, consumer, report_to.clone(), order_queue));
             stages.push(StageState::new(spec.clone(), orders, StageMetrics::new(&self.metrics, spec.name)));
@@ -113,6 +115,7 @@ impl<L: Log> Engine<L> {
             submissions: Vec::new(),
             committing: false,
             next_commit: Instant::now(),
+            budget,
             bytes: 0,
             epochs: 0,
             deferred: None,
@@ -149,7 +152,9 @@ pub(super) struct Owner {
     pub(super) submissions: Vec<Submission>,
     pub(super) committing: bool,
     pub(super) next_commit: Instant,
-    /// Bytes of records fetched and not committed.
+    /// Bytes of records on their way here or fetched and not committed, and of results that wait for a commit.
+    pub(super) budget: Arc<Budget>,
+    /// Of those: of records that have arrived here.
     pub(super) bytes: usize,
     pub(super) epochs: u64,
     /// Partitions assigned while a commit was under way: which stage's, and which.
@@ -234,7 +239,7 @@ impl Owner {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes + self.finished_bytes >= self.options.max_bytes
+        self.budget.is_full()
     }
 
     /// The sums that are kept are what their parts add up to. Looked at in builds for tests.
@@ -244,6 +249,7 @@ impl Owner {
             debug_assert_eq!(bytes, self.bytes, "bytes of records");
             let finished: usize = self.finished.iter().map(Finished::size).sum();
             debug_assert_eq!(finished, self.finished_bytes, "bytes of results");
+            debug_assert!(bytes + finished <= self.budget.taken(), "the rest is on its way");
         }
     }
 
@@ -324,13 +330,28 @@ impl Owner {
     }
 
     pub(super) fn finish(&mut self, finished: Finished) {
-        self.finished_bytes += finished.size();
+        let size = finished.size();
+        self.finished_bytes += size;
+        self.budget.take(size);
         self.finished.push(finished);
+    }
+
+    /// A result waits no longer.
+    pub(super) fn unfinish(&mut self, size: usize) {
+        self.finished_bytes -= size;
+        self.budget.give_back(size);
+    }
+
+    /// Records of so many bytes are done with.
+    pub(super) fn free(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.budget.give_back(bytes);
     }
 
     fn hold(&mut self, at: usize, epoch: Epoch, record: &Record) {
         if let Some(state) = self.stages[at].current(record.partition, epoch) {
-            self.bytes -= state.held(record.offset);
+            let bytes = state.held(record.offset);
+            self.free(bytes);
         }
         self.stages[at].show();
     }
@@ -348,7 +369,7 @@ impl Owner {
             Event::Records(records) => {
                 records.into_iter().for_each(|record| self.admit(at, record));
                 self.stages[at].show();
-                self.metrics.bytes(self.bytes + self.finished_bytes);
+                self.metrics.bytes(self.budget.taken());
                 Ok(())
             }
             Event::Revoked(partitions) => {
@@ -432,7 +453,7 @@ impl Owner {
 
     pub(super) fn publish(&self) {
         self.stages.iter().for_each(StageState::show);
-        self.metrics.bytes(self.bytes + self.finished_bytes);
+        self.metrics.bytes(self.budget.taken());
         let stages = self.stages.iter().map(StageState::status).collect();
         self.status.send_replace(Status { started: true, stages });
     }

@@ -128,7 +128,7 @@ metrics! {
     stage_buffered: gauge = "avr_stage_buffered" ["stage"] "Records fetched and waiting for a place.";
     stage_held: gauge = "avr_stage_held" ["stage"] "Threads left waiting because their recipe is not this process's.";
     stage_closed: gauge = "avr_stage_closed" ["stage"] "1 while a stage starts nothing new because stages behind it lag by more than kafka.max_lag.";
-    bytes_in_flight: gauge = "avr_bytes_in_flight" [] "Bytes of records fetched and not yet committed, and of results that wait for a commit.";
+    bytes_in_flight: gauge = "avr_bytes_in_flight" [] "Bytes of records fetched and not yet committed, those on their way from consumers among them, and of results that wait for a commit.";
     commits: counter = "avr_commits_total" ["result"] "Commits to the log, by their result.";
     commit_duration: histogram(SECONDS) = "avr_commit_duration_seconds" [] "Time that a commit to the log took.";
     commit_steps: counter = "avr_commit_steps_total" ["stage"] "Steps made visible by a commit.";

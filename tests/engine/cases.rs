@@ -154,7 +154,7 @@ impl Life {
     }
 
     /// The value of a metric of the stage.
-    fn metric(&self, line: &str) -> Option<String> {
+    pub(crate) fn metric(&self, line: &str) -> Option<String> {
         let text = self.metrics.encode();
         let found = text.lines().find_map(|written| written.strip_prefix(line));
         found.map(|value| value.trim().to_owned())

@@ -21,7 +21,7 @@ use super::{
     watermarks,
 };
 use crate::{
-    broker::{GroupName, Log, LogError, Partition, Progress, Record, Visit},
+    broker::{Budget, GroupName, Log, LogError, Partition, Progress, Record, Visit},
     topic::TopicName,
 };
 
@@ -101,10 +101,16 @@ impl Log for KafkaLog {
     type Consumer = KafkaConsumer;
     type Committer = KafkaCommitter;
 
-    async fn consumer(&self, group: GroupName, topics: &[TopicName]) -> Result<KafkaConsumer, LogError> {
+    async fn consumer_within(
+        &self,
+        group: GroupName,
+        topics: &[TopicName],
+        budget: Arc<Budget>,
+    ) -> Result<KafkaConsumer, LogError> {
         let (options, members) = (Arc::clone(&self.options), Arc::clone(&self.members));
         let topics = topics.to_vec();
-        blocking("joining a group", move || KafkaConsumer::join(&options, &members, group, &topics)).await
+        let join = move || KafkaConsumer::join(&options, &members, group, &topics, budget);
+        blocking("joining a group", join).await
     }
 
     async fn committer(&self, name: &str) -> Result<KafkaCommitter, LogError> {
