@@ -281,7 +281,7 @@ async fn every_error_says_how_much_it_ends_and_what_to_do() {
 async fn a_page_instead_of_json_ends_the_request_after_five() {
     let server = Server::start([Reply::status(200, "<html>")]).await;
     let error = ask(&chat_model(options(&[&server.url])), 0).await.expect_err("the call fails");
-    assert!(matches!(error, CallError::Malformed { .. }), "{error}");
+    assert!(matches!(error, CallError::Malformed { sends: 5, .. }), "{error}");
     assert_eq!(server.seen().len(), 5);
 }
 
@@ -303,7 +303,16 @@ async fn a_request_on_which_a_healthy_server_always_fails_is_given_up() {
     assert_eq!(error.scope(), Scope::Try);
     assert!(error.to_string().contains("it crashed"), "{error}");
     let poisoned = server.seen().iter().filter(|seen| seen.body.contains(POISON)).count();
+    assert_eq!(error.sends() as usize, poisoned);
     assert!(poisoned >= 4, "the first failure says nothing: {poisoned}");
+}
+
+#[tokio::test]
+async fn a_refusal_says_how_often_the_request_was_sent() {
+    let server =
+        Server::start([Reply::status(500, ""), Reply::status(503, ""), Reply::status(400, "no")]).await;
+    let error = ask(&chat_model(options(&[&server.url])), 0).await.expect_err("it is refused");
+    assert!(matches!(error, CallError::Refused { status: 400, sends: 3, .. }), "{error}");
 }
 
 #[tokio::test]
