@@ -25,10 +25,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use calls::Snapshot;
+use calls::{Life, Snapshot};
 use files::{difference, lines_of_files, lines_of_shards};
-use fleet::Fleet;
-use judge::Judge;
+use fleet::{Dropped, Fleet, Past};
+use judge::{Judge, Seen};
 use plan::{Disturbance, Form};
 use support::{Bench, Cluster, Process, prompts};
 
@@ -94,23 +94,33 @@ fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
     eprintln!("chaos: all outcomes are committed after {:.0?}", started.elapsed());
     let exported = || lines_of_shards(&bench.path("out")).get("outcomes").map_or(0, Vec::len);
     wait_for("all are in the files", form.prompts, exported, &mut fleet);
-    let dropped = fleet.end();
+    let past = fleet.end();
 
     let ended = judge.seen().ended.clone();
     let twice: Vec<_> = ended.iter().filter(|(_, times)| **times != 1).collect();
     assert_eq!((ended.len(), twice.as_slice()), (form.prompts, &[][..]), "each thread ends once");
     let (found, expected) = (lines_of_shards(&bench.path("out")), lines_of_files(&undisturbed.path("out")));
     assert_eq!(difference(&found, &expected), None);
-    let dropped = dropped
-        .iter()
-        .filter_map(|step| judge.seen().calls_at(&step.stage, &step.topic, step.partition, step.offset));
-    let calls = calls::check(&snapshots, &dropped.collect::<Vec<_>>(), &cluster.counts());
+    let lives: Vec<Life> = past.into_iter().map(|past| life(past, &judge.seen())).collect();
+    let calls = calls::check(&snapshots, &lives, &cluster.counts(), &cluster.senders());
     let kinds: BTreeMap<_, _> = found.iter().map(|(kind, lines)| (kind, lines.len())).collect();
     eprintln!(
         "chaos: {} disturbances, {calls:?}, lines {kinds:?}, {:.0?}",
         snapshots.len(),
         started.elapsed()
     );
+}
+
+/// A life of a worker, as the calls are judged by it.
+fn life(past: Past, seen: &Seen) -> Life {
+    let Past { worker, process, dropped, killed } = past;
+    let mut steps = BTreeMap::<String, u64>::new();
+    for Dropped { stage, topic, partition, offset } in dropped {
+        if let Some(step) = seen.calls_at(&stage, &topic, partition, offset) {
+            *steps.entry(step).or_default() += 1;
+        }
+    }
+    Life { worker, process, dropped: steps, killed }
 }
 
 /// Prompts on their way into the pipeline. They are submitted as the plan goes on, so that there is work under way at
@@ -147,7 +157,7 @@ fn disturb(
         wait_for("its moment has come", moment.outcomes, || judge.ended(), fleet);
         eprintln!("chaos: {} outcomes: {:?}", judge.ended(), moment.what);
         match moment.what {
-            Disturbance::Kill(which) => fleet.kill(which),
+            Disturbance::Kill(which) => fleet.kill(which, || judge.seen().reached().clone()),
             Disturbance::Terminate(which) => fleet.terminate(which),
             Disturbance::Add(nth) => fleet.add(nth),
             Disturbance::Remove => fleet.remove(),

@@ -77,6 +77,7 @@ async fn a_call_says_what_the_method_needs_and_nothing_else() {
     let server = Server::start([wrote("Hello")]).await;
     let mut options = options(&[&server.url]);
     options.api_key = Some(Secret::new("hush"));
+    options.agent = "avr/9 (wörker, process 7)".to_owned();
     let model = chat_model(options);
     let answer = ask(&model, 0).await.expect("the server answers");
     let expected = ChatAnswer {
@@ -91,6 +92,7 @@ async fn a_call_says_what_the_method_needs_and_nothing_else() {
     assert_eq!(seen.path, "/v1/chat/completions");
     assert_eq!(seen.authorization, "Bearer hush");
     assert_eq!(seen.request_id, "thread/draft/0/0/1.1");
+    assert_eq!(seen.user_agent, "avr/9 (w?rker, process 7)", "what no header can carry is replaced");
     assert_eq!(
         seen.body,
         r#"{"model":"tiny","messages":[{"role":"user","content":"Hi"}],"temperature":0.7,"top_p":0.8,"seed":7}"#

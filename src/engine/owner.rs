@@ -319,7 +319,10 @@ impl Owner {
                 );
                 self.hold(at, epoch, &record);
             }
-            StepResult::Interrupted => self.hold(at, epoch, &record),
+            StepResult::Interrupted => {
+                stage.tell_in_vain(record.partition, &[record.offset]);
+                self.hold(at, epoch, &record);
+            }
             StepResult::Stop(reason) => {
                 let stage = stage.spec.name;
                 self.hold(at, epoch, &record);

@@ -241,7 +241,12 @@ impl StageState {
         let (stage, steps) = (self.spec.name, offsets.len());
         self.metrics.dropped(steps);
         tracing::warn!(stage, %partition, steps, "steps are dropped and will be made again: {why}");
-        tracing::debug!(target: DROPPED, "{stage} {partition} {offsets:?}");
+        self.tell_in_vain(partition, offsets);
+    }
+
+    /// Tells every one of these steps, whose calls are made again, for those who count calls.
+    pub(super) fn tell_in_vain(&self, partition: Partition, offsets: &[i64]) {
+        tracing::debug!(target: DROPPED, "{} {partition} {offsets:?}", self.spec.name);
     }
 
     /// Tells of every step that still runs: the process gives them all up.

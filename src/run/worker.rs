@@ -36,7 +36,8 @@ pub(super) async fn run(
 ) -> Result<Ended, RunError> {
     let mut signals = Signals::listen()?;
     let roles = dataflow::asks(&settings.recipe, &chosen);
-    let mut process = Process::start(&settings, &options, &roles).await?;
+    let name = kafka.options.worker.clone().unwrap_or_else(drawn_name);
+    let mut process = Process::start(&settings, &options, &roles, Some(&name)).await?;
     let stages: Vec<&str> = chosen.names().collect();
     let connected = tokio::select! {
         biased;
@@ -51,8 +52,8 @@ pub(super) async fn run(
         let topics = kafka.demands().consumed();
         aside.spawn(cleanup::keep(admin, topics, interval, process.metrics.clone()));
     }
-    let worker =
-        Worker { settings: &settings, kafka, chosen, is_simulated: simulated(&settings, options.simulate) };
+    let is_simulated = simulated(&settings, options.simulate);
+    let worker = Worker { settings: &settings, kafka, name, chosen, is_simulated };
     let ended = worker.work(log, &mut process, signals, screen).await;
     drop(aside);
     process.quiet().await;
@@ -76,6 +77,7 @@ impl Ended {
 struct Worker<'a> {
     settings: &'a Settings,
     kafka: &'a KafkaSettings,
+    name: String,
     chosen: Chosen,
     is_simulated: bool,
 }
@@ -96,7 +98,7 @@ impl Worker<'_> {
         screen: &Screen,
     ) -> Result<WorkerSummary, RunError> {
         let started = Instant::now();
-        let name = self.kafka.options.worker.clone().unwrap_or_else(drawn_name);
+        let name = self.name.clone();
         let engine = EngineOptions { committer: name.clone(), ..self.settings.engine.clone() };
         let parts = assemble::assemble(self.settings, log.clone(), engine, &self.chosen, process)?;
         let claimed = intake::claimed_recipe(&log, &parts.reference.name).await?;

@@ -1,6 +1,9 @@
 //! The workers: started, killed, stopped and started again, each under a name of its own.
 
-use crate::support::{Bench, Cluster, Finished, Process};
+use crate::{
+    judge::Reached,
+    support::{Bench, Cluster, Finished, Process},
+};
 
 /// What a worker does; nothing named is everything.
 type Stages = &'static [&'static str];
@@ -22,32 +25,50 @@ struct Worker {
     process: Process,
 }
 
+impl Worker {
+    fn end(self, end: impl FnOnce(Process) -> (Finished, Option<Reached>)) -> Past {
+        let process = self.process.id();
+        let (finished, killed) = end(self.process);
+        Past { worker: self.name, process, dropped: dropped(&finished), killed }
+    }
+}
+
 /// All workers, the first ones before those that were added.
 pub(crate) struct Fleet<'a> {
     bench: &'a Bench,
     cluster: &'a Cluster,
     workers: Vec<Worker>,
-    /// What workers that have ended said of steps that they dropped.
-    dropped: Vec<Dropped>,
+    /// Those that have ended.
+    past: Vec<Past>,
+}
+
+/// One life of a worker that has ended.
+pub(crate) struct Past {
+    pub(crate) worker: String,
+    pub(crate) process: u32,
+    /// What it said of steps that it dropped.
+    pub(crate) dropped: Vec<Dropped>,
+    /// Of one that was killed: what was committed by then.
+    pub(crate) killed: Option<Reached>,
 }
 
 impl<'a> Fleet<'a> {
     pub(crate) fn start(bench: &'a Bench, cluster: &'a Cluster) -> Self {
-        let mut fleet = Self { bench, cluster, workers: vec![], dropped: vec![] };
+        let mut fleet = Self { bench, cluster, workers: vec![], past: vec![] };
         for (number, stages) in FIRST.into_iter().enumerate() {
             fleet.begin(fleet.workers.len(), format!("first-{number}"), stages);
         }
         fleet
     }
 
-    /// SIGKILL, and another start under the same name.
-    pub(crate) fn kill(&mut self, which: usize) {
-        self.replace(which, kill);
+    /// SIGKILL, a look at what is committed, and another start under the same name.
+    pub(crate) fn kill(&mut self, which: usize, committed: impl FnOnce() -> Reached) {
+        self.replace(which, |process| (kill(process), Some(committed())));
     }
 
     /// SIGTERM, its clean end, and another start under the same name.
     pub(crate) fn terminate(&mut self, which: usize) {
-        self.replace(which, end_well);
+        self.replace(which, |process| (end_well(process), None));
     }
 
     /// One worker more.
@@ -59,7 +80,7 @@ impl<'a> Fleet<'a> {
     pub(crate) fn remove(&mut self) {
         assert!(self.workers.len() > FIRST.len(), "one was added");
         if let Some(worker) = self.workers.pop() {
-            self.dropped.extend(dropped(&end_well(worker.process)));
+            self.past.push(worker.end(|process| (end_well(process), None)));
         }
     }
 
@@ -83,19 +104,19 @@ impl<'a> Fleet<'a> {
         format!("{}{}\n{workers}", status.stdout, status.stderr)
     }
 
-    /// SIGTERM for all, one after the other, so that each drains while others take over. Gives the steps that were
-    /// dropped by all workers there were.
-    pub(crate) fn end(mut self) -> Vec<Dropped> {
+    /// SIGTERM for all, one after the other, so that each drains while others take over. Gives all that there were.
+    pub(crate) fn end(mut self) -> Vec<Past> {
         self.check();
-        let ended = self.workers.drain(..).flat_map(|worker| dropped(&end_well(worker.process)));
-        self.dropped.extend(ended);
-        self.dropped
+        let ended = self.workers.drain(..).map(|worker| worker.end(|process| (end_well(process), None)));
+        self.past.extend(ended);
+        self.past
     }
 
-    fn replace(&mut self, which: usize, end: fn(Process) -> Finished) {
+    fn replace(&mut self, which: usize, end: impl FnOnce(Process) -> (Finished, Option<Reached>)) {
         let at = which % self.workers.len();
-        let Worker { name, stages, process } = self.workers.remove(at);
-        self.dropped.extend(dropped(&end(process)));
+        let worker = self.workers.remove(at);
+        let (name, stages) = (worker.name.clone(), worker.stages);
+        self.past.push(worker.end(end));
         self.begin(at, name, stages);
     }
 

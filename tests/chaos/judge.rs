@@ -31,24 +31,40 @@ pub(crate) const CALLING: [&str; 4] = ["draft", "critique", "improve", "score"];
 /// How long a poll waits for a record.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What was read so far.
+/// Steps committed of each thread, by how the ids of its calls begin.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
-    /// How often each thread has ended, by its id: in `records`, or as a dead letter.
-    pub(crate) ended: BTreeMap<String, u32>,
-    /// Steps committed of each thread, by how the ids of its calls begin.
-    reached: HashMap<String, u8>,
-    /// How the ids of a thread's calls begin, by where the thread lies: topic, partition and offset.
-    places: HashMap<(String, i32, i64), String>,
-}
+pub(crate) struct Reached(HashMap<String, u8>);
 
-impl Seen {
+impl Reached {
     /// Whether the step of a call, by the call's id, is committed.
     pub(crate) fn has_step_of(&self, call: &str) -> bool {
         let mut parts = call.split('-');
         let (thread, stage) = (parts.next().expect("a thread"), parts.next().expect("a stage"));
         let step = CALLING.iter().position(|calling| *calling == stage).expect("a stage that calls");
-        self.reached.get(thread).is_some_and(|reached| usize::from(*reached) > step)
+        self.0.get(thread).is_some_and(|reached| usize::from(*reached) > step)
+    }
+}
+
+impl FromIterator<(String, u8)> for Reached {
+    fn from_iter<I: IntoIterator<Item = (String, u8)>>(steps: I) -> Self {
+        Self(steps.into_iter().collect())
+    }
+}
+
+/// What was read so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// How often each thread has ended, by its id: in `records`, or as a dead letter.
+    pub(crate) ended: BTreeMap<String, u32>,
+    reached: Reached,
+    /// How the ids of a thread's calls begin, by where the thread lies: topic, partition and offset.
+    places: HashMap<(String, i32, i64), String>,
+}
+
+impl Seen {
+    /// What is committed.
+    pub(crate) fn reached(&self) -> &Reached {
+        &self.reached
     }
 
     /// How the ids of the calls begin that a stage makes for the record at a place.
@@ -65,7 +81,7 @@ impl Seen {
             *self.ended.entry(key.to_owned()).or_default() += 1;
         }
         let Some(place) = WAY.iter().position(|name| name.0 == topic) else { return };
-        let reached = self.reached.entry(calls_of(key)).or_default();
+        let reached = self.reached.0.entry(calls_of(key)).or_default();
         *reached = (*reached).max(u8::try_from(place + 1).expect("few topics"));
     }
 }
