@@ -18,8 +18,8 @@ use std::{
 
 use avr::{
     broker::{
-        CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress, Record,
-        Visit,
+        Budget, CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress,
+        Record, Visit,
         embedded::{Durability, EmbeddedLog, Options, Retention, TopicSpec},
         kafka::{KafkaLog, KafkaOptions, MissingProgress},
     },
@@ -86,8 +86,13 @@ impl<L: Log> Log for Observed<L> {
     type Consumer = L::Consumer;
     type Committer = ObservedCommitter<L::Committer>;
 
-    async fn consumer(&self, group: GroupName, topics: &[TopicName]) -> Result<Self::Consumer, LogError> {
-        self.log.consumer(group, topics).await
+    async fn consumer_within(
+        &self,
+        group: GroupName,
+        topics: &[TopicName],
+        budget: Arc<Budget>,
+    ) -> Result<Self::Consumer, LogError> {
+        self.log.consumer_within(group, topics, budget).await
     }
 
     async fn committer(&self, name: &str) -> Result<Self::Committer, LogError> {

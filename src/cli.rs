@@ -22,6 +22,8 @@ Exit codes:
   2    the command line or the configuration is wrong, or does not fit what the output folder was begun with
   3    --strict: a line of input cannot be used
   4    another process has the output folder; it is not harmed, try again when it has ended
+  5    it was told to stop, and the log did not take the last results in time; what was committed is complete, and
+       the results that it lacks are made again by whoever carries on
   130  interrupted by Ctrl-C or SIGTERM (a worker: by a second signal); what was done is committed, and the same
        command carries on";
 

@@ -13,6 +13,7 @@ use avr::{
         topics::{self, TopicsArgs, apply_command},
     },
     config::{self, InForce, Settings},
+    engine::EngineError,
     export::ExportError,
     intake::IntakeError,
     observe::{LogOptions, Screen, Summary, logging},
@@ -31,6 +32,8 @@ const DIFFERS: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 const STRICT: u8 = 3;
 const IN_USE: u8 = 4;
+/// The log did not take what a process that was told to stop had still done.
+const NOT_TAKEN: u8 = 5;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
@@ -123,6 +126,7 @@ fn code_of(error: &RunError) -> u8 {
     match error {
         RunError::Intake(IntakeError::Strict { .. }) => STRICT,
         RunError::Log(LogError { cause: LogErrorKind::Locked, .. }) => IN_USE,
+        RunError::Engine(EngineError::NotTaken { .. }) => NOT_TAKEN,
         RunError::NoModel { .. }
         | RunError::Model { .. }
         | RunError::Sources(_)

@@ -6,8 +6,6 @@
 
 #[path = "chaos/calls.rs"]
 mod calls;
-#[path = "chaos/dropped.rs"]
-mod dropped;
 #[path = "chaos/files.rs"]
 mod files;
 #[path = "chaos/fleet.rs"]
@@ -15,10 +13,12 @@ mod fleet;
 #[path = "chaos/judge.rs"]
 mod judge;
 mod kafka_support;
+#[path = "chaos/past.rs"]
+mod past;
 #[path = "chaos/plan.rs"]
 mod plan;
 #[path = "e2e/support/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "the end-to-end tests need more of it")]
+#[expect(dead_code, reason = "the end-to-end tests need more of it")]
 mod support;
 
 use std::{
@@ -31,6 +31,7 @@ use calls::Snapshot;
 use files::{difference, lines_of_files, lines_of_shards};
 use fleet::Fleet;
 use judge::Judge;
+use past::Dropped;
 use plan::{Disturbance, Form};
 use support::{Bench, Cluster, Process, prompts};
 
@@ -96,21 +97,21 @@ fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
     eprintln!("chaos: all outcomes are committed after {:.0?}", started.elapsed());
     let exported = || lines_of_shards(&bench.path("out")).get("outcomes").map_or(0, Vec::len);
     wait_for("all are in the files", form.prompts, exported, &mut fleet);
-    let dropped = fleet.end();
+    let past = fleet.end();
 
     let ended = judge.seen().ended.clone();
     let twice: Vec<_> = ended.iter().filter(|(_, times)| **times != 1).collect();
     assert_eq!((ended.len(), twice.as_slice()), (form.prompts, &[][..]), "each thread ends once");
     let (found, expected) = (lines_of_shards(&bench.path("out")), lines_of_files(&undisturbed.path("out")));
     assert_eq!(difference(&found, &expected), None);
-    let dropped = dropped
-        .iter()
-        .filter_map(|step| judge.seen().calls_at(&step.stage, &step.topic, step.partition, step.offset));
+    let calls_at =
+        |step: &Dropped| judge.seen().calls_at(&step.stage, &step.topic, step.partition, step.offset);
+    let lives: Vec<_> = past.into_iter().map(|past| past.life(calls_at)).collect();
     assert!(
         snapshots.iter().any(Snapshot::is_in_the_middle),
         "some disturbance came in the middle of the work"
     );
-    let calls = calls::check(&snapshots, &dropped.collect::<Vec<_>>(), &cluster.counts());
+    let calls = calls::check(&snapshots, &lives, &cluster.counts(), &cluster.senders());
     let kinds: BTreeMap<_, _> = found.iter().map(|(kind, lines)| (kind, lines.len())).collect();
     eprintln!(
         "chaos: {} disturbances, {calls:?}, lines {kinds:?}, {:.0?}",
@@ -153,15 +154,14 @@ fn disturb(
         wait_for("its moment has come", moment.outcomes, || judge.ended(), fleet);
         eprintln!("chaos: {} outcomes: {:?}", judge.ended(), moment.what);
         match moment.what {
-            Disturbance::Kill(which) => fleet.kill(which),
+            Disturbance::Kill(which) => fleet.kill(which, || judge.seen().reached().clone()),
             Disturbance::Terminate(which) => fleet.terminate(which),
             Disturbance::Add(nth) => fleet.add(nth),
             Disturbance::Remove => fleet.remove(),
             Disturbance::BrokerDies(broker) => brokers.script(&["kill", &broker.to_string()]),
             Disturbance::BrokerReturns(broker) => brokers.script(&["up", &broker.to_string()]),
         }
-        let seen = judge.seen().clone();
-        snapshots.push(Snapshot::of(|call| seen.has_step_of(call), cluster.counts()));
+        snapshots.push(Snapshot::of(judge.seen().clone().reached(), cluster.counts()));
     }
     snapshots
 }

@@ -77,6 +77,7 @@ async fn a_call_says_what_the_method_needs_and_nothing_else() {
     let server = Server::start([wrote("Hello")]).await;
     let mut options = options(&[&server.url]);
     options.api_key = Some(Secret::new("hush"));
+    options.agent = "avr/9 (wörker, process 7)".to_owned();
     let model = chat_model(options);
     let answer = ask(&model, 0).await.expect("the server answers");
     let expected = ChatAnswer {
@@ -91,6 +92,7 @@ async fn a_call_says_what_the_method_needs_and_nothing_else() {
     assert_eq!(seen.path, "/v1/chat/completions");
     assert_eq!(seen.authorization, "Bearer hush");
     assert_eq!(seen.request_id, "thread/draft/0/0/1.1");
+    assert_eq!(seen.user_agent, "avr/9 (w?rker, process 7)", "what no header can carry is replaced");
     assert_eq!(
         seen.body,
         r#"{"model":"tiny","messages":[{"role":"user","content":"Hi"}],"temperature":0.7,"top_p":0.8,"seed":7}"#
@@ -281,7 +283,7 @@ async fn every_error_says_how_much_it_ends_and_what_to_do() {
 async fn a_page_instead_of_json_ends_the_request_after_five() {
     let server = Server::start([Reply::status(200, "<html>")]).await;
     let error = ask(&chat_model(options(&[&server.url])), 0).await.expect_err("the call fails");
-    assert!(matches!(error, CallError::Malformed { .. }), "{error}");
+    assert!(matches!(error, CallError::Malformed { sends: 5, .. }), "{error}");
     assert_eq!(server.seen().len(), 5);
 }
 
@@ -303,7 +305,16 @@ async fn a_request_on_which_a_healthy_server_always_fails_is_given_up() {
     assert_eq!(error.scope(), Scope::Try);
     assert!(error.to_string().contains("it crashed"), "{error}");
     let poisoned = server.seen().iter().filter(|seen| seen.body.contains(POISON)).count();
+    assert_eq!(error.sends() as usize, poisoned);
     assert!(poisoned >= 4, "the first failure says nothing: {poisoned}");
+}
+
+#[tokio::test]
+async fn a_refusal_says_how_often_the_request_was_sent() {
+    let server =
+        Server::start([Reply::status(500, ""), Reply::status(503, ""), Reply::status(400, "no")]).await;
+    let error = ask(&chat_model(options(&[&server.url])), 0).await.expect_err("it is refused");
+    assert!(matches!(error, CallError::Refused { status: 400, sends: 3, .. }), "{error}");
 }
 
 #[tokio::test]

@@ -19,14 +19,17 @@
 //!   the [`Membership`] that the progress names is refused whole, even where the partition has come back meanwhile:
 //!   the other may have moved it on. A second committer of the same name fences the first, until the first becomes the
 //!   committer again, which only [`Committer::recover`] does.
+//! - **Bounded.** Consumers that share a [`Budget`] hand out no more than it allows, and one batch beyond it.
 //! - **Progress is opaque.** It is an offset, the first that is not known to be done, and a text of the engine's,
 //!   which the log keeps and hands back at the next assignment.
 
+mod budget;
 pub mod embedded;
 pub mod kafka;
 
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, sync::Arc};
 
+pub use budget::{Budget, Turn};
 use bytes::Bytes;
 
 use crate::topic::TopicName;
@@ -231,6 +234,17 @@ pub trait Log: Clone + Send + Sync + 'static {
         &self,
         group: GroupName,
         topics: &[TopicName],
+    ) -> impl Future<Output = Result<Self::Consumer, LogError>> + Send {
+        self.consumer_within(group, topics, Arc::new(Budget::unlimited()))
+    }
+
+    /// Joins `group` as a reader of `topics` that hands out records while `budget` has room, and takes what they weigh
+    /// from it. Other events come whether it has room or not.
+    fn consumer_within(
+        &self,
+        group: GroupName,
+        topics: &[TopicName],
+        budget: Arc<Budget>,
     ) -> impl Future<Output = Result<Self::Consumer, LogError>> + Send;
 
     /// Becomes the committer called `name`; an earlier one of that name is fenced off.

@@ -34,6 +34,7 @@ use crate::{
     intake::read_index,
     observe::{Counting, Ending, Progress, ProgressSnapshot, Screen, SourceTotals, StageProgress, Summary},
     run::{self, RunError, Signals},
+    topic::SCORED,
 };
 
 /// What `avr replay` takes.
@@ -125,9 +126,20 @@ pub enum ReplayError {
     RunFolder(PathBuf),
     /// No thread is kept.
     #[error(
-        "the source keeps no finished thread: either none was finished, or they were removed (log.keep_for_replay)"
+        "the source keeps no finished thread: either none was finished, or they were deleted once they had been selected \
+         from (log.keep_for_replay, over a cluster kafka.keep_for_replay)"
     )]
     NothingKept,
+    /// The cluster's finished threads are deleted.
+    #[error(
+        "nothing can be selected again: kafka.keep_for_replay is false, so workers delete finished threads from topic \
+         {topic} once they have been selected from, and only the latest are left. Threads are kept from the moment on when \
+         all workers run with kafka.keep_for_replay = true"
+    )]
+    NotKept {
+        /// The topic, as the cluster names it.
+        topic: String,
+    },
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -161,6 +173,9 @@ pub async fn run(
 ) -> Result<Replayed, ReplayError> {
     let Some(from) = from else {
         let kafka = settings.kafka.as_ref().ok_or(ReplayError::NoSource)?;
+        if !kafka.keep_for_replay {
+            return Err(ReplayError::NotKept { topic: format!("{}{}", kafka.options.prefix, SCORED.name) });
+        }
         let source = Source::in_cluster(&kafka.options);
         let log = KafkaLog::connect(kafka.options.clone()).await?;
         return replay(settings, log, source, screen).await;

@@ -15,7 +15,7 @@ use crate::{
     },
     cli::{ClusterArgs, shell_word},
     config::{KafkaSettings, Settings},
-    topic::{RECORD_BYTES, catalogue, schema},
+    topic::{catalogue, schema},
 };
 
 const EXIT_CODES: &str = "\
@@ -174,8 +174,7 @@ fn cluster(settings: &Settings) -> Result<(Admin, TopicDemands), TopicsCommandEr
 }
 
 fn list(kafka: Option<&KafkaSettings>) -> String {
-    let files = TopicDemands { partitions: None, replicas: None, max_record_bytes: RECORD_BYTES };
-    let demands = kafka.map_or(files, KafkaSettings::demands);
+    let demands = kafka.map_or_else(TopicDemands::default, KafkaSettings::demands);
     let prefix = kafka.map_or("", |kafka| &kafka.options.prefix);
     text::list(&demands, prefix)
 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use super::Section;
 use crate::{
     broker::kafka::{
-        GroupProtocol, KafkaOptions, MissingProgress, check_client_key, is_secret_key, topics::TopicDemands,
+        GroupProtocol, KafkaOptions, MissingProgress, check_client_key, check_group_key, is_secret_key,
+        topics::TopicDemands,
     },
     model::Secret,
 };
@@ -33,24 +34,27 @@ pub struct KafkaSettings {
     pub heartbeat_interval: Duration,
     /// How often records that every stage is past are deleted; none for never.
     pub cleanup_interval: Option<Duration>,
+    /// Whether finished threads stay after selection, so that it can be made again.
+    pub keep_for_replay: bool,
 }
 
 /// librdkafka's default for `max.poll.interval.ms`.
 const LONGEST_SILENCE: Duration = Duration::from_secs(300);
+const SILENCE: &str = "max.poll.interval.ms";
 
 impl KafkaSettings {
     /// How long a member may keep its group waiting before it is taken for dead.
     pub fn longest_silence(&self) -> Duration {
-        let set = self.options.consumer.get("max.poll.interval.ms");
+        let set = self.options.consumer.get(SILENCE).or_else(|| self.options.client.get(SILENCE));
         let set = set.and_then(|milliseconds| milliseconds.parse().ok());
         set.map_or(LONGEST_SILENCE, Duration::from_millis)
     }
 
     /// What is asked of the cluster's topics.
     pub fn demands(&self) -> TopicDemands {
-        let Self { options, partitions, replicas, .. } = self;
-        let max_record_bytes = options.max_record_bytes;
-        TopicDemands { partitions: *partitions, replicas: *replicas, max_record_bytes }
+        let Self { options, partitions, replicas, keep_for_replay, .. } = self;
+        let (partitions, replicas, keep_for_replay) = (*partitions, *replicas, *keep_for_replay);
+        TopicDemands { partitions, replicas, max_record_bytes: options.max_record_bytes, keep_for_replay }
     }
 }
 
@@ -70,12 +74,14 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
         consumer: client_keys(section, "consumer"),
         producer: client_keys(section, "producer"),
     };
+    refuse_what_brokers_decide(section, &options);
     let settings = KafkaSettings {
         partitions: optional_number(section, "partitions", 1 << 16),
         replicas: optional_number(section, "replicas", 1 << 10).and_then(|number| u16::try_from(number).ok()),
         max_lag: section.number("max_lag", 10_000, 1..=1 << 40),
         heartbeat_interval: section.seconds("heartbeat_interval_s", Duration::from_secs(5), HOUR),
         cleanup_interval: cleanup_interval(section),
+        keep_for_replay: section.flag("keep_for_replay", true),
         options,
     };
     (!settings.options.bootstrap_servers.is_empty()).then_some(settings)
@@ -114,6 +120,17 @@ fn client_keys(section: &mut Section<'_>, table: &'static str) -> BTreeMap<Strin
         }
     }
     keys
+}
+
+/// Keys for every client are for consumers, too.
+fn refuse_what_brokers_decide(section: &mut Section<'_>, options: &KafkaOptions) {
+    for (table, keys) in [("client", &options.client), ("consumer", &options.consumer)] {
+        for key in keys.keys() {
+            if let Err(message) = check_group_key(key, options.group_protocol) {
+                section.mistake(table, format!("\"{key}\" {message}"));
+            }
+        }
+    }
 }
 
 fn read_key(name: &str, value: serde_json::Value) -> Result<(String, String), String> {
@@ -188,6 +205,34 @@ mod tests {
             assert!(mistakes.contains(key), "{key} is not in:\n{mistakes}");
         }
         assert!(!mistakes.contains("hunter2"), "{mistakes}");
+    }
+
+    #[test]
+    fn what_brokers_decide_is_refused_with_the_newer_protocol_alone() {
+        let keys = "[kafka.client]\n\"session.timeout.ms\" = 9000\n[kafka.consumer]\n\"heartbeat.interval.ms\" = 900\n";
+        read(keys).expect("the members decide");
+        let mistakes =
+            read(&format!("group_protocol = \"consumer\"\n{keys}")).expect_err("the brokers decide");
+        for told in ["kafka.client", "\"session.timeout.ms\"", "kafka.consumer", "\"heartbeat.interval.ms\""]
+        {
+            assert!(mistakes.contains(told), "{told} is not in:\n{mistakes}");
+        }
+        let always = "[kafka.consumer]\n\"partition.assignment.strategy\" = \"range\"\n\"group.protocol.type\" = \"x\"\n";
+        let mistakes = read(&format!("group_protocol = \"consumer\"\n{always}")).expect_err("there are two");
+        assert_eq!(mistakes.matches("is not to be set").count(), 2, "{mistakes}");
+    }
+
+    #[test]
+    fn a_member_may_be_silent_for_well_longer_than_it_takes_to_give_partitions_up() {
+        for table in ["client", "consumer"] {
+            let silence = |ms: u32| format!("{table} = {{ \"max.poll.interval.ms\" = {ms} }}\n");
+            read(&silence(40_000)).expect("twice the grace of 20 s");
+            let mistakes = read(&silence(39_000)).expect_err("too short");
+            assert!(
+                mistakes.contains("engine.revoke_grace_s") && mistakes.contains("at most 19"),
+                "{mistakes}"
+            );
+        }
     }
 
     #[test]

@@ -86,8 +86,10 @@ impl Owner {
     }
 
     pub(super) fn admit(&mut self, at: usize, record: Record) {
-        if let Some(bytes) = self.stages[at].admit(Arc::new(record), Instant::now()) {
-            self.bytes += bytes;
+        let size = record.size();
+        match self.stages[at].admit(Arc::new(record), Instant::now()) {
+            Some(bytes) => self.bytes += bytes,
+            None => self.budget.give_back(size),
         }
     }
 
@@ -102,7 +104,13 @@ impl Owner {
     }
 
     pub(super) fn drop_partition(&mut self, at: usize, partition: Partition) {
-        self.bytes -= self.stages[at].drop_partition(partition);
+        let stage = &mut self.stages[at];
+        if self.draining.is_some() {
+            let results = stage.partitions.get(&partition).map(PartitionState::uncommitted);
+            self.lost.extend(results.into_iter().flatten().map(|offset| (at, partition, offset)));
+        }
+        let bytes = stage.drop_partition(partition);
+        self.free(bytes);
     }
 
     /// Gives up revoked partitions in which nothing is left to do, or whose grace is over.

@@ -63,12 +63,12 @@ impl Owner {
             let size = finished.size();
             if stage.current(finished.record.partition, finished.epoch).is_none() {
                 // The partition is another's by now: so is the work.
-                self.finished_bytes -= size;
+                self.unfinish(size);
             } else if stage.is_refused(now) || bytes > self.options.max_commit_bytes {
                 self.finished.push(finished);
             } else {
                 bytes += size;
-                self.finished_bytes -= size;
+                self.unfinish(size);
                 job.finished.push(finished);
             }
         }
@@ -164,8 +164,10 @@ impl Owner {
         let stage = &mut self.stages[at];
         stage.metrics.committed(1);
         stage.steps += 1;
+        self.lost.remove(&(at, record.partition, record.offset));
         if let Some(state) = stage.current(record.partition, epoch) {
-            self.bytes -= state.commit(record.offset);
+            let bytes = state.commit(record.offset);
+            self.free(bytes);
         }
     }
 

@@ -60,8 +60,8 @@ use crate::broker::{GroupName, LogError, Output, Partition};
 pub struct EngineOptions {
     /// The identity of the committer: stable over restarts, one running process each.
     pub committer: String,
-    /// Bytes of records that are fetched and not committed, and of results that wait for a commit. Above it nothing
-    /// is fetched; what was asked for by then still comes.
+    /// Bytes of records that are fetched and not committed, those on their way from consumers among them, and of results
+    /// that wait for a commit. From there on nothing is fetched, so records pass it by one batch at most.
     pub max_bytes: usize,
     /// The least time from the start of one commit to the start of the next: results gather meanwhile.
     pub commit_interval: Duration,
@@ -142,6 +142,15 @@ pub enum EngineError {
         stage: &'static str,
         /// Why, and what to do.
         reason: String,
+    },
+    /// It was told to stop, and the log took the last results neither within the grace nor some time after it.
+    #[error(
+        "the log did not take the results of {steps} steps before the time for stopping was over: what it lacks of them is \
+         made again by whoever carries on. Look why the log does not answer; engine.drain_grace_s gives it longer"
+    )]
+    NotTaken {
+        /// Steps that ended, and of which it is not known that they are committed.
+        steps: usize,
     },
     /// A part of the engine stopped answering.
     #[error("the {0} of the engine ended unexpectedly")]

@@ -1,6 +1,6 @@
 //! The owner of the engine's state: one task that hears every event and decides what happens next.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -17,7 +17,7 @@ use super::{
     step::{self, Step, StepReport, StepResult},
 };
 use crate::{
-    broker::{Event, Log, LogError, Partition, Record},
+    broker::{Budget, Event, Log, LogError, Partition, Record},
     observe::{EngineMetrics, Metrics, StageMetrics},
 };
 
@@ -93,9 +93,11 @@ impl<L: Log> Engine<L> {
             committer::run(committer, self.sink, errand_queue, answer_to).await;
             Ok(())
         });
+        let budget = Arc::new(Budget::new(self.options.max_bytes));
         let mut stages = Vec::with_capacity(self.stages.len());
         for (at, spec) in self.stages.into_iter().enumerate() {
-            let consumer = self.log.consumer(spec.group, &spec.topics).await?;
+            let within = Arc::clone(&budget);
+            let consumer = self.log.consumer_within(spec.group, &spec.topics, within).await?;
             let (orders, order_queue) = mpsc::channel(ORDERS);
             services.spawn(pump::pump(at, consumer, report_to.clone(), order_queue));
             stages.push(StageState::new(spec.clone(), orders, StageMetrics::new(&self.metrics, spec.name)));
@@ -113,11 +115,13 @@ impl<L: Log> Engine<L> {
             submissions: Vec::new(),
             committing: false,
             next_commit: Instant::now(),
+            budget,
             bytes: 0,
             epochs: 0,
             deferred: None,
             failure: None,
             draining: None,
+            lost: BTreeSet::new(),
             status: self.status,
             gates: self.gates,
         };
@@ -148,7 +152,9 @@ pub(super) struct Owner {
     pub(super) submissions: Vec<Submission>,
     pub(super) committing: bool,
     pub(super) next_commit: Instant,
-    /// Bytes of records fetched and not committed.
+    /// Bytes of records on their way here or fetched and not committed, and of results that wait for a commit.
+    pub(super) budget: Arc<Budget>,
+    /// Of those: of records that have arrived here.
     pub(super) bytes: usize,
     pub(super) epochs: u64,
     /// Partitions assigned while a commit was under way: which stage's, and which.
@@ -157,6 +163,8 @@ pub(super) struct Owner {
     failure: Option<EngineError>,
     /// Since the stop: until when steps may go on.
     pub(super) draining: Option<Instant>,
+    /// Since the stop: results that went with their partitions, unless a commit that was under way had them.
+    pub(super) lost: BTreeSet<(usize, Partition, i64)>,
     status: watch::Sender<Status>,
     gates: watch::Receiver<Closed>,
 }
@@ -175,7 +183,7 @@ impl Owner {
             let now = Instant::now();
             self.advance(now)?;
             if self.is_drained(now) || self.gives_up(now) {
-                return self.failure.take().map_or(Ok(()), Err);
+                return self.conclude();
             }
             let wake = self.wake_at(now);
             let may_submit = self.draining.is_none() && self.submissions.len() < SUBMISSIONS;
@@ -231,7 +239,7 @@ impl Owner {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes + self.finished_bytes >= self.options.max_bytes
+        self.budget.is_full()
     }
 
     /// The sums that are kept are what their parts add up to. Looked at in builds for tests.
@@ -241,6 +249,7 @@ impl Owner {
             debug_assert_eq!(bytes, self.bytes, "bytes of records");
             let finished: usize = self.finished.iter().map(Finished::size).sum();
             debug_assert_eq!(finished, self.finished_bytes, "bytes of results");
+            debug_assert!(bytes + finished <= self.budget.taken(), "the rest is on its way");
         }
     }
 
@@ -310,7 +319,10 @@ impl Owner {
                 );
                 self.hold(at, epoch, &record);
             }
-            StepResult::Interrupted => self.hold(at, epoch, &record),
+            StepResult::Interrupted => {
+                stage.tell_in_vain(record.partition, &[record.offset]);
+                self.hold(at, epoch, &record);
+            }
             StepResult::Stop(reason) => {
                 let stage = stage.spec.name;
                 self.hold(at, epoch, &record);
@@ -321,13 +333,28 @@ impl Owner {
     }
 
     pub(super) fn finish(&mut self, finished: Finished) {
-        self.finished_bytes += finished.size();
+        let size = finished.size();
+        self.finished_bytes += size;
+        self.budget.take(size);
         self.finished.push(finished);
+    }
+
+    /// A result waits no longer.
+    pub(super) fn unfinish(&mut self, size: usize) {
+        self.finished_bytes -= size;
+        self.budget.give_back(size);
+    }
+
+    /// Records of so many bytes are done with.
+    pub(super) fn free(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.budget.give_back(bytes);
     }
 
     fn hold(&mut self, at: usize, epoch: Epoch, record: &Record) {
         if let Some(state) = self.stages[at].current(record.partition, epoch) {
-            self.bytes -= state.held(record.offset);
+            let bytes = state.held(record.offset);
+            self.free(bytes);
         }
         self.stages[at].show();
     }
@@ -345,7 +372,7 @@ impl Owner {
             Event::Records(records) => {
                 records.into_iter().for_each(|record| self.admit(at, record));
                 self.stages[at].show();
-                self.metrics.bytes(self.bytes + self.finished_bytes);
+                self.metrics.bytes(self.budget.taken());
                 Ok(())
             }
             Event::Revoked(partitions) => {
@@ -402,15 +429,18 @@ impl Owner {
 
     /// Whether the log did not take the last results even some time after the grace.
     fn gives_up(&self, now: Instant) -> bool {
-        let gives_up = self.draining.is_some_and(|until| until + LEAVE <= now);
-        if gives_up {
-            tracing::warn!(
-                steps = self.finished.len(),
-                committing = self.committing,
-                "the log does not take the last results; what it lacks will be made again"
-            );
+        self.draining.is_some_and(|until| until + LEAVE <= now)
+    }
+
+    /// How a stop ended: well, unless something failed before or results are left that the log did not take.
+    fn conclude(&mut self) -> Result<(), EngineError> {
+        let waiting: usize = self.stages.iter().map(StageState::tell_all_untaken).sum();
+        let steps = self.lost.len() + waiting;
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None if steps > 0 => Err(EngineError::NotTaken { steps }),
+            None => Ok(()),
         }
-        gives_up
     }
 
     fn wake_at(&self, now: Instant) -> Instant {
@@ -426,7 +456,7 @@ impl Owner {
 
     pub(super) fn publish(&self) {
         self.stages.iter().for_each(StageState::show);
-        self.metrics.bytes(self.bytes + self.finished_bytes);
+        self.metrics.bytes(self.budget.taken());
         let stages = self.stages.iter().map(StageState::status).collect();
         self.status.send_replace(Status { started: true, stages });
     }

@@ -172,9 +172,18 @@ impl PartitionState {
         self.held
     }
 
-    /// The offsets of steps that were started and are neither committed nor left undone.
-    pub(super) fn unfinished(&self) -> Vec<i64> {
-        let open = self.open.iter().filter(|(_, open)| !matches!(open.phase, Phase::Held));
+    /// The offsets of steps whose tasks run.
+    pub(super) fn running(&self) -> Vec<i64> {
+        self.in_phase(|phase| matches!(phase, Phase::Running(_)))
+    }
+
+    /// The offsets of steps with a result that is not known to be committed.
+    pub(super) fn uncommitted(&self) -> Vec<i64> {
+        self.in_phase(|phase| matches!(phase, Phase::Ended))
+    }
+
+    fn in_phase(&self, is_wanted: impl Fn(&Phase) -> bool) -> Vec<i64> {
+        let open = self.open.iter().filter(|(_, open)| is_wanted(&open.phase));
         open.map(|(offset, _)| *offset).collect()
     }
 

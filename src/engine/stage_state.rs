@@ -224,7 +224,8 @@ impl StageState {
         self.revoking.remove(&partition);
         self.crowded.remove(&partition);
         let Some(state) = self.partitions.remove(&partition) else { return 0 };
-        self.tell_dropped(partition, &state.unfinished());
+        let unfinished = [state.running(), state.uncommitted()].concat();
+        self.tell_dropped(partition, &unfinished, "their partition is given up");
         let remains = state.end();
         self.waiting -= remains.waiting;
         self.waiting_bytes -= remains.waiting_bytes;
@@ -233,21 +234,36 @@ impl StageState {
     }
 
     /// These steps were begun in vain: whoever has the partition next makes their calls again.
-    fn tell_dropped(&self, partition: Partition, offsets: &[i64]) {
+    fn tell_dropped(&self, partition: Partition, offsets: &[i64], why: &str) {
         if offsets.is_empty() {
             return;
         }
         let (stage, steps) = (self.spec.name, offsets.len());
         self.metrics.dropped(steps);
-        tracing::warn!(stage, %partition, steps, "steps are dropped and will be made again: their partition is given up");
-        tracing::debug!(target: DROPPED, "{stage} {partition} {offsets:?}");
+        tracing::warn!(stage, %partition, steps, "steps are dropped and will be made again: {why}");
+        self.tell_in_vain(partition, offsets);
     }
 
-    /// Tells of every step that is not committed: the process gives them all up.
+    /// Tells every one of these steps, whose calls are made again, for those who count calls.
+    pub(super) fn tell_in_vain(&self, partition: Partition, offsets: &[i64]) {
+        tracing::debug!(target: DROPPED, "{} {partition} {offsets:?}", self.spec.name);
+    }
+
+    /// Tells of every step that still runs: the process gives them all up.
     pub(super) fn tell_all_dropped(&self) {
-        self.partitions
-            .iter()
-            .for_each(|(partition, state)| self.tell_dropped(*partition, &state.unfinished()));
+        for (partition, state) in &self.partitions {
+            self.tell_dropped(*partition, &state.running(), "the grace for a stop is over");
+        }
+    }
+
+    /// Tells of every result that waits in vain for its commit, or for the answer to it; gives how many there are.
+    pub(super) fn tell_all_untaken(&self) -> usize {
+        let untaken = |(partition, state): (&Partition, &PartitionState)| {
+            let offsets = state.uncommitted();
+            self.tell_dropped(*partition, &offsets, "the log did not take their results in time");
+            offsets.len()
+        };
+        self.partitions.iter().map(untaken).sum()
     }
 
     /// Stops or resumes fetching: of everything, as `stop` and what waits say, and of each partition that waits

@@ -70,7 +70,7 @@ pub struct Letter {
     pub thread: String,
     /// What happened, in words.
     pub message: String,
-    /// Tries made before it was given up.
+    /// How often what failed was tried before it was given up: for a call of a model the requests sent.
     pub attempts: u32,
     /// How often the record had been sent back before.
     pub retries: u32,

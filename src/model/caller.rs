@@ -102,7 +102,7 @@ impl Caller {
             add(&self.meter.totals.calls, 1);
         }
         match result {
-            Err(CallError::Refused { status, message, model, endpoint })
+            Err(CallError::Refused { status, message, model, endpoint, .. })
                 if self.is_refused_from_the_start() =>
             {
                 let problem =
@@ -154,8 +154,10 @@ impl Caller {
                 self.options.max_repeats_while_healthy,
             ) {
                 Then::Repeat => {}
-                Then::Final => return Err(self.error(index, failure).await),
-                Then::Hopeless(failures) => return Err(self.hopeless(index, failures, &failure)),
+                Then::Final => return Err(self.error(index, progress.sends, failure).await),
+                Then::Hopeless(failures) => {
+                    return Err(self.hopeless(index, progress.sends, failures, &failure));
+                }
             }
             progress.failing.get_or_insert_with(|| self.meter.failing(subject.stage));
             self.wait_to_repeat(subject, progress.sends, index, &failure).await?;
@@ -239,17 +241,18 @@ impl Caller {
         }
     }
 
-    fn hopeless(&self, index: usize, failures: u32, failure: &Failure) -> CallError {
+    fn hopeless(&self, index: usize, sends: u32, failures: u32, failure: &Failure) -> CallError {
         let message = failure.message().to_owned();
         CallError::Hopeless {
             failures,
             message,
+            sends,
             model: self.options.model.clone(),
             endpoint: self.pool.endpoint(index).name.clone(),
         }
     }
 
-    async fn error(&self, index: usize, failure: Failure) -> CallError {
+    async fn error(&self, index: usize, sends: u32, failure: Failure) -> CallError {
         let endpoint = self.pool.endpoint(index).name.clone();
         let model = self.options.model.clone();
         let run = |problem, advice| CallError::Run {
@@ -259,9 +262,11 @@ impl Caller {
             endpoint: endpoint.clone(),
         };
         match failure {
-            Failure::Refused { status, message } => CallError::Refused { status, message, model, endpoint },
+            Failure::Refused { status, message } => {
+                CallError::Refused { status, message, sends, model, endpoint }
+            }
             Failure::Transient { message, .. } | Failure::Unusable(message) => {
-                CallError::Malformed { message, model, endpoint }
+                CallError::Malformed { message, sends, model, endpoint }
             }
             Failure::Unauthorised { status, message } => run(
                 format!("access was refused with status {status} ({message})"),

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Once, time::Duration};
 
 use reqwest::{
     Client, ClientBuilder, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT},
     redirect::Policy,
 };
 
@@ -94,6 +94,7 @@ fn name(base: &Url) -> String {
 fn headers(options: &ModelOptions) -> Result<HeaderMap, OptionsError> {
     let json = HeaderValue::from_static("application/json");
     let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, json.clone()), (ACCEPT, json)]);
+    headers.extend(user_agent(&options.agent).map(|agent| (USER_AGENT, agent)));
     if let Some(key) = &options.api_key {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
             .map_err(|_| OptionsError::Key { role: options.role.clone() })?;
@@ -101,6 +102,11 @@ fn headers(options: &ModelOptions) -> Result<HeaderMap, OptionsError> {
         headers.insert(AUTHORIZATION, value);
     }
     Ok(headers)
+}
+
+fn user_agent(agent: &str) -> Option<HeaderValue> {
+    let carried = |char: char| if char.is_ascii_graphic() || char == ' ' { char } else { '?' };
+    HeaderValue::from_str(&agent.chars().map(carried).collect::<String>()).ok()
 }
 
 fn client(base: &Url, options: &ModelOptions) -> Result<Client, OptionsError> {

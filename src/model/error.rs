@@ -10,6 +10,8 @@ pub enum CallError {
         status: u16,
         /// The server's own words.
         message: String,
+        /// How often it was sent, those before that failed in a way that may pass among them.
+        sends: u32,
         /// The model asked.
         model: String,
         /// The server asked.
@@ -20,6 +22,8 @@ pub enum CallError {
     Malformed {
         /// What is wrong with it.
         message: String,
+        /// How often it was sent, those before that failed in a way that may pass among them.
+        sends: u32,
         /// The model asked.
         model: String,
         /// The server asked.
@@ -35,6 +39,8 @@ pub enum CallError {
         failures: u32,
         /// What came the last time.
         message: String,
+        /// How often it was sent, also while the server answered no other.
+        sends: u32,
         /// The model asked.
         model: String,
         /// The server asked.
@@ -80,6 +86,16 @@ impl CallError {
             }
             Self::Run { .. } => Scope::Run,
             Self::Stopped => Scope::Stop,
+        }
+    }
+
+    /// How often the request was sent; 0 where that says nothing of it.
+    pub fn sends(&self) -> u32 {
+        match self {
+            Self::Refused { sends, .. } | Self::Malformed { sends, .. } | Self::Hopeless { sends, .. } => {
+                *sends
+            }
+            Self::Run { .. } | Self::Unwritable(_) | Self::Stopped => 0,
         }
     }
 

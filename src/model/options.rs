@@ -15,6 +15,8 @@ pub struct ModelOptions {
     pub urls: Vec<String>,
     /// The model's name, as the servers know it.
     pub model: String,
+    /// What each request calls its sender, as `User-Agent`; characters that a header cannot carry are replaced.
+    pub agent: String,
     /// Sent as a bearer token.
     pub api_key: Option<Secret>,
     /// Where to post, instead of the API's own path; it is put behind the URL as that was given.
@@ -48,6 +50,7 @@ impl ModelOptions {
             role: role.to_owned(),
             urls: urls.iter().map(|url| (*url).to_owned()).collect(),
             model: model.to_owned(),
+            agent: concat!("avr/", env!("CARGO_PKG_VERSION")).to_owned(),
             api_key: None,
             path: None,
             extra: Map::new(),

@@ -128,13 +128,14 @@ metrics! {
     stage_buffered: gauge = "avr_stage_buffered" ["stage"] "Records fetched and waiting for a place.";
     stage_held: gauge = "avr_stage_held" ["stage"] "Threads left waiting because their recipe is not this process's.";
     stage_closed: gauge = "avr_stage_closed" ["stage"] "1 while a stage starts nothing new because stages behind it lag by more than kafka.max_lag.";
-    bytes_in_flight: gauge = "avr_bytes_in_flight" [] "Bytes of records fetched and not yet committed, and of results that wait for a commit.";
+    bytes_in_flight: gauge = "avr_bytes_in_flight" [] "Bytes of records fetched and not yet committed, those on their way from consumers among them, and of results that wait for a commit.";
     commits: counter = "avr_commits_total" ["result"] "Commits to the log, by their result.";
     commit_duration: histogram(SECONDS) = "avr_commit_duration_seconds" [] "Time that a commit to the log took.";
     commit_steps: counter = "avr_commit_steps_total" ["stage"] "Steps made visible by a commit.";
     committed_outputs: counter = "avr_committed_outputs_total" ["topic"] "Records written to the log.";
     cleanups: counter = "avr_log_cleanups_total" ["result"] "Attempts to delete records of the cluster that every stage is past, by their result.";
     deleted_offsets: counter = "avr_log_offsets_deleted_total" ["topic"] "Offsets that were deleted in the cluster because every stage is past them, markers of transactions among them.";
+    lost_calls: counter = "avr_kafka_lost_calls_total" [] "Calls about transactions that librdkafka never answered: each left a thread and a client behind in memory, which only another start frees.";
     lag: gauge = "kafka_consumergroup_lag" ["consumergroup", "topic", "partition"] "Records of a partition that a stage has not yet done.";
     call_duration: histogram(SECONDS) = "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_request_model", "server_address", "avr_stage", "error_type"] "Time of one request to a model server; error_type is empty for an answer.";
     token_usage: histogram(TOKENS) = "gen_ai_client_token_usage" ["gen_ai_operation_name", "gen_ai_request_model", "server_address", "avr_stage", "gen_ai_token_type"] "Tokens of one answered request, input and output.";

@@ -7,20 +7,21 @@ use std::time::Duration;
 use crate::{
     broker::kafka::{Admin, topics::delete_consumed},
     observe::Metrics,
+    topic::TopicName,
 };
 
-/// Deletes about once an `interval`, until it is dropped. A failure is told and does not end it: nothing but disks
+/// Deletes in these topics about once an `interval`, until it is dropped. A failure is told and does not end it: nothing but disks
 /// depends on it.
-pub async fn keep(admin: Admin, interval: Duration, metrics: Metrics) {
+pub async fn keep(admin: Admin, topics: Vec<TopicName>, interval: Duration, metrics: Metrics) {
     loop {
         // Workers that were started together take turns.
         tokio::time::sleep(interval.mul_f64(0.5 + fastrand::f64())).await;
-        clean(&admin, &metrics).await;
+        clean(&admin, &topics, &metrics).await;
     }
 }
 
-async fn clean(admin: &Admin, metrics: &Metrics) {
-    let result = match delete_consumed(admin).await {
+async fn clean(admin: &Admin, topics: &[TopicName], metrics: &Metrics) {
+    let result = match delete_consumed(admin, topics).await {
         Ok(gone) => {
             for (topic, offsets) in gone {
                 tracing::debug!(%topic, offsets, "consumed records are deleted");

@@ -27,7 +27,8 @@ pub(super) async fn run(settings: Settings, options: RunOptions, screen: &Screen
     let signals = Signals::listen()?;
     source::open_all(&options.files).map_err(RunError::Sources)?;
     let chosen = Chosen::all();
-    let mut process = Process::start(&settings, &options, &dataflow::asks(&settings.recipe, &chosen)).await?;
+    let roles = dataflow::asks(&settings.recipe, &chosen);
+    let mut process = Process::start(&settings, &options, &roles, None).await?;
     let log = assemble::open_log(&settings).await?;
     process.log_ready.met();
 

@@ -28,15 +28,17 @@ pub(super) struct Models {
 }
 
 impl Models {
-    /// Connects to nothing yet: servers may still be loading.
+    /// Connects to nothing yet: servers may still be loading. They are told which `worker` asks.
     pub(super) async fn start(
         settings: &Settings,
         roles: &BTreeSet<Role>,
         simulate: bool,
         metrics: &Metrics,
+        worker: Option<&str>,
     ) -> Result<Self, RunError> {
         let mut wanted = Wanted::of(settings, roles);
         let cluster = if simulate { Some(wanted.simulate(&settings.long).await?) } else { None };
+        wanted.all().for_each(|options| options.agent = agent(&options.agent, worker));
         let stop = Stop::new();
         let chat = |role, options: Option<ModelOptions>| {
             let made = options.map(|options| {
@@ -128,6 +130,14 @@ impl Wanted {
         }
     }
 
+    fn all(&mut self) -> impl Iterator<Item = &mut ModelOptions> {
+        let long = match &mut self.long {
+            Long::Own(options) => Some(&mut **options),
+            Long::None | Long::Generator => None,
+        };
+        self.generator.iter_mut().chain(long).chain(&mut self.reward)
+    }
+
     /// Starts a simulated cluster and names its servers in the place of those that were configured.
     async fn simulate(&mut self, long: &ModelOptions) -> Result<Cluster, RunError> {
         let mut options = Options::default();
@@ -147,6 +157,12 @@ impl Wanted {
         }
         Ok(cluster)
     }
+}
+
+/// The program, the worker if it has a name, and which of its lives it is: a server's log then tells who asked.
+fn agent(program: &str, worker: Option<&str>) -> String {
+    let worker = worker.map(|name| format!("{name}, ")).unwrap_or_default();
+    format!("{program} ({worker}process {})", std::process::id())
 }
 
 /// The limits as they are configured; paths, keys and extra fields are for the servers they were meant for.

@@ -37,16 +37,18 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts what serves and asks in the background. The log is still to come.
+    /// Starts what serves and asks in the background, of the `worker` of this name where it is one. The log is still to
+    /// come.
     pub(super) async fn start(
         settings: &Settings,
         options: &RunOptions,
         roles: &BTreeSet<Role>,
+        worker: Option<&str>,
     ) -> Result<Self, RunError> {
         let metrics = Metrics::new();
         let readiness = Readiness::new();
         let log_ready = readiness.condition("log");
-        let models = Models::start(settings, roles, options.simulate, &metrics).await?;
+        let models = Models::start(settings, roles, options.simulate, &metrics, worker).await?;
         let introductions = models.introduce(&readiness);
         let admin = start_admin(settings, &metrics, readiness).await;
         Ok(Self { metrics, log_ready, models, introductions, admin })

@@ -20,7 +20,7 @@ use crate::{
     dataflow::{self, Chosen},
     engine::{Closed, EngineError, EngineOptions, Handle, Status, Stop},
     intake,
-    observe::{Counting, Progress, ProgressSnapshot, Screen, WorkerSummary},
+    observe::{Counting, Metrics, Progress, ProgressSnapshot, Screen, WorkerSummary},
 };
 
 /// How long the last word that a worker is stopping may take.
@@ -36,7 +36,8 @@ pub(super) async fn run(
 ) -> Result<Ended, RunError> {
     let mut signals = Signals::listen()?;
     let roles = dataflow::asks(&settings.recipe, &chosen);
-    let mut process = Process::start(&settings, &options, &roles).await?;
+    let name = kafka.options.worker.clone().unwrap_or_else(drawn_name);
+    let mut process = Process::start(&settings, &options, &roles, Some(&name)).await?;
     let stages: Vec<&str> = chosen.names().collect();
     let connected = tokio::select! {
         biased;
@@ -44,15 +45,17 @@ pub(super) async fn run(
         connected = assemble::await_cluster(kafka, &stages, &options.mend) => connected,
     };
     let log = connected?;
-    let mut cleaning = JoinSet::new();
+    let mut aside = JoinSet::new();
+    aside.spawn(count_lost(log.lost_calls(), process.metrics.clone()));
     if let Some(interval) = kafka.cleanup_interval {
         let admin = Admin::new(&kafka.options)?;
-        cleaning.spawn(cleanup::keep(admin, interval, process.metrics.clone()));
+        let topics = kafka.demands().consumed();
+        aside.spawn(cleanup::keep(admin, topics, interval, process.metrics.clone()));
     }
-    let worker =
-        Worker { settings: &settings, kafka, chosen, is_simulated: simulated(&settings, options.simulate) };
+    let is_simulated = simulated(&settings, options.simulate);
+    let worker = Worker { settings: &settings, kafka, name, chosen, is_simulated };
     let ended = worker.work(log, &mut process, signals, screen).await;
-    drop(cleaning);
+    drop(aside);
     process.quiet().await;
     let summary = ended?;
     if let Some(cluster) = process.models.cluster {
@@ -74,6 +77,7 @@ impl Ended {
 struct Worker<'a> {
     settings: &'a Settings,
     kafka: &'a KafkaSettings,
+    name: String,
     chosen: Chosen,
     is_simulated: bool,
 }
@@ -94,7 +98,7 @@ impl Worker<'_> {
         screen: &Screen,
     ) -> Result<WorkerSummary, RunError> {
         let started = Instant::now();
-        let name = self.kafka.options.worker.clone().unwrap_or_else(drawn_name);
+        let name = self.name.clone();
         let engine = EngineOptions { committer: name.clone(), ..self.settings.engine.clone() };
         let parts = assemble::assemble(self.settings, log.clone(), engine, &self.chosen, process)?;
         let claimed = intake::claimed_recipe(&log, &parts.reference.name).await?;
@@ -180,6 +184,15 @@ async fn wait(
 
 fn joined(ended: Result<Result<(), EngineError>, JoinError>) -> Result<(), RunError> {
     ended.map_err(|_| RunError::Broken("engine"))?.map_err(RunError::from)
+}
+
+/// Counts calls that never return for operators, until it is dropped.
+async fn count_lost(mut lost: watch::Receiver<u64>, metrics: Metrics) {
+    let counter = metrics.lost_calls.with_label_values(&[] as &[&str]);
+    while lost.changed().await.is_ok() {
+        let now = *lost.borrow_and_update();
+        counter.inc_by(now - counter.get());
+    }
 }
 
 /// A name that no other worker has.

@@ -39,6 +39,10 @@ pub struct Counts {
     pub by_id: BTreeMap<String, IdCount>,
 }
 
+/// How often each sender sent each request, by `User-Agent` and id, as `GET /simulate/senders` gives it: of the requests
+/// that [`Counts::by_id`] has.
+pub type Senders = BTreeMap<String, BTreeMap<String, u64>>;
+
 /// Totals, as `GET /simulate/stats` gives them. Times are seconds since the cluster's start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Stats {
@@ -88,6 +92,7 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Pages {
     counts: Counts,
+    senders: Senders,
     stats: Stats,
     /// Grows with each reset, so that an answer to a request from before it is not counted.
     resets: u64,
@@ -107,8 +112,8 @@ impl Ledger {
         Self { started: Instant::now(), count_ids, pages: Mutex::default() }
     }
 
-    /// Counts a request that has arrived whole.
-    pub(super) fn arrived(self: &Arc<Self>, role: Role, request_id: Option<&str>) -> Receipt {
+    /// Counts a request that has arrived whole, from a `sender` that calls itself so.
+    pub(super) fn arrived(self: &Arc<Self>, role: Role, request_id: Option<&str>, sender: &str) -> Receipt {
         let id = request_id.filter(|_| self.count_ids).map(id_of);
         let now_s = self.now_s();
         let mut pages = self.lock();
@@ -117,12 +122,12 @@ impl Ledger {
             Role::Reward => pages.stats.pooling_requests += 1,
         }
         pages.stats.first_call_s.get_or_insert(now_s);
-        let counted = pages.counts.arrived(id);
-        Receipt {
-            ledger: Arc::clone(self),
-            id: counted.then(|| id.map(str::to_owned)).flatten(),
-            resets: pages.resets,
+        let has_it = pages.counts.arrived(id);
+        let counted = id.filter(|_| has_it);
+        if let Some(id) = counted {
+            note(&mut pages.senders, sender, id);
         }
+        Receipt { ledger: Arc::clone(self), id: counted.map(str::to_owned), resets: pages.resets }
     }
 
     /// Counts a refusal.
@@ -138,6 +143,11 @@ impl Ledger {
     /// Requests by id, so far.
     pub(super) fn counts(&self) -> Counts {
         self.lock().counts.clone()
+    }
+
+    /// Requests by sender and id, so far.
+    pub(super) fn senders(&self) -> Senders {
+        self.lock().senders.clone()
     }
 
     /// Totals so far, without what only the replicas know: slots and their use.
@@ -213,6 +223,17 @@ impl Receipt {
     }
 }
 
+fn note(senders: &mut Senders, sender: &str, id: &str) {
+    let sent = match senders.get_mut(sender) {
+        Some(sent) => sent,
+        None => senders.entry(sender.to_owned()).or_default(),
+    };
+    match sent.get_mut(id) {
+        Some(count) => *count += 1,
+        None => _ = sent.insert(id.to_owned(), 1),
+    }
+}
+
 /// The id without the number of the send.
 fn id_of(request_id: &str) -> &str {
     request_id.rsplit_once('.').map_or(request_id, |(id, _)| id)
@@ -226,14 +247,18 @@ mod tests {
     fn requests_are_counted_by_id_without_the_send() {
         let ledger = Arc::new(Ledger::new(true));
         for request_id in ["a.0", "a.1", "b"] {
-            ledger.arrived(Role::Generator, Some(request_id)).answered(1, 2);
+            ledger.arrived(Role::Generator, Some(request_id), "one").answered(1, 2);
         }
-        ledger.arrived(Role::Reward, Some("b.7"));
-        ledger.arrived(Role::Reward, None);
+        ledger.arrived(Role::Reward, Some("b.7"), "other");
+        ledger.arrived(Role::Reward, None, "other");
         let counts = ledger.counts();
         assert_eq!((counts.requests, counts.not_by_id), (5, 1));
         assert_eq!(counts.by_id["a"], IdCount { sends: 2, answered: 2 });
         assert_eq!(counts.by_id["b"], IdCount { sends: 2, answered: 1 });
+        let sent = |ids: &[(&str, u64)]| ids.iter().map(|(id, sends)| ((*id).to_owned(), *sends)).collect();
+        let senders =
+            [("one".to_owned(), sent(&[("a", 2), ("b", 1)])), ("other".to_owned(), sent(&[("b", 1)]))];
+        assert_eq!(ledger.senders(), Senders::from(senders));
         let stats = ledger.stats();
         assert_eq!((stats.chat_requests, stats.pooling_requests, stats.completion_tokens), (3, 2, 6));
     }
@@ -241,7 +266,7 @@ mod tests {
     #[test]
     fn a_reset_forgets_also_what_is_under_way() {
         let ledger = Arc::new(Ledger::new(true));
-        let before = ledger.arrived(Role::Generator, Some("a.0"));
+        let before = ledger.arrived(Role::Generator, Some("a.0"), "one");
         ledger.reset();
         before.answered(1, 1);
         assert_eq!((ledger.counts(), ledger.stats()), (Counts::default(), Stats::default()));
@@ -250,7 +275,8 @@ mod tests {
     #[test]
     fn switched_off_there_are_no_ids() {
         let ledger = Arc::new(Ledger::new(false));
-        ledger.arrived(Role::Generator, Some("a.0"));
+        ledger.arrived(Role::Generator, Some("a.0"), "one");
+        assert_eq!(ledger.senders(), Senders::new());
         assert_eq!(ledger.counts(), Counts { requests: 1, not_by_id: 1, by_id: BTreeMap::new() });
     }
 }

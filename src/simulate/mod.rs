@@ -12,7 +12,7 @@
 //!   run, however often asked. Only their time depends on load.
 //! - **Counts are exact.** A request counts when all of it has arrived, and as answered when its answer was
 //!   handed to the connection (see [`Counts`]). Any replica tells for the whole cluster: `GET /simulate/counts`,
-//!   `GET /simulate/stats`, and `POST /simulate/reset` to start from zero.
+//!   `GET /simulate/senders`, `GET /simulate/stats`, and `POST /simulate/reset` to start from zero.
 //! - **Errors look like vLLM's**, in status and shape. What is not simulated is refused (streams) or passed over
 //!   without effect (constrained output), as real servers do with what they do not know.
 //! - **It costs little.** Benchmarks run it beside what they measure: requests are read without copying, and time
@@ -42,7 +42,7 @@ mod reward;
 
 pub use cluster::Cluster;
 pub use command::run;
-pub use count::{Counts, IdCount, Stats};
+pub use count::{Counts, IdCount, Senders, Stats};
 pub use error::SimulateError;
 pub use fault::Fault;
 pub use options::{FaultOptions, Latency, Options, RewardOptions, SimulateArgs, TextOptions, TimingOptions};

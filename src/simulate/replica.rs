@@ -147,6 +147,9 @@ impl Replica {
             ("/simulate/counts", &Method::GET) => {
                 json_answer(StatusCode::OK, to_json(&shared.ledger.counts()))
             }
+            ("/simulate/senders", &Method::GET) => {
+                json_answer(StatusCode::OK, to_json(&shared.ledger.senders()))
+            }
             ("/simulate/stats", &Method::GET) => json_answer(StatusCode::OK, to_json(&shared.stats())),
             ("/simulate/reset", &Method::POST) => {
                 shared.reset();
@@ -154,7 +157,7 @@ impl Replica {
             }
             (
                 "/health" | "/v1/models" | "/metrics" | "/simulate/counts" | "/simulate/stats"
-                | "/simulate/reset",
+                | "/simulate/senders" | "/simulate/reset",
                 _,
             ) => detail(StatusCode::METHOD_NOT_ALLOWED),
             _ => detail(StatusCode::NOT_FOUND),
@@ -169,8 +172,10 @@ impl Replica {
             Ok(body) => body.to_bytes(),
             Err(error) => return Refusal::unreadable(&*error).map(|why| refusal(&why)).ok_or(CutOff),
         };
-        let request_id = head.headers.get("x-request-id").and_then(|value| value.to_str().ok());
-        let receipt = self.shared.ledger.arrived(self.role, request_id);
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let request_id = header("x-request-id");
+        let sender = header("user-agent").unwrap_or_default();
+        let receipt = self.shared.ledger.arrived(self.role, request_id, sender);
         let fault = self.fault(request_id, &body);
         if let Some(response) = self.fail(fault).await? {
             return Ok(response);

@@ -37,6 +37,8 @@ pub(super) enum Tried {
 pub(super) struct Refusal {
     pub(super) status: Option<u16>,
     pub(super) message: String,
+    /// How often the request was sent.
+    pub(super) sends: u32,
 }
 
 impl Context {
@@ -202,7 +204,10 @@ impl Ask<'_> {
 /// Sorts an error: final for the request, or for more than it.
 fn refusal(error: CallError) -> Result<Refusal, Failure> {
     match error.scope() {
-        Scope::Try => Ok(Refusal { status: error.status(), message: error.to_string() }),
+        Scope::Try => {
+            let (status, sends) = (error.status(), error.sends());
+            Ok(Refusal { status, message: error.to_string(), sends })
+        }
         Scope::Stop => Err(Failure::Interrupted),
         Scope::Run => Err(Failure::Stop(error.to_string())),
     }
@@ -219,6 +224,7 @@ impl Refusal {
         Failure::DeadLetter(DeadLetter {
             http_status: self.status,
             model: Some(model.to_owned()),
+            attempts: self.sends,
             ..DeadLetter::new("refused", self.message)
         })
     }

@@ -1,8 +1,8 @@
 //! The workers: started, killed, stopped and started again, each under a name of its own.
 
 use crate::{
-    dropped::{Dropped, dropped},
-    support::{Bench, Cluster, Finished, Process},
+    past::Past,
+    support::{Bench, Cluster, Process, log_state::Reached},
 };
 
 /// What a worker does; nothing named is everything.
@@ -30,27 +30,27 @@ pub(crate) struct Fleet<'a> {
     bench: &'a Bench,
     cluster: &'a Cluster,
     workers: Vec<Worker>,
-    /// What workers that have ended said of steps that they dropped.
-    dropped: Vec<Dropped>,
+    /// Those that have ended.
+    past: Vec<Past>,
 }
 
 impl<'a> Fleet<'a> {
     pub(crate) fn start(bench: &'a Bench, cluster: &'a Cluster) -> Self {
-        let mut fleet = Self { bench, cluster, workers: vec![], dropped: vec![] };
+        let mut fleet = Self { bench, cluster, workers: vec![], past: vec![] };
         for (number, stages) in FIRST.into_iter().enumerate() {
             fleet.begin(fleet.workers.len(), format!("first-{number}"), stages);
         }
         fleet
     }
 
-    /// SIGKILL, and another start under the same name.
-    pub(crate) fn kill(&mut self, which: usize) {
-        self.replace(which, kill);
+    /// SIGKILL, a look at what is committed, and another start under the same name.
+    pub(crate) fn kill(&mut self, which: usize, committed: impl FnOnce() -> Reached) {
+        self.replace(which, |name, process| Past::kill(name, process, committed));
     }
 
     /// SIGTERM, its clean end, and another start under the same name.
     pub(crate) fn terminate(&mut self, which: usize) {
-        self.replace(which, end_well);
+        self.replace(which, Past::end_well);
     }
 
     /// One worker more.
@@ -62,7 +62,7 @@ impl<'a> Fleet<'a> {
     pub(crate) fn remove(&mut self) {
         assert!(self.workers.len() > FIRST.len(), "one was added");
         if let Some(worker) = self.workers.pop() {
-            self.dropped.extend(dropped(&end_well(worker.process)));
+            self.past.push(Past::end_well(worker.name, worker.process));
         }
     }
 
@@ -86,19 +86,18 @@ impl<'a> Fleet<'a> {
         format!("{}{}\n{workers}", status.stdout, status.stderr)
     }
 
-    /// SIGTERM for all, one after the other, so that each drains while others take over. Gives the steps that were
-    /// dropped by all workers there were.
-    pub(crate) fn end(mut self) -> Vec<Dropped> {
+    /// SIGTERM for all, one after the other, so that each drains while others take over. Gives all that there were.
+    pub(crate) fn end(mut self) -> Vec<Past> {
         self.check();
-        let ended = self.workers.drain(..).flat_map(|worker| dropped(&end_well(worker.process)));
-        self.dropped.extend(ended);
-        self.dropped
+        let ended = self.workers.drain(..).map(|worker| Past::end_well(worker.name, worker.process));
+        self.past.extend(ended);
+        self.past
     }
 
-    fn replace(&mut self, which: usize, end: fn(Process) -> Finished) {
+    fn replace(&mut self, which: usize, end: impl FnOnce(String, Process) -> Past) {
         let at = which % self.workers.len();
         let Worker { name, stages, process } = self.workers.remove(at);
-        self.dropped.extend(dropped(&end(process)));
+        self.past.push(end(name.clone(), process));
         self.begin(at, name, stages);
     }
 
@@ -108,18 +107,4 @@ impl<'a> Fleet<'a> {
         let process = self.bench.start(self.cluster, &arguments);
         self.workers.insert(at, Worker { name, stages, process });
     }
-}
-
-/// SIGKILL leaves no exit code.
-fn kill(process: Process) -> Finished {
-    process.signal("KILL");
-    let killed = process.finish_soon();
-    assert_eq!(killed.code, None, "it ran until it was killed: {killed:?}");
-    killed
-}
-
-/// SIGTERM is a wish, and a worker that could fulfil it says so with its exit code.
-fn end_well(process: Process) -> Finished {
-    process.terminate();
-    process.finish_soon().expect_code(0)
 }

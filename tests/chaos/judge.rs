@@ -17,14 +17,11 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 
-use crate::support::log_state::calls_of;
+use crate::support::log_state::{Reached, calls_of};
 
 /// The topics in the order in which a thread of stage 1 passes them: standing in the nth means that n + 1 steps are
 /// committed.
 const WAY: [TopicName; 5] = [DRAFTED.name, CRITIQUED.name, IMPROVED.name, SCORED.name, RECORDS.name];
-
-/// The stages that call models, in the order of [`WAY`].
-pub(crate) const CALLING: [&str; 4] = ["draft", "critique", "improve", "score"];
 
 /// How long a poll waits for a record.
 const POLL: Duration = Duration::from_millis(100);
@@ -34,19 +31,15 @@ const POLL: Duration = Duration::from_millis(100);
 pub(crate) struct Seen {
     /// How often each thread has ended, by its id: in `records`, or as a dead letter.
     pub(crate) ended: BTreeMap<String, u32>,
-    /// Steps committed of each thread, by how the ids of its calls begin.
-    reached: HashMap<String, u8>,
+    reached: Reached,
     /// How the ids of a thread's calls begin, by where the thread lies: topic, partition and offset.
     places: HashMap<(String, i32, i64), String>,
 }
 
 impl Seen {
-    /// Whether the step of a call, by the call's id, is committed.
-    pub(crate) fn has_step_of(&self, call: &str) -> bool {
-        let mut parts = call.split('-');
-        let (thread, stage) = (parts.next().expect("a thread"), parts.next().expect("a stage"));
-        let step = CALLING.iter().position(|calling| *calling == stage).expect("a stage that calls");
-        self.reached.get(thread).is_some_and(|reached| usize::from(*reached) > step)
+    /// What is committed.
+    pub(crate) fn reached(&self) -> &Reached {
+        &self.reached
     }
 
     /// How the ids of the calls begin that a stage makes for the record at a place.
@@ -63,8 +56,7 @@ impl Seen {
             *self.ended.entry(key.to_owned()).or_default() += 1;
         }
         let Some(place) = WAY.iter().position(|name| name.0 == topic) else { return };
-        let reached = self.reached.entry(calls_of(key)).or_default();
-        *reached = (*reached).max(u8::try_from(place + 1).expect("few topics"));
+        self.reached.note(&calls_of(key), place + 1);
     }
 }
 

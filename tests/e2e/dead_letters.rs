@@ -93,6 +93,20 @@ fn a_letter_that_fails_again_is_a_new_one_and_the_run_ends() {
     assert_eq!(summary["state"]["outcomes"]["dead_letter"], 1, "it stays ended");
 }
 
+/// The servers fail on most requests before they refuse one.
+#[test]
+fn a_letter_says_how_often_its_call_was_sent() {
+    let bench = Bench::new();
+    bench.write("prompts.jsonl", format!("{}\n", json!({"id": "long", "prompt": "word ".repeat(4000)})));
+    let flaky = Cluster::start(&["--max-model-len", "2000", "--error-rate", "0.7", "--seed", "7"]);
+    bench.run(&flaky, &["prompts.jsonl"]).expect_code(0);
+    let sent: Vec<u64> = flaky.counts().by_id.values().map(|count| count.sends).collect();
+    let [sent] = sent[..] else { panic!("one call: {sent:?}") };
+    assert!(sent > 1, "with this seed it fails at first");
+    let letter = &listed(&bench, &[])[0];
+    assert_eq!((&letter["kind"], &letter["attempts"]), (&json!("refused"), &json!(sent)));
+}
+
 #[test]
 fn mistakes_have_their_exit_codes() {
     let bench = Bench::new();

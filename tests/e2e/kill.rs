@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    calls::{self, Snapshot},
-    support::{Bench, Cluster, Output, Process, Step, steps_committed},
+    calls::{self, Life, Snapshot},
+    support::{Bench, Cluster, Output, Process, log_state::reached},
 };
 
 const PROMPTS: usize = 80;
@@ -61,21 +61,26 @@ fn check(arguments: &[&str], moments: &[Moment]) -> Kills {
     let expected = undisturbed.run(&Cluster::start(&[]), arguments).expect_code(0).summary();
 
     let (bench, cluster) = (Bench::with_prompts(PROMPTS), Cluster::slow());
-    let mut kills = Vec::new();
+    let (mut kills, mut lives) = (Vec::new(), Vec::new());
     for moment in moments {
         let mut process = bench.start(&cluster, arguments);
         wait_for(moment, &mut process, &cluster, &bench.output());
+        let mut life = Life { process: process.id(), ..Life::default() };
         if process.kill() {
-            let committed = steps_committed(&bench.output());
-            kills.push(Snapshot::of(|id| committed.contains(&Step::of_call(id)), cluster.counts()));
+            let reached = reached(&bench.output());
+            kills.push(Snapshot::of(&reached, cluster.counts()));
+            life.killed = Some(reached);
         }
+        lives.push(life);
     }
-    let resumed = bench.run(&cluster, arguments).expect_code(0).summary();
+    let last = bench.start(&cluster, arguments);
+    lives.push(Life { process: last.id(), ..Life::default() });
+    let resumed = last.finish().expect_code(0).summary();
 
     assert_eq!(bench.output().threads().len(), PROMPTS);
     assert_eq!(bench.output().contents(), undisturbed.output().contents());
     assert_eq!(totals(resumed), totals(expected), "a resumed run's totals are of the state");
-    calls::check(&kills, &[], &cluster.counts());
+    calls::check(&kills, &lives, &cluster.counts(), &cluster.senders());
     assert!(kills.iter().any(Snapshot::is_in_the_middle), "some kill came in the middle of the work");
     Kills {
         kills,
@@ -94,8 +99,8 @@ fn a_killed_run_of_several_rounds_does_so_too() {
     let stage2 = ["--recipe", "stage2", "--set", "recipes.stage2.answer=draft", "prompts.jsonl"];
     let Kills { kills, rounds } = check(&stage2, &SEVERAL_ROUNDS);
     assert!(rounds.contains(&1) && rounds.iter().any(|rounds| *rounds >= 3), "{rounds:?}");
-    let in_later_rounds = |kill: &Snapshot| kill.open.iter().any(|id| id.contains("-critique-1-"));
-    assert!(kills.iter().any(in_later_rounds), "some kill came in the middle of a second round");
+    let in_a_later_round = |kill: &Snapshot| kill.open.iter().any(|id| id.contains("-critique-1-"));
+    assert!(kills.iter().any(in_a_later_round), "some kill came in the middle of a second round");
 }
 
 /// The totals of a state. A sum depends a little on the order of its terms, which is the order of the file.

@@ -6,7 +6,7 @@ use crate::{
     deaths::Deaths,
     pipeline::{PATIENT, Pipeline, Setup, assert_each_once},
     support::Cluster,
-    workers::pair,
+    workers::{PAIR, pair},
 };
 
 const COUNT: usize = 60;
@@ -34,7 +34,7 @@ fn consumed_records_go_beside_workers_that_die_and_nothing_else_does() {
     for topic in WORKING {
         workers[0].until("what was consumed is gone", || pipeline.keys(topic).is_empty().then_some(()));
     }
-    workers.into_iter().for_each(|worker| drop(deaths.stop(worker)));
+    PAIR.into_iter().zip(workers).for_each(|(name, worker)| deaths.stop(name, worker));
 
     pipeline.assert_as_undisturbed();
     assert_each_once(&pipeline.keys(SCORED.name), COUNT);

@@ -9,10 +9,10 @@ use avr::{
 
 use crate::{
     calls::{self, Calls, Snapshot},
-    dropped::{Dropped, dropped},
+    past::{Dropped, Past},
     pipeline::Pipeline,
     support::{
-        Cluster, Finished, Process, Step,
+        Cluster, Process,
         log_state::{Reached, TOPICS, calls_of},
     },
     workers::PAIR,
@@ -32,38 +32,39 @@ impl Death {
 
     /// A step whose results were in the log by then is committed, now or a moment later, and its calls were counted:
     /// its worker was about to say that it is done. What was given up instead is not there.
-    fn snapshot(self, pipeline: &Pipeline) -> Snapshot {
+    fn reached(&self, pipeline: &Pipeline) -> Reached {
         let was_there = |record: &Record| record.offset < self.ends[&record.partition];
-        let reached = pipeline.runtime.block_on(Reached::in_log(&pipeline.log, was_there));
-        let committed = reached.steps();
-        Snapshot::of(|call| committed.contains(&Step::of_call(call)), self.counts)
+        pipeline.runtime.block_on(Reached::in_log(&pipeline.log, was_there))
     }
 }
 
-/// Everything that went wrong with the workers of a pipeline.
+/// The workers of a pipeline that have ended, and what there was at each violent end.
 #[derive(Default)]
 pub(crate) struct Deaths {
     pub(crate) snapshots: Vec<Snapshot>,
-    dropped: Vec<Dropped>,
+    past: Vec<Past>,
 }
 
 impl Deaths {
-    /// SIGKILL, and what there was then; `next` is to take its place before anybody waits for what it left undecided.
+    /// SIGKILL for the worker of this name; `next` is to take its place before anybody waits for what it left undecided.
     pub(crate) fn kill<T>(
         &mut self,
         pipeline: &Pipeline,
         models: &Cluster,
-        worker: Process,
+        (name, worker): (&str, Process),
         next: impl FnOnce() -> T,
     ) -> T {
-        worker.signal("KILL");
-        let killed = worker.finish_soon();
-        assert_eq!(killed.code, None, "it ran until it was killed: {}", killed.stderr);
-        self.dropped.extend(dropped(&killed));
-        let death = Death::of(pipeline, models);
-        let next = next();
-        self.snapshots.push(death.snapshot(pipeline));
-        next
+        let mut begun = None;
+        let snapshots = &mut self.snapshots;
+        let past = Past::kill(name.to_owned(), worker, || {
+            let death = Death::of(pipeline, models);
+            begun = Some(next());
+            let reached = death.reached(pipeline);
+            snapshots.push(Snapshot::of(&reached, death.counts));
+            reached
+        });
+        self.past.push(past);
+        begun.expect("it took the place")
     }
 
     /// Kills one of a pair and the other in turn, each time the models have given so many answers, and starts it again
@@ -78,28 +79,26 @@ impl Deaths {
         let [mut one, mut other] = workers;
         for (answers, which) in moments.iter().zip((0..2).cycle()) {
             one.until("its moment has come", || (models.answered() >= *answers).then_some(()));
-            let again = self.kill(pipeline, models, one, || pipeline.named_worker(models, PAIR[which]));
+            let again = self
+                .kill(pipeline, models, (PAIR[which], one), || pipeline.named_worker(models, PAIR[which]));
             (one, other) = (other, again);
         }
         [one, other]
     }
 
     /// SIGTERM, and a clean end.
-    pub(crate) fn stop(&mut self, worker: Process) -> Finished {
-        worker.terminate();
-        let stopped = worker.finish_soon().expect_code(0);
-        self.dropped.extend(dropped(&stopped));
-        stopped
+    pub(crate) fn stop(&mut self, name: &str, worker: Process) {
+        self.past.push(Past::end_well(name.to_owned(), worker));
     }
 
-    /// Checks what was asked again, see [`calls::check`].
-    pub(crate) fn check(&self, pipeline: &Pipeline, models: &Cluster) -> Calls {
-        let step = |dropped: &Dropped| {
+    /// Checks what was asked again by all workers that there were, see [`calls::check`].
+    pub(crate) fn check(self, pipeline: &Pipeline, models: &Cluster) -> Calls {
+        let calls_at = |dropped: &Dropped| {
             let thread = thread_at(pipeline, dropped)?;
             Some(format!("{}-{}-", calls_of(&thread), dropped.stage))
         };
-        let dropped: Vec<String> = self.dropped.iter().filter_map(step).collect();
-        calls::check(&self.snapshots, &dropped, &models.counts())
+        let lives: Vec<_> = self.past.into_iter().map(|past| past.life(calls_at)).collect();
+        calls::check(&self.snapshots, &lives, &models.counts(), &models.senders())
     }
 }
 

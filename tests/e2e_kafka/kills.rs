@@ -7,7 +7,7 @@ use crate::{
     deaths::Deaths,
     pipeline::{CLASSIC, Pipeline, Setup, assert_each_once},
     support::Cluster,
-    workers::pair,
+    workers::{PAIR, pair},
 };
 
 const COUNT: usize = 60;
@@ -25,17 +25,15 @@ fn workers_killed_in_the_loop_end_as_undisturbed_ones_and_ask_again_only_what_wa
     let mut deaths = Deaths::default();
     let workers = deaths.kill_in_turn(&pipeline, &models, pair(&pipeline, &models), &MOMENTS);
     pipeline.wait();
-    workers.into_iter().for_each(|worker| drop(deaths.stop(worker)));
+    PAIR.into_iter().zip(workers).for_each(|(name, worker)| deaths.stop(name, worker));
 
     pipeline.assert_as_undisturbed();
     assert_each_once(&pipeline.keys(PROMPTS.name), COUNT);
     assert_each_once(&pipeline.keys(RECORDS.name), COUNT);
+    let kills = &deaths.snapshots;
+    assert!(kills.iter().any(Snapshot::is_in_the_middle), "some kill came in the middle of the work");
+    let in_a_later_round = |kill: &Snapshot| kill.open.iter().any(|id| id.contains("-critique-1-"));
+    assert!(kills.iter().any(in_a_later_round), "some came in the middle of a second round");
     let calls = deaths.check(&pipeline, &models);
     assert!(calls.repeated > 0, "a kill costs the calls in flight: {calls:?}");
-    assert!(
-        deaths.snapshots.iter().any(Snapshot::is_in_the_middle),
-        "some kill came in the middle of the work"
-    );
-    let in_later_rounds = |kill: &Snapshot| kill.open.iter().any(|id| id.contains("-critique-1-"));
-    assert!(deaths.snapshots.iter().any(in_later_rounds), "some kill came in the middle of a second round");
 }

@@ -4,7 +4,7 @@
 //! The cluster is named in `AVR_TEST_KAFKA` (`scripts/kafka start` prints it). Each test has a prefix of its own in it.
 
 #[path = "../e2e/support/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "each target uses its part")]
+#[expect(dead_code, reason = "each target uses its part")]
 mod support;
 
 #[path = "../kafka_support/address.rs"]
@@ -13,16 +13,17 @@ mod address;
 mod calls;
 mod cleanup;
 mod deaths;
-#[path = "../chaos/dropped.rs"]
-mod dropped;
 #[path = "../chaos/files.rs"]
 mod files;
 mod growth;
 mod kills;
 mod membership;
+#[path = "../chaos/past.rs"]
+mod past;
 mod pipeline;
 mod protocol;
 mod recipes;
+mod result;
 mod shares;
 mod submits;
 mod workers;

@@ -42,15 +42,16 @@ fn a_worker_that_comes_back_under_its_name_has_its_partitions_again_and_no_other
     let mut deaths = Deaths::default();
     let again = || pipeline.named_worker(&models, "returns");
     returns.until("it is in the middle", || (models.answered() > 60).then_some(()));
-    let mut returns = deaths.kill(&pipeline, &models, returns, again);
+    let mut returns = deaths.kill(&pipeline, &models, ("returns", returns), again);
     wait_until_back(&pipeline, &mut returns, &held);
     returns.until("there is more to be done", || (models.answered() > 250).then_some(()));
-    deaths.stop(returns);
+    deaths.stop("returns", returns);
     let mut returns = again();
     wait_until_back(&pipeline, &mut returns, &held);
     pipeline.wait();
     assert_eq!(moves(&mut stays), moved, "no partition came to it, and none went");
-    [stays, returns].into_iter().for_each(|worker| drop(deaths.stop(worker)));
+    deaths.stop("stays", stays);
+    deaths.stop("returns", returns);
     pipeline.assert_as_undisturbed();
     deaths.check(&pipeline, &models);
 }

@@ -21,13 +21,15 @@ fn workers_that_come_and_go_and_die_double_nothing_where_the_brokers_share_out()
 
     killed.until("it is in the middle", || (models.answered() > 60).then_some(()));
     let mut deaths = Deaths::default();
-    let added = deaths.kill(&pipeline, &models, killed, || pipeline.named_worker(&models, "added"));
+    let added =
+        deaths.kill(&pipeline, &models, ("killed", killed), || pipeline.named_worker(&models, "added"));
     assert!(deaths.snapshots[0].is_in_the_middle());
     stopped.until("it is in the middle", || (models.answered() > 200).then_some(()));
-    deaths.stop(stopped);
+    deaths.stop("stopped", stopped);
     pipeline.wait();
     pipeline.until_shared_out(&mut stays, &["stays", "added"]);
-    [stays, added].into_iter().for_each(|worker| drop(deaths.stop(worker)));
+    deaths.stop("stays", stays);
+    deaths.stop("added", added);
 
     pipeline.assert_as_undisturbed();
     deaths.check(&pipeline, &models);

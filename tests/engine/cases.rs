@@ -154,7 +154,7 @@ impl Life {
     }
 
     /// The value of a metric of the stage.
-    fn metric(&self, line: &str) -> Option<String> {
+    pub(crate) fn metric(&self, line: &str) -> Option<String> {
         let text = self.metrics.encode();
         let found = text.lines().find_map(|written| written.strip_prefix(line));
         found.map(|value| value.trim().to_owned())
@@ -332,14 +332,42 @@ async fn a_log_that_takes_nothing_does_not_keep_a_stopping_process() {
     let log = log_of(4, 1, Options::calm(1)).await;
     log.set_faults(Faults { retriable: 1.0, ..Faults::NONE });
     let life = Life::start(log.process("avr"), 4, |n| async move { Ok(text(n)) });
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let handle = life.handle.clone();
     let output = Output { topic: RECORDS.name, key: None, value: Some(text(9)), headers: vec![] };
     let submitted = tokio::spawn(async move { handle.submit(vec![output]).await });
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (ended, took) = life.stop().await;
-    assert!(ended.is_ok() && took < Duration::from_secs(30), "{ended:?} after {took:?}");
+    assert!(matches!(ended, Err(EngineError::NotTaken { steps: 4 })), "{ended:?}");
+    assert!(took < Duration::from_secs(30), "after {took:?}");
     let answer = submitted.await.expect("it is answered");
     assert!(matches!(answer, Err(SubmitError::Doubtful)), "nobody can know: {answer:?}");
+    assert!(numbers(&log, RECORDS.name).is_empty());
+    log.set_faults(Faults::NONE);
+    let life = Life::start(log.process("avr"), 4, |n| async move { Ok(text(n)) });
+    a_while().await;
+    assert_eq!(numbers(&log, RECORDS.name), [0, 1, 2, 3], "they are made again");
+    assert!(life.stop().await.0.is_ok());
+}
+
+/// A log that does not answer for long also gives the process' partitions to others.
+#[tokio::test(start_paused = true)]
+async fn results_that_went_with_their_partitions_are_told_at_the_end_of_a_stop() {
+    let log = log_of(4, 1, Options::calm(1)).await;
+    log.set_faults(Faults { retriable: 1.0, ..Faults::NONE });
+    let process = log.process("avr");
+    let life = Life::start(process.clone(), 4, |n| async move { Ok(text(n)) });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let calm = log.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        process.silence(GROUP);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        calm.set_faults(Faults::NONE);
+    });
+    let (ended, took) = life.stop().await;
+    assert!(matches!(ended, Err(EngineError::NotTaken { steps: 4 })), "{ended:?}");
+    assert!(took < Duration::from_secs(10), "nothing is left to wait for after {took:?}");
 }
 
 /// Commits that these offsets are done, before the engine comes.

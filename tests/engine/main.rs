@@ -16,6 +16,7 @@
 //!
 //! Brokers that die, hang and come back are the subject of target `kafka_outage`.
 
+mod bounds;
 mod cases;
 mod letters;
 mod log;

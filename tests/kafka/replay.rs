@@ -86,4 +86,12 @@ async fn the_threads_of_a_cluster_are_selected_from_again() {
     assert_eq!(refused.status.code(), Some(2));
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(told.contains("critique_tries: 5 before, 2 now"), "{told}");
+    let refused = replay(&["--set", "kafka.keep_for_replay=false"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let expected = format!(
+        "kafka.keep_for_replay is false, so workers delete finished threads from topic {}scored",
+        pipeline.prefix
+    );
+    assert!(told.contains(&expected), "{told}");
 }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// One test at a time: each does to the cluster what the others could not bear.
-static ALONE: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
+pub(crate) static ALONE: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
 
 /// Values that are written before and after something happens.
 const SOME: usize = 40;

@@ -182,14 +182,38 @@ async fn consumed_records_go_and_nothing_else_does() {
     // A group that nobody knows anything of: what it reads stays.
     pipeline.forget(GroupName("critique")).await;
 
-    let gone = delete_consumed(&pipeline.admin).await.expect("the cluster answers");
+    let topics = pipeline.demands().consumed();
+    let gone = delete_consumed(&pipeline.admin, &topics).await.expect("the cluster answers");
     assert_eq!(gone, BTreeMap::from([(PROMPTS.name, 7)]));
-    let again = delete_consumed(&pipeline.admin).await.expect("the cluster answers");
+    let again = delete_consumed(&pipeline.admin, &topics).await.expect("the cluster answers");
     assert_eq!(again, BTreeMap::new(), "it is done");
     let all = [prompts, scored, at(DRAFTED.name, 0), at(RECORDS.name, 0)];
     let bounds = pipeline.admin.bounds(&all).await.expect("the cluster answers");
     let expected = all.into_iter().zip([(7, 10), (0, 10), (0, 10), (0, 10)]).collect();
     assert_eq!(bounds, expected);
+    pipeline.end().await;
+}
+
+#[tokio::test]
+async fn finished_threads_go_like_others_where_nobody_will_replay() {
+    let Some(pipeline) = Pipeline::new("replay") else { return };
+    let kept = pipeline.demands();
+    let working = TopicDemands { keep_for_replay: false, ..kept };
+    apply(&pipeline.admin, &working, None).await.expect("the cluster answers");
+    let found = pipeline.admin.describe(&[SCORED.name, DRAFTED.name]).await.expect("the cluster answers");
+    assert_eq!(found[&SCORED.name].config["segment.bytes"], found[&DRAFTED.name].config["segment.bytes"]);
+    for demands in [working, kept] {
+        let again = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+        assert!(again.topics.is_empty() && again.starts.is_empty(), "{demands:?}: {again:?}");
+        check(&pipeline.admin, &demands, &["select"], COMMAND).await.expect("it may run either way");
+    }
+
+    let scored = at(SCORED.name, 0);
+    pipeline.produce(scored, 10).await;
+    pipeline.admin.commit_start(SELECT, &[(scored, 9)]).await.expect("nobody is at work");
+    let gone = delete_consumed(&pipeline.admin, &working.consumed()).await.expect("the cluster answers");
+    assert_eq!(gone, BTreeMap::from([(SCORED.name, 9)]));
+    check(&pipeline.admin, &kept, &["select"], COMMAND).await.expect("threads are kept from now on");
     pipeline.end().await;
 }
 
@@ -201,7 +225,8 @@ async fn a_worker_cleans_up_by_itself_and_counts_it() {
     pipeline.admin.commit_start(DRAFT, &[(at(PROMPTS.name, 1), 3)]).await.expect("nobody is at work");
     let metrics = Metrics::new();
     let interval = Duration::from_millis(10);
-    let cleaning = tokio::spawn(cleanup::keep(pipeline.admin.clone(), interval, metrics.clone()));
+    let topics = pipeline.demands().consumed();
+    let cleaning = tokio::spawn(cleanup::keep(pipeline.admin.clone(), topics, interval, metrics.clone()));
     let deleted = metrics.deleted_offsets.with_label_values(&[PROMPTS.name.0]);
     let count = pipeline.until("records are deleted", || (deleted.get() > 0).then(|| deleted.get())).await;
     cleaning.abort();

@@ -16,7 +16,7 @@ use avr::{
             topics::{Difference, TopicDemands, survey},
         },
     },
-    topic::{RECORD_BYTES, TopicName, catalogue},
+    topic::{TopicName, catalogue},
 };
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -51,7 +51,7 @@ impl Pipeline {
 
     /// What fits a cluster of one broker.
     pub(crate) fn demands(&self) -> TopicDemands {
-        TopicDemands { partitions: Some(2), replicas: Some(1), max_record_bytes: RECORD_BYTES }
+        TopicDemands { partitions: Some(2), replicas: Some(1), ..TopicDemands::default() }
     }
 
     /// The same for the command line.

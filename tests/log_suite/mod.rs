@@ -66,7 +66,7 @@ macro_rules! log_suite {
             reading: order_is_kept_and_equal_keys_stay_together, bytes_come_back_as_they_were, a_waiting_reader_is_woken,
                 paused_partitions_wait_and_go_on, scan_and_ends_agree_with_what_was_written,
                 a_scan_begins_where_it_is_told_and_leaves_a_partition_that_gave_enough,
-                cancelled_waits_lose_nothing, offsets_go_on_where_they_ended;
+                cancelled_waits_lose_nothing, offsets_go_on_where_they_ended, a_budget_bounds_what_is_handed_out;
             progress: texts_come_back_up_to_the_limit, a_text_beyond_the_limit_writes_nothing, reading_goes_on_after_progress,
                 nothing_committed_reads_as_none, groups_do_not_touch_each_other, a_crash_keeps_what_is_committed;
             commits: outputs_and_progress_come_together, the_largest_record_passes_and_a_larger_one_writes_nothing,

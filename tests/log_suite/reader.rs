@@ -1,9 +1,9 @@
 //! A member of a group that keeps what it is told.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use avr::{
-    broker::{Consumer, Event, GroupName, GroupProgress, Log, Partition, Progress, Record},
+    broker::{Budget, Consumer, Event, GroupName, GroupProgress, Log, Partition, Progress, Record},
     topic::TopicName,
 };
 
@@ -23,7 +23,17 @@ pub(super) struct Reader<C> {
 
 impl<C: Consumer> Reader<C> {
     pub(super) async fn join<L: Log<Consumer = C>>(log: &L, group: GroupName, topics: &[TopicName]) -> Self {
-        let consumer = log.consumer(group, topics).await.expect("a group can be joined");
+        Self::join_within(log, group, topics, Budget::unlimited().into()).await
+    }
+
+    /// With a budget for what it is given.
+    pub(super) async fn join_within<L: Log<Consumer = C>>(
+        log: &L,
+        group: GroupName,
+        topics: &[TopicName],
+        budget: Arc<Budget>,
+    ) -> Self {
+        let consumer = log.consumer_within(group, topics, budget).await.expect("a group can be joined");
         Self { consumer, group, held: BTreeMap::new(), revoked: Vec::new(), records: Vec::new() }
     }
 

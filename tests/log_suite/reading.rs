@@ -1,8 +1,11 @@
 //! What was written comes back: in order, byte for byte, once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use avr::broker::{Consumer, Header, Log, Output, Partition, Record, Visit};
+use avr::broker::{Budget, Consumer, Header, Log, Output, Partition, Record, Visit};
 use bytes::Bytes;
 
 use super::{GROUP, LogUnderTest, MORE, SINGLE, WORK, output, reader::Reader, scan, text, texts, write};
@@ -211,4 +214,39 @@ pub(crate) async fn offsets_go_on_where_they_ended<T: LogUnderTest>() {
     for (next, ended) in records.iter().skip(1).zip(&ends) {
         assert!(ended.iter().all(|(_, end)| next.offset >= *end), "an offset was used again");
     }
+}
+
+/// The most bytes that the logs hand out at once.
+const BATCH: usize = 1 << 20;
+
+/// Nothing comes once the limit is reached, until something is given back; then everything does.
+pub(crate) async fn a_budget_bounds_what_is_handed_out<T: LogUnderTest>() {
+    const LIMIT: usize = 32 << 10;
+    let under_test = T::start().await;
+    let log = under_test.process().await;
+    let large = "x".repeat(16 << 10);
+    for at in 0..10 {
+        let outputs =
+            (0..10).map(|key| output(WORK, &format!("key {key}"), format!("{at} {large}"))).collect();
+        write(&log, outputs).await;
+    }
+    let budget = Arc::new(Budget::new(LIMIT));
+    let mut reader = Reader::join_within(&log, GROUP, &[WORK], Arc::clone(&budget)).await;
+    let (mut read, mut rounds) = (0, 0);
+    while read < 100 {
+        reader
+            .until("a full budget or the end", |reader| budget.is_full() || reader.records.len() == 100)
+            .await;
+        assert!(budget.taken() <= LIMIT + BATCH, "{} bytes are out", budget.taken());
+        // What is on its way to the reader is taken, too, and given back when it has come.
+        let (new, now) = (&reader.records[read..], reader.records.len());
+        budget.give_back(new.iter().map(Record::size).sum());
+        (read, rounds) = (now, rounds + 1);
+        if budget.is_full() {
+            reader.until_read(read + 1).await;
+        }
+    }
+    assert!(rounds > 1, "the budget was full before the end");
+    assert_eq!(budget.taken(), 0);
+    assert_offsets_grow(&reader.records);
 }

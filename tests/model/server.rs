@@ -60,6 +60,7 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) authorization: String,
     pub(crate) request_id: String,
+    pub(crate) user_agent: String,
     pub(crate) body: String,
 }
 
@@ -190,6 +191,7 @@ async fn seen(request: Request) -> Seen {
         path: parts.uri.path().to_owned(),
         authorization: header(&parts.headers, "authorization"),
         request_id: header(&parts.headers, "x-request-id"),
+        user_agent: header(&parts.headers, "user-agent"),
         body: String::from_utf8(body.to_vec()).expect("requests are UTF-8"),
     }
 }

@@ -23,7 +23,7 @@ use super::{
     store,
 };
 use crate::broker::{
-    Consumer, Event, GroupName, LogError, LogErrorKind, Membership, Partition, Progress, Record,
+    Budget, Consumer, Event, GroupName, LogError, LogErrorKind, Membership, Partition, Progress, Record,
 };
 
 /// A consumer of an embedded log. Dropping it leaves the group.
@@ -35,6 +35,7 @@ pub struct EmbeddedConsumer {
     cursors: BTreeMap<Partition, Cursor>,
     turns: VecDeque<Partition>,
     reading: Option<Reading>,
+    budget: Arc<Budget>,
 }
 
 /// Where a member is in one partition.
@@ -58,10 +59,18 @@ struct Reading {
 type Piece = Result<(Vec<Record>, i64), LogErrorKind>;
 
 impl EmbeddedConsumer {
-    /// The member `member` of `group`, which wakes it through `wake`.
-    pub(super) fn new(running: Arc<Running>, group: GroupName, member: MemberId, wake: Arc<Notify>) -> Self {
+    /// The member `member` of `group`, which wakes it through `wake`. It hands out what `budget` allows.
+    pub(super) fn new(
+        running: Arc<Running>,
+        group: GroupName,
+        member: MemberId,
+        wake: Arc<Notify>,
+        budget: Arc<Budget>,
+    ) -> Self {
         let (cursors, turns) = (BTreeMap::new(), VecDeque::new());
-        Self { running, group, member, wake, cursors, turns, reading: None }
+        let woken = Arc::clone(&wake);
+        budget.on_room(move || woken.notify_one());
+        Self { running, group, member, wake, cursors, turns, reading: None, budget }
     }
 
     fn shared(&self) -> Arc<Shared> {
@@ -77,6 +86,8 @@ impl EmbeddedConsumer {
             return Ok(Some(self.apply(change, &state)));
         }
         self.take_piece()?;
+        let budget = Arc::clone(&self.budget);
+        let Some(turn) = budget.turn() else { return Ok(None) };
         let round = self.collect(&state);
         drop(state);
         if self.reading.is_none() {
@@ -84,6 +95,7 @@ impl EmbeddedConsumer {
                 round.on_disk.map(|(partition, from, until)| self.start_reading(partition, from, until));
         }
         let records = round.records()?;
+        turn.take(&records);
         Ok((!records.is_empty()).then_some(Event::Records(records)))
     }
 

@@ -57,7 +57,7 @@ use self::{
     store::Store,
     writer::{Identity, Task},
 };
-use super::{GroupName, Log, LogError, LogErrorKind, Partition, Progress, Record, Visit};
+use super::{Budget, GroupName, Log, LogError, LogErrorKind, Partition, Progress, Record, Visit};
 use crate::topic::TopicName;
 
 /// What a loss of power may undo. The death of the process undoes nothing that a commit returned.
@@ -259,7 +259,12 @@ impl Log for EmbeddedLog {
     type Consumer = EmbeddedConsumer;
     type Committer = EmbeddedCommitter;
 
-    async fn consumer(&self, group: GroupName, topics: &[TopicName]) -> Result<EmbeddedConsumer, LogError> {
+    async fn consumer_within(
+        &self,
+        group: GroupName,
+        topics: &[TopicName],
+        budget: Arc<Budget>,
+    ) -> Result<EmbeddedConsumer, LogError> {
         let shared = &self.running.shared;
         let mut partitions = Vec::new();
         for topic in topics {
@@ -268,7 +273,7 @@ impl Log for EmbeddedLog {
         }
         let (member, wake) = (MemberId(shared.new_name()), Arc::new(Notify::new()));
         shared.state().join((group, member, self.process), &partitions, Arc::clone(&wake));
-        Ok(EmbeddedConsumer::new(Arc::clone(&self.running), group, member, wake))
+        Ok(EmbeddedConsumer::new(Arc::clone(&self.running), group, member, wake, budget))
     }
 
     async fn committer(&self, name: &str) -> Result<EmbeddedCommitter, LogError> {

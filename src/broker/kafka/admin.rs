@@ -194,9 +194,9 @@ impl Admin {
         let ask = move || {
             let first = watermarks::offsets(&reader, &prefix, &asked, Offset::Beginning, PATIENCE)?;
             let ends = watermarks::offsets(&reader, &prefix, &asked, Offset::End, PATIENCE)?;
-            Ok(asked.into_iter().zip(first.into_iter().zip(ends)).collect())
+            Ok(asked.iter().copied().zip(first.into_iter().zip(ends)).collect())
         };
-        blocking(context, ask).await
+        blocking(context, move || watermarks::patiently(ask)).await
     }
 
     /// Up to where a group is done in each partition; those for which the cluster knows nothing are left out.

@@ -10,7 +10,7 @@ use crate::broker::{Partition, Record};
 
 /// The most records in one event.
 const BATCH_RECORDS: usize = 256;
-/// The bytes after which an event takes no more.
+/// The most bytes in one event, unless it has but one record.
 const BATCH_BYTES: usize = 1 << 20;
 /// Bytes of one paused partition that are kept; above it nothing more is fetched of it.
 const KEPT_PAUSED: usize = 256 << 10;
@@ -66,15 +66,23 @@ impl Ahead {
         lane.records.push_back(record);
     }
 
+    /// Whether so much is kept that librdkafka is to be stopped.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes > KEPT
+    }
+
     /// The records that come next, partitions in turn; none if nothing is there that may come.
     pub(super) fn batch(&mut self) -> Vec<Record> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         for partition in self.in_turn() {
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
-            while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+            while let Some(size) = lane.records.front().map(Record::size) {
+                let is_enough = batch.len() == BATCH_RECORDS || bytes + size > BATCH_BYTES;
+                if is_enough && !batch.is_empty() {
+                    return batch;
+                }
                 let Some(record) = lane.records.pop_front() else { break };
-                let size = record.size();
                 bytes += size;
                 lane.bytes -= size;
                 self.bytes -= size;
@@ -101,7 +109,7 @@ impl Ahead {
     /// What librdkafka is to pause and to resume now.
     pub(super) fn regulate(&mut self) -> (BTreeSet<Partition>, BTreeSet<Partition>) {
         let (mut stop, mut go) = (BTreeSet::new(), BTreeSet::new());
-        let (full, roomy) = (self.bytes > KEPT, self.bytes <= KEPT / 2);
+        let (full, roomy) = (self.is_full(), self.bytes <= KEPT / 2);
         for (partition, lane) in &mut self.lanes {
             let over = (lane.paused && lane.bytes > KEPT_PAUSED) || (full && lane.bytes > 0);
             let under = lane.bytes == 0 || (roomy && (!lane.paused || lane.bytes <= KEPT_PAUSED / 2));
@@ -159,6 +167,19 @@ mod tests {
         assert_eq!(ahead.batch().len(), BATCH_RECORDS);
         ahead.push(record(1, 0, 1));
         assert_eq!(offsets(&ahead.batch())[0], (1, 0));
+    }
+
+    #[test]
+    fn an_event_has_one_record_or_no_more_than_its_bytes() {
+        let mut ahead = Ahead::default();
+        (0..2).for_each(|index| ahead.begin(partition(index)));
+        let sizes = [BATCH_BYTES / 2, BATCH_BYTES / 2, 1, BATCH_BYTES * 3, 1];
+        sizes.iter().zip(0..).for_each(|(size, offset)| ahead.push(record(0, offset, *size)));
+        ahead.push(record(1, 0, 1));
+        let batches: Vec<_> =
+            std::iter::from_fn(|| Some(ahead.batch()).filter(|batch| !batch.is_empty())).collect();
+        let offsets: Vec<_> = batches.iter().map(|batch| offsets(batch)).collect();
+        assert_eq!(offsets, [vec![(0, 0), (0, 1)], vec![(1, 0), (0, 2)], vec![(0, 3)], vec![(0, 4)]]);
     }
 
     #[test]

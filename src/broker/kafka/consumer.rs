@@ -12,7 +12,7 @@ use super::{
     reporter::Reporter,
 };
 use crate::{
-    broker::{Consumer, Event, GroupName, LogError, Membership, Partition},
+    broker::{Budget, Consumer, Event, GroupName, LogError, Membership, Partition},
     topic::TopicName,
 };
 
@@ -33,6 +33,7 @@ impl KafkaConsumer {
         members: &Arc<Members>,
         group: GroupName,
         names: &[TopicName],
+        budget: Arc<Budget>,
     ) -> Result<Self, LogError> {
         let context = || format!("joining group {group}");
         let failed = |error| failure::log_error(context(), &error);
@@ -47,7 +48,9 @@ impl KafkaConsumer {
         // The thread alone keeps the member, and ends it: librdkafka's clients take their time over that.
         let mailbox = Arc::new(Mailbox::default());
         let member = Member::new(group, native, topics, Arc::clone(&mailbox), Arc::clone(&inbox));
-        Poller::start(member, Arc::clone(members), Arc::clone(options))
+        let waker = Arc::clone(&inbox);
+        budget.on_room(move || waker.wake());
+        Poller::start(member, Arc::clone(members), Arc::clone(options), budget)
             .map_err(|error| LogError::new(context(), error))?;
         Ok(Self { group, mailbox, inbox, membership: Membership::default(), left: false })
     }

@@ -2,6 +2,8 @@
 
 use rdkafka::{ClientConfig, error::KafkaError};
 
+use super::GroupProtocol;
+
 /// Keys that would break a promise, or have a key of ours, each with why.
 const REFUSED: [(&str, &str); 25] = [
     ("bootstrap.servers", "give it as kafka.bootstrap_servers"),
@@ -34,6 +36,12 @@ const REFUSED: [(&str, &str); 25] = [
     ("allow.auto.create.topics", "a topic that is made by mistake hides the mistake"),
 ];
 
+/// Keys that librdkafka refuses with the newer group protocol, where the brokers decide, and what decides there.
+const BROKERS_DECIDE: [(&str, &str); 2] = [
+    ("session.timeout.ms", "consumer.session.timeout.ms"),
+    ("heartbeat.interval.ms", "consumer.heartbeat.interval.ms"),
+];
+
 /// What the names of keys have whose values nobody may see.
 const SECRET: [&str; 6] = ["password", "passphrase", "secret", "pem", "token", "oauthbearer.config"];
 
@@ -60,6 +68,21 @@ pub fn check_client_key(key: &str, value: &str) -> Result<(), String> {
     }
 }
 
+/// Checks a key of consumers against how groups share partitions out.
+///
+/// # Errors
+/// Why it may not be set with this protocol, and what to set instead.
+pub fn check_group_key(key: &str, protocol: GroupProtocol) -> Result<(), String> {
+    let decided = BROKERS_DECIDE.iter().find(|(refused, _)| *refused == key);
+    match decided.filter(|_| protocol == GroupProtocol::Consumer) {
+        Some((_, instead)) => Err(format!(
+            "is not to be set with kafka.group_protocol = \"consumer\": there the brokers decide. Take it out, and set \
+             {instead} for the groups instead (kafka-configs --entity-type groups), or group.{instead} in the brokers"
+        )),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +92,21 @@ mod tests {
         for (key, why) in REFUSED {
             assert_eq!(check_client_key(key, "1"), Err(format!("is not to be set: {why}")));
         }
+    }
+
+    /// librdkafka itself says no to each as soon as a client is made, which needs no cluster.
+    #[test]
+    fn what_the_brokers_decide_is_refused_with_what_decides() {
+        for (key, instead) in BROKERS_DECIDE {
+            assert_eq!(check_group_key(key, GroupProtocol::Classic), Ok(()));
+            let refused = check_group_key(key, GroupProtocol::Consumer).expect_err("it has no meaning there");
+            assert!(refused.contains(instead), "{refused}");
+            let mut config = ClientConfig::new();
+            config.set("group.id", "any").set("group.protocol", "consumer").set(key, "9000");
+            let made = config.create::<rdkafka::consumer::BaseConsumer>();
+            assert!(made.is_err(), "{key} is taken by now: it need not be refused");
+        }
+        assert_eq!(check_group_key("max.poll.interval.ms", GroupProtocol::Consumer), Ok(()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     KafkaCommitter, KafkaConsumer, KafkaOptions,
@@ -21,7 +21,7 @@ use super::{
     watermarks,
 };
 use crate::{
-    broker::{GroupName, Log, LogError, Partition, Progress, Record, Visit},
+    broker::{Budget, GroupName, Log, LogError, Partition, Progress, Record, Visit},
     topic::TopicName,
 };
 
@@ -86,6 +86,11 @@ impl KafkaLog {
         .await
     }
 
+    /// How many calls about transactions never returned: each left a thread and a client of librdkafka behind.
+    pub fn lost_calls(&self) -> watch::Receiver<u64> {
+        self.members.lost_calls().subscribe()
+    }
+
     /// How the cluster is reached and used.
     pub fn options(&self) -> &KafkaOptions {
         &self.options
@@ -96,10 +101,16 @@ impl Log for KafkaLog {
     type Consumer = KafkaConsumer;
     type Committer = KafkaCommitter;
 
-    async fn consumer(&self, group: GroupName, topics: &[TopicName]) -> Result<KafkaConsumer, LogError> {
+    async fn consumer_within(
+        &self,
+        group: GroupName,
+        topics: &[TopicName],
+        budget: Arc<Budget>,
+    ) -> Result<KafkaConsumer, LogError> {
         let (options, members) = (Arc::clone(&self.options), Arc::clone(&self.members));
         let topics = topics.to_vec();
-        blocking("joining a group", move || KafkaConsumer::join(&options, &members, group, &topics)).await
+        let join = move || KafkaConsumer::join(&options, &members, group, &topics, budget);
+        blocking("joining a group", join).await
     }
 
     async fn committer(&self, name: &str) -> Result<KafkaCommitter, LogError> {

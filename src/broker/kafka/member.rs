@@ -15,7 +15,7 @@ use rdkafka::{
     error::KafkaError,
     types::RDKafkaRespErr,
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::{holdings::Holdings, reporter::Reporter};
 use crate::broker::{Event, GroupName, LogError, Membership, Partition, Progress};
@@ -257,12 +257,13 @@ impl Inbox {
     }
 }
 
-/// The members of one process, for its committers.
+/// The members of one process, for its committers, and what these lost.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     all: Mutex<Vec<(GroupName, Weak<Member>)>>,
     /// Counts what becomes known about groups, see [`Membership`].
     count: AtomicU64,
+    lost_calls: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Member {
@@ -283,6 +284,11 @@ impl Members {
         let all = lock(&self.all);
         let of_group = all.iter().rev().filter(|(of, _)| *of == group);
         of_group.filter_map(|(_, member)| member.upgrade()).filter(|member| !member.is_leaving()).collect()
+    }
+
+    /// Counts the calls of the process' committers that never return.
+    pub(super) fn lost_calls(&self) -> watch::Sender<u64> {
+        self.lost_calls.clone()
     }
 
     /// A number above all before.

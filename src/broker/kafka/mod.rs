@@ -50,6 +50,6 @@ mod watermarks;
 pub use admin::{Admin, Bounds, StartError};
 pub use committer::KafkaCommitter;
 pub use consumer::KafkaConsumer;
-pub use keys::{check_client_key, is_secret_key};
+pub use keys::{check_client_key, check_group_key, is_secret_key};
 pub use log::KafkaLog;
 pub use options::{GroupProtocol, KafkaOptions, MissingProgress};

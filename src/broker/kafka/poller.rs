@@ -4,7 +4,7 @@
 //!   librdkafka ─▶ note ─▶ Assign  read the progress (a thread of its own) ─▶ incremental_assign ─▶ Event::Assigned
 //!                         Revoke  Event::Revoked ─▶ release of each ─▶ incremental_unassign
 //!                         Lose    incremental_unassign ─▶ Event::Lost
-//!   librdkafka ─▶ messages ─▶ Ahead ─▶ Event::Records, while the mailbox has room
+//!   librdkafka ─▶ messages ─▶ Ahead ─▶ Event::Records, while the mailbox and the budget have room
 //! ```
 //!
 //! Nothing here waits for the engine or for the cluster: a member that is not polled is taken for dead.
@@ -31,7 +31,7 @@ use super::{
     member::{Fetched, Member, Members, Note, Orders},
     progress, record,
 };
-use crate::broker::{Event, LogError, Partition};
+use crate::broker::{Budget, Event, LogError, Partition};
 
 /// How long librdkafka is waited for when it is looked whether it has more.
 const GLANCE: Duration = Duration::from_millis(1);
@@ -48,6 +48,7 @@ pub(super) struct Poller {
     members: Arc<Members>,
     options: Arc<KafkaOptions>,
     ahead: Ahead,
+    budget: Arc<Budget>,
     /// Whether librdkafka waits for partitions to be assigned, whose progress is being read.
     fetching: bool,
     /// Partitions that librdkafka wants back, and those of them that are not released yet.
@@ -63,13 +64,14 @@ impl Poller {
         member: Member,
         members: Arc<Members>,
         options: Arc<KafkaOptions>,
+        budget: Arc<Budget>,
     ) -> Result<(), std::io::Error> {
         let member = Arc::new(member);
         members.add(&member);
         let name = format!("kafka-{}", member.group);
         let (ahead, revoked, unreleased) = (Ahead::default(), Vec::new(), BTreeSet::new());
-        let poller =
-            Self { member, members, options, ahead, fetching: false, revoked, unreleased, deleted: None };
+        let (fetching, deleted) = (false, None);
+        let poller = Self { member, members, options, ahead, budget, fetching, revoked, unreleased, deleted };
         thread::Builder::new().name(name).spawn(move || poller.run())?;
         Ok(())
     }
@@ -119,6 +121,8 @@ impl Poller {
             match polled {
                 None if noted => {}
                 None => return false,
+                // What is kept is to be handed on, or librdkafka to be stopped, before more is taken.
+                Some(Ok(())) if self.ahead.is_full() => return true,
                 Some(Ok(())) => {}
                 Some(Err(error)) => self.on_error(&error),
             }
@@ -140,10 +144,12 @@ impl Poller {
 
     fn hand_over(&mut self) {
         while !self.member.mailbox.is_full() {
+            let Some(turn) = self.budget.turn() else { return };
             let batch = self.ahead.batch();
             if batch.is_empty() {
                 return;
             }
+            turn.take(&batch);
             self.tell(Ok(Event::Records(batch)));
         }
     }

@@ -19,6 +19,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext},
     types::RDKafkaErrorCode,
 };
+use tokio::sync::watch;
 
 use super::{
     KafkaOptions, calls::Calls, client::TRANSACTION_TIMEOUT_MS, member::lock, record, reporter::Reporter,
@@ -86,11 +87,16 @@ pub(super) struct Producer {
 
 impl Producer {
     /// A producer of the name `id`, which is not yet one that may write.
-    pub(super) fn new(options: &KafkaOptions, id: &str) -> Result<Self, KafkaError> {
+    /// Calls of its that never return are counted.
+    pub(super) fn new(
+        options: &KafkaOptions,
+        id: &str,
+        lost_calls: watch::Sender<u64>,
+    ) -> Result<Self, KafkaError> {
         let reporter = Reporter::new("committer");
         let context = Deliveries { reporter, arrived: AtomicUsize::new(0), failed: Mutex::default() };
         let native: Arc<Native> = Arc::new(options.producer_config(id).create_with_context(context)?);
-        let calls = Calls::of(Arc::clone(&native), "kafka-calls")
+        let calls = Calls::of(Arc::clone(&native), "kafka-calls", lost_calls)
             .map_err(|error| KafkaError::ClientCreation(format!("no thread for it: {error}")))?;
         Ok(Self { native, calls, begun: Instant::now() })
     }

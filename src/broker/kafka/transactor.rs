@@ -138,7 +138,7 @@ impl Transactor {
     fn become_the_one(&mut self) -> Result<(), KafkaError> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
-            None => Producer::new(&self.options, &self.id)?,
+            None => Producer::new(&self.options, &self.id, self.members.lost_calls())?,
         };
         let begun = producer.init();
         let goes_on = match &begun {

@@ -100,7 +100,7 @@ pub(super) fn offsets<C: ConsumerContext>(
 }
 
 /// Tries for a while: a partition whose leader died has another within seconds.
-pub(super) fn patiently<T>(read: impl Fn() -> Result<T, LogError>) -> Result<T, LogError> {
+pub(super) fn patiently<T, E>(read: impl Fn() -> Result<T, E>) -> Result<T, E> {
     let begun = Instant::now();
     loop {
         match read() {

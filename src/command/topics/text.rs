@@ -3,7 +3,7 @@
 use super::table::table;
 use crate::{
     broker::kafka::topics::{Applied, Change, Difference, MissingStart, Remedy, Survey, TopicDemands},
-    topic::{Keep, TopicInfo, catalogue},
+    topic::{Keep, catalogue},
 };
 
 /// Gives a topic or group its name in the cluster.
@@ -72,7 +72,7 @@ pub(super) fn list(demands: &TopicDemands, prefix: &str) -> String {
                 format!("{prefix}{name}"),
                 wanted.partitions.to_string(),
                 wanted.replicas.to_string(),
-                stay(info).to_owned(),
+                stay(wanted.retention).to_owned(),
                 info.payload.clone(),
                 info.read_by.join(", "),
                 info.purpose.clone(),
@@ -82,8 +82,8 @@ pub(super) fn list(demands: &TopicDemands, prefix: &str) -> String {
     table(head, &rows)
 }
 
-fn stay(info: &TopicInfo) -> &'static str {
-    match info.retention {
+fn stay(retention: Keep) -> &'static str {
+    match retention {
         Keep::Consumed => "until all have read them",
         Keep::Replay => "for replay",
         Keep::Forever => "for ever",
@@ -178,11 +178,12 @@ mod tests {
             GroupName, Partition,
             kafka::topics::{FoundPartition, FoundTopic, differences as compare},
         },
-        topic::{RECORD_BYTES, TopicName},
+        topic::TopicName,
     };
 
-    const DEMANDS: TopicDemands =
-        TopicDemands { partitions: Some(2), replicas: None, max_record_bytes: RECORD_BYTES };
+    fn demands() -> TopicDemands {
+        TopicDemands { partitions: Some(2), ..TopicDemands::default() }
+    }
 
     fn named(ours: &str) -> String {
         format!("p.{ours}")
@@ -192,7 +193,7 @@ mod tests {
         change: impl FnOnce(&mut BTreeMap<TopicName, FoundTopic>),
         missing: Vec<MissingStart>,
     ) -> Survey {
-        let wanted = DEMANDS.wanted();
+        let wanted = demands().wanted();
         let found = wanted.iter().map(|topic| {
             let (partitions, replicas, config) = (topic.partitions, topic.replicas, topic.config.clone());
             (topic.name, FoundTopic { partitions, replicas, config, ..FoundTopic::default() })

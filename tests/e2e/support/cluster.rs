@@ -1,6 +1,6 @@
 //! `avr simulate` in a process of its own.
 
-use avr::simulate::Counts;
+use avr::simulate::{Counts, Senders};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -69,6 +69,11 @@ impl Cluster {
     /// Requests by id.
     pub(crate) fn counts(&self) -> Counts {
         serde_json::from_str(&self.ask("/simulate/counts")).expect("counts")
+    }
+
+    /// Requests by sender and id.
+    pub(crate) fn senders(&self) -> Senders {
+        serde_json::from_str(&self.ask("/simulate/senders")).expect("senders")
     }
 
     /// Totals of requests.

@@ -1,6 +1,6 @@
 //! What the log of a stopped run holds: how many steps of each thread are committed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
 
 use avr::{
     broker::{
@@ -23,26 +23,6 @@ pub(crate) const TOPICS: [TopicName; 6] =
 /// The stages that call models in each round; before the first round comes the draft.
 const ROUND: [&str; 3] = ["critique", "improve", "score"];
 
-/// One step of a thread that makes calls.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Step {
-    /// How the ids of the thread's calls begin.
-    thread: String,
-    stage: String,
-    round: usize,
-}
-
-impl Step {
-    /// The step that a call belongs to, by its id.
-    pub(crate) fn of_call(id: &str) -> Self {
-        let mut parts = id.split('-').map(str::to_owned);
-        let (thread, stage) = (parts.next().expect("a thread"), parts.next().expect("a stage"));
-        assert!(stage == "draft" || ROUND.contains(&stage.as_str()), "{id}");
-        let round = parts.next().and_then(|round| round.parse().ok()).expect("a round");
-        Self { thread, stage, round }
-    }
-}
-
 /// How many steps are behind a thread that stands in a topic with so many rounds in it: the latest round is not complete
 /// before its rewards.
 fn steps_behind(topic: TopicName, rounds: usize) -> usize {
@@ -54,9 +34,8 @@ fn steps_behind(topic: TopicName, rounds: usize) -> usize {
     }
 }
 
-/// Every step with calls whose commit is visible, read from the log and the files themselves while no process has
-/// them.
-pub(crate) fn steps_committed(output: &Output) -> BTreeSet<Step> {
+/// What the log and the files of a folder tell while no process has them.
+pub(crate) fn reached(output: &Output) -> Reached {
     let topics = catalogue().iter().map(|(name, info)| {
         let retention =
             if info.retention == Keep::Consumed { Retention::Consumed } else { Retention::Forever };
@@ -68,17 +47,18 @@ pub(crate) fn steps_committed(output: &Output) -> BTreeSet<Step> {
     let mut reached = runtime.block_on(Reached::in_log(&log, |_| true));
     for outcome in output.outcomes_so_far() {
         let rounds = outcome["rounds"].as_u64().expect("a count") as usize;
-        reached.note(outcome["thread"].as_str().expect("an id"), steps_behind(RECORDS.name, rounds));
+        let thread = outcome["thread"].as_str().expect("an id");
+        reached.note(&calls_of(thread), steps_behind(RECORDS.name, rounds));
     }
-    reached.steps()
+    reached
 }
 
-/// How many steps of each thread are committed, as far as it is known.
+/// How many steps of each thread are committed, as far as it is known, by how the ids of the thread's calls begin.
 ///
 /// A thread stands in the topic behind its latest committed step until the commit of the next one; a thread with an
 /// outcome has been through them all. Topics may still hold what was consumed, so the one that is furthest counts.
-#[derive(Debug, Default)]
-pub(crate) struct Reached(BTreeMap<String, usize>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reached(HashMap<String, usize>);
 
 impl Reached {
     /// What those records of a log tell that `counts` names.
@@ -91,29 +71,36 @@ impl Reached {
                 }
                 let value: Value = serde_json::from_slice(&record.value.expect("a payload")).expect("JSON");
                 let key = String::from_utf8(record.key.expect("a key").to_vec()).expect("an id");
-                reached.note(&key, steps_behind(topic, rounds_in(&value)));
+                reached.note(&calls_of(&key), steps_behind(topic, rounds_in(&value)));
             };
             log.scan(topic, &mut note).await.expect("readable");
         }
         reached
     }
 
-    fn note(&mut self, thread: &str, steps: usize) {
-        let furthest = self.0.entry(thread.to_owned()).or_default();
-        *furthest = steps.max(*furthest);
+    /// So many steps of the thread whose calls begin so are committed, at least.
+    pub(crate) fn note(&mut self, calls: &str, steps: usize) {
+        match self.0.get_mut(calls) {
+            Some(furthest) => *furthest = steps.max(*furthest),
+            None => _ = self.0.insert(calls.to_owned(), steps),
+        }
     }
 
-    /// The steps with calls that are committed.
-    pub(crate) fn steps(&self) -> BTreeSet<Step> {
-        self.0.iter().flat_map(|(thread, steps)| steps_of(thread, *steps)).collect()
+    /// Whether the step of a call, by the call's id, is committed.
+    pub(crate) fn has_step_of(&self, call: &str) -> bool {
+        let mut parts = call.split('-');
+        let (thread, stage) = (parts.next().expect("a thread"), parts.next().expect("a stage"));
+        let round: usize = parts.next().and_then(|round| round.parse().ok()).expect("a round");
+        let in_round = ROUND.iter().position(|calling| *calling == stage);
+        assert!(stage == "draft" || in_round.is_some(), "{call}");
+        let before = in_round.map_or(0, |nth| 1 + ROUND.len() * round + nth);
+        self.0.get(thread).is_some_and(|reached| *reached > before)
     }
 }
 
-/// Rounds of a thread, or of a harvest's outcome.
-fn rounds_in(payload: &Value) -> usize {
-    match payload["rounds"].as_array() {
-        Some(rounds) => rounds.len(),
-        None => payload["outcome"]["rounds"].as_u64().expect("a count") as usize,
+impl FromIterator<(String, usize)> for Reached {
+    fn from_iter<I: IntoIterator<Item = (String, usize)>>(steps: I) -> Self {
+        Self(steps.into_iter().collect())
     }
 }
 
@@ -122,16 +109,13 @@ pub(crate) fn calls_of(thread: &str) -> String {
     let (recipe, input) = thread.split_once(':').expect("recipe and input");
     let thread = ThreadId::new(recipe, input);
     let site = CallSite { thread: &thread, stage: "draft", round: 0, index: 0, attempt: 0 };
-    Step::of_call(&site.request_id()).thread
+    site.request_id().split('-').next().expect("a thread").to_owned()
 }
 
-fn steps_of(thread: &str, steps: usize) -> impl Iterator<Item = Step> {
-    let thread = calls_of(thread);
-    (0..steps).map(move |nth| {
-        let (round, stage) = match nth.checked_sub(1) {
-            None => (0, "draft"),
-            Some(nth) => (nth / ROUND.len(), ROUND[nth % ROUND.len()]),
-        };
-        Step { thread: thread.clone(), stage: stage.to_owned(), round }
-    })
+/// Rounds of a thread, or of a harvest's outcome.
+fn rounds_in(payload: &Value) -> usize {
+    match payload["rounds"].as_array() {
+        Some(rounds) => rounds.len(),
+        None => payload["outcome"]["rounds"].as_u64().expect("a count") as usize,
+    }
 }

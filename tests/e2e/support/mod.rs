@@ -15,7 +15,6 @@ use std::{
 pub(crate) use bench::{Bench, prompts};
 pub(crate) use cluster::Cluster;
 pub(crate) use http::get;
-pub(crate) use log_state::{Step, steps_committed};
 pub(crate) use output::Output;
 pub(crate) use process::{Finished, Process};
 

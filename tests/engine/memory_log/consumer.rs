@@ -1,6 +1,8 @@
 //! A member of a group.
 
-use avr::broker::{Consumer, Event, GroupName, LogError, Membership, Partition};
+use std::sync::Arc;
+
+use avr::broker::{Budget, Consumer, Event, GroupName, LogError, Membership, Partition};
 use tokio::time::Instant;
 
 use super::{
@@ -15,11 +17,17 @@ pub(crate) struct MemoryConsumer {
     process: MemoryProcess,
     group: GroupName,
     member: MemberId,
+    budget: Arc<Budget>,
 }
 
 impl MemoryConsumer {
-    pub(super) fn new(process: MemoryProcess, group: GroupName, member: MemberId) -> Self {
-        Self { process, group, member }
+    pub(super) fn new(
+        process: MemoryProcess,
+        group: GroupName,
+        member: MemberId,
+        budget: Arc<Budget>,
+    ) -> Self {
+        Self { process, group, member, budget }
     }
 
     /// What happens next, if something has.
@@ -28,7 +36,13 @@ impl MemoryConsumer {
             return state.step(self.process.id).err().map(Err);
         }
         state.pass(Instant::now());
-        state.next_event(self.group, self.member).map(Ok)
+        if let Some(event) = state.next_change(self.group, self.member) {
+            return Some(Ok(event));
+        }
+        let turn = self.budget.turn()?;
+        let records = state.batch(self.group, self.member)?;
+        turn.take(&records);
+        Some(Ok(Event::Records(records)))
     }
 
     fn set_paused(&self, partitions: &[Partition], paused: bool) -> Result<(), LogError> {

@@ -28,7 +28,7 @@ mod topics;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use avr::{
-    broker::{GroupName, Log, LogError, Partition, Progress, Record, Visit},
+    broker::{Budget, GroupName, Log, LogError, Partition, Progress, Record, Visit},
     topic::TopicName,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -101,6 +101,11 @@ impl MemoryLog {
     /// The committed progress of a group in a partition.
     pub(crate) fn progress(&self, group: GroupName, partition: Partition) -> Option<Progress> {
         self.shared.with(|state| state.progress_of(group, partition))
+    }
+
+    /// Bytes of records that members of a group were given, over all time.
+    pub(crate) fn handed_out(&self, group: GroupName) -> usize {
+        self.shared.with(|state| state.handed_out.get(&group).copied().unwrap_or(0))
     }
 
     /// The ends of a topic's partitions.
@@ -199,10 +204,17 @@ impl Log for MemoryProcess {
     type Consumer = MemoryConsumer;
     type Committer = MemoryCommitter;
 
-    async fn consumer(&self, group: GroupName, topics: &[TopicName]) -> Result<MemoryConsumer, LogError> {
+    async fn consumer_within(
+        &self,
+        group: GroupName,
+        topics: &[TopicName],
+        budget: Arc<Budget>,
+    ) -> Result<MemoryConsumer, LogError> {
         self.step().await?;
         let member = self.shared.with(|state| state.join(self.id, group, topics))?;
-        Ok(MemoryConsumer::new(self.clone(), group, member))
+        let shared = Arc::downgrade(&self.shared);
+        budget.on_room(move || _ = shared.upgrade().map(|shared| shared.changed.notify_waiters()));
+        Ok(MemoryConsumer::new(self.clone(), group, member, budget))
     }
 
     async fn committer(&self, name: &str) -> Result<MemoryCommitter, LogError> {

@@ -58,6 +58,8 @@ pub(super) struct State {
     pub(super) options: Options,
     pub(super) rng: fastrand::Rng,
     pub(super) topics: Topics,
+    /// Bytes of records given to members, by group.
+    pub(super) handed_out: BTreeMap<GroupName, usize>,
     groups: BTreeMap<GroupName, Group>,
     progress: BTreeMap<(GroupName, Partition), Progress>,
     /// The latest epoch of each name of a committer.
@@ -75,6 +77,7 @@ impl State {
             options,
             rng: fastrand::Rng::with_seed(options.seed),
             topics: Topics::new(topics),
+            handed_out: BTreeMap::new(),
             groups: BTreeMap::new(),
             progress: BTreeMap::new(),
             epochs: BTreeMap::new(),
@@ -226,7 +229,7 @@ impl State {
     // Reading.
 
     /// What a member is told next, if there is anything.
-    pub(super) fn next_event(&mut self, name: GroupName, id: MemberId) -> Option<Event> {
+    pub(super) fn next_change(&mut self, name: GroupName, id: MemberId) -> Option<Event> {
         if self.groups.get_mut(&name)?.hear(id) {
             self.rebalance(name);
         }
@@ -235,7 +238,7 @@ impl State {
             Some(Notice::Lost(partitions)) => Some(Event::Lost(partitions)),
             Some(Notice::Revoked(partitions)) => Some(Event::Revoked(partitions)),
             Some(Notice::Granted(granted)) => Some(Event::Assigned(self.assign(name, id, granted))),
-            None => self.batch(name, id).map(Event::Records),
+            None => None,
         }
     }
 
@@ -257,7 +260,7 @@ impl State {
     }
 
     /// A batch of drawn size over the member's partitions in drawn order.
-    fn batch(&mut self, name: GroupName, id: MemberId) -> Option<Vec<Record>> {
+    pub(super) fn batch(&mut self, name: GroupName, id: MemberId) -> Option<Vec<Record>> {
         let Self { groups, topics, rng, options, .. } = self;
         let group = groups.get_mut(&name)?;
         let mut readable: Vec<Partition> = group.member(id)?.held.keys().copied().collect();
@@ -274,6 +277,7 @@ impl State {
             room -= records.len();
             batch.extend_from_slice(records);
         }
+        *self.handed_out.entry(name).or_default() += batch.iter().map(Record::size).sum::<usize>();
         (!batch.is_empty()).then_some(batch)
     }
 

@@ -1,9 +1,11 @@
 //! A log that breaks one promise, to see that the simulation notices; and one that keeps them all.
 
+use std::sync::Arc;
+
 use avr::{
     broker::{
-        CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress, Record,
-        Visit,
+        Budget, CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress,
+        Record, Visit,
     },
     topic::TopicName,
 };
@@ -79,8 +81,13 @@ impl Log for Faulty {
     type Consumer = <MemoryProcess as Log>::Consumer;
     type Committer = FaultyCommitter<<MemoryProcess as Log>::Committer>;
 
-    async fn consumer(&self, group: GroupName, topics: &[TopicName]) -> Result<Self::Consumer, LogError> {
-        self.process.consumer(group, topics).await
+    async fn consumer_within(
+        &self,
+        group: GroupName,
+        topics: &[TopicName],
+        budget: Arc<Budget>,
+    ) -> Result<Self::Consumer, LogError> {
+        self.process.consumer_within(group, topics, budget).await
     }
 
     async fn committer(&self, name: &str) -> Result<Self::Committer, LogError> {

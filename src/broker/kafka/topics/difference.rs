@@ -181,11 +181,11 @@ mod tests {
     use super::*;
     use crate::{
         broker::kafka::topics::TopicDemands,
-        topic::{INDEX, RECORD_BYTES, RECORDS, SCORED, WORKERS},
+        topic::{INDEX, RECORDS, SCORED, WORKERS},
     };
 
     fn wanted() -> Vec<WantedTopic> {
-        TopicDemands { partitions: None, replicas: None, max_record_bytes: RECORD_BYTES }.wanted()
+        TopicDemands::default().wanted()
     }
 
     /// A cluster that has exactly what is wanted, and settings of its own beside.

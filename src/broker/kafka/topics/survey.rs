@@ -13,7 +13,7 @@ use crate::{
         GroupName, LogError, Partition,
         kafka::{Admin, StartError},
     },
-    topic::{Keep, TopicInfo, TopicName, catalogue},
+    topic::{TopicName, catalogue},
 };
 
 /// A group and a topic that it reads.
@@ -72,7 +72,7 @@ pub async fn survey(admin: &Admin, demands: &TopicDemands) -> Result<Survey, Log
     let names: Vec<TopicName> = wanted.iter().map(|topic| topic.name).collect();
     let found = admin.describe(&names).await?;
     let shapes = found.iter().map(|(name, topic)| (*name, topic.partitions)).collect();
-    let groups = groups(admin, &shapes, |_| true).await?;
+    let groups = groups(admin, &shapes).await?;
     let differences = differences(&wanted, &found);
     Ok(Survey { wanted, found, differences, missing: missing_starts(&groups) })
 }
@@ -132,15 +132,17 @@ fn lost_text(admin: &Admin, start: &MissingStart) -> String {
     )
 }
 
-/// Deletes what every group is past, in the topics that keep nothing longer. How many offsets went, by topic.
+/// Deletes what every group is past, in these topics. How many offsets went, by topic.
 ///
 /// # Errors
 /// The cluster does not answer or does not allow it.
-pub async fn delete_consumed(admin: &Admin) -> Result<BTreeMap<TopicName, i64>, LogError> {
-    let names: Vec<TopicName> = catalogue().iter().map(|(name, _)| *name).collect();
-    let shapes = admin.shapes(&names).await?;
+pub async fn delete_consumed(
+    admin: &Admin,
+    topics: &[TopicName],
+) -> Result<BTreeMap<TopicName, i64>, LogError> {
+    let shapes = admin.shapes(topics).await?;
     let shapes = shapes.into_iter().map(|(name, (partitions, _))| (name, partitions)).collect();
-    let groups = groups(admin, &shapes, |info| info.retention == Keep::Consumed).await?;
+    let groups = groups(admin, &shapes).await?;
     let first: BTreeMap<Partition, i64> = groups
         .iter()
         .flat_map(|group| &group.partitions)
@@ -154,15 +156,11 @@ pub async fn delete_consumed(admin: &Admin) -> Result<BTreeMap<TopicName, i64>, 
     Ok(gone)
 }
 
-/// How far each group is in the topics that it reads, of those that are there and wanted.
-async fn groups(
-    admin: &Admin,
-    partitions: &BTreeMap<TopicName, u32>,
-    is_wanted: impl Fn(&TopicInfo) -> bool,
-) -> Result<Vec<FoundGroup>, LogError> {
+/// How far each group is in the topics that it reads, of these with so many partitions each.
+async fn groups(admin: &Admin, partitions: &BTreeMap<TopicName, u32>) -> Result<Vec<FoundGroup>, LogError> {
     let mut read: BTreeMap<GroupName, Vec<Partition>> = BTreeMap::new();
-    for (topic, info) in catalogue().iter().filter(|(_, info)| is_wanted(info)) {
-        let count = partitions.get(topic).copied().unwrap_or(0);
+    for (topic, info) in catalogue() {
+        let Some(&count) = partitions.get(topic) else { continue };
         for group in info.groups() {
             let of_topic = (0..count).filter_map(|index| i32::try_from(index).ok());
             let of_topic = of_topic.map(|index| Partition { topic: *topic, index });

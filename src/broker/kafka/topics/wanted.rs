@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::topic::{Keep, RECORD_BYTES, Spread, TopicInfo, TopicName, catalogue};
+use crate::topic::{DRAFTED, Keep, RECORD_BYTES, Spread, TopicInfo, TopicName, catalogue};
 
 pub(super) const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 pub(super) const MIN_INSYNC: &str = "min.insync.replicas";
@@ -19,9 +19,24 @@ pub struct TopicDemands {
     pub replicas: Option<u16>,
     /// The largest record, in bytes of key, value and headers.
     pub max_record_bytes: usize,
+    /// Whether finished threads stay after selection, so that it can be made again.
+    pub keep_for_replay: bool,
+}
+
+/// What the topics' files say.
+impl Default for TopicDemands {
+    fn default() -> Self {
+        Self { partitions: None, replicas: None, max_record_bytes: RECORD_BYTES, keep_for_replay: true }
+    }
 }
 
 impl TopicDemands {
+    /// The topics that lose what every group is past.
+    pub fn consumed(&self) -> Vec<TopicName> {
+        let wanted = self.wanted().into_iter();
+        wanted.filter(|topic| topic.retention == Keep::Consumed).map(|topic| topic.name).collect()
+    }
+
     /// Every topic as it is to be, in the order of the dataflow.
     pub fn wanted(&self) -> Vec<WantedTopic> {
         catalogue().iter().map(|(name, info)| self.wanted_of(*name, info)).collect()
@@ -35,6 +50,11 @@ impl TopicDemands {
         };
         let replicas = self.replicas.unwrap_or(file.replicas);
         let mut config = file.config.clone();
+        let mut retention = info.retention;
+        if retention == Keep::Replay && !self.keep_for_replay {
+            retention = Keep::Consumed;
+            config.extend(segments_of_working_topics());
+        }
         if let Some(copies) = number(&config, MIN_INSYNC) {
             config.insert(MIN_INSYNC.to_owned(), copies.min(i64::from(replicas)).to_string());
         }
@@ -47,8 +67,16 @@ impl TopicDemands {
                 config.insert(SEGMENT_BYTES.to_owned(), segment.max(bytes).to_string());
             }
         }
-        WantedTopic { name, partitions, replicas, config, retention: info.retention }
+        WantedTopic { name, partitions, replicas, config, retention }
     }
+}
+
+/// The setting by which disk is freed soon after records were deleted, as the files of the topics have it from which
+/// that is done anyway.
+fn segments_of_working_topics() -> Option<(String, String)> {
+    let (_, working) = catalogue().iter().find(|(name, _)| *name == DRAFTED.name)?;
+    let (key, value) = working.kafka.config.get_key_value(SEGMENT_BYTES)?;
+    Some((key.clone(), value.clone()))
 }
 
 fn number(config: &BTreeMap<String, String>, key: &str) -> Option<i64> {
@@ -75,9 +103,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::topic::SCORED;
 
-    const PLAIN: TopicDemands =
-        TopicDemands { partitions: None, replicas: None, max_record_bytes: RECORD_BYTES };
+    const PLAIN: TopicDemands = TopicDemands {
+        partitions: None,
+        replicas: None,
+        max_record_bytes: RECORD_BYTES,
+        keep_for_replay: true,
+    };
 
     fn setting<'a>(topic: &'a WantedTopic, key: &str) -> &'a str {
         topic.config.get(key).map_or("", String::as_str)
@@ -97,6 +130,20 @@ mod tests {
         let changed: BTreeSet<&str> =
             demands.wanted().iter().filter(|topic| topic.partitions == 7).map(|topic| topic.name.0).collect();
         assert_eq!(changed, BTreeSet::from(["prompts", "drafted", "critiqued", "improved", "scored"]));
+    }
+
+    #[test]
+    fn what_is_not_kept_for_replay_is_like_any_other_topic_between_stages() {
+        let working = TopicDemands { keep_for_replay: false, ..PLAIN };
+        let wanted = working.wanted();
+        let topic = |name: TopicName| wanted.iter().find(|topic| topic.name == name).expect("it is there");
+        let (scored, drafted) = (topic(SCORED.name), topic(DRAFTED.name));
+        assert_eq!((scored.retention, &scored.config), (Keep::Consumed, &drafted.config));
+        let more: Vec<TopicName> =
+            working.consumed().into_iter().filter(|topic| !PLAIN.consumed().contains(topic)).collect();
+        assert_eq!(more, [SCORED.name]);
+        let changed = wanted.iter().zip(PLAIN.wanted()).filter(|(one, other)| **one != *other);
+        assert_eq!(changed.map(|(topic, _)| topic.name).collect::<Vec<_>>(), [SCORED.name], "nothing else");
     }
 
     #[test]

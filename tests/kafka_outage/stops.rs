@@ -1,0 +1,41 @@
+//! Whole workers that are told to stop while no broker answers.
+
+use avr::topic::RECORDS;
+
+use crate::{
+    kafka_support::cluster,
+    outages::ALONE,
+    pipeline::{Pipeline, assert_each_once},
+    support::Cluster as Models,
+};
+
+const COUNT: usize = 200;
+const BROKERS: [&str; 3] = ["1", "2", "3"];
+
+/// It gives up, says with its exit code what it could not do, and another does it.
+#[test]
+fn a_worker_whose_last_results_no_broker_takes_says_so() {
+    let _alone = ALONE.blocking_lock();
+    let Some(cluster) = cluster() else { return };
+    // A test that failed may have left brokers dead or frozen.
+    cluster.script(&["start"]);
+    let pipeline = Pipeline::new(COUNT).expect("there is a cluster");
+    let models = Models::slow();
+    let mut worker = pipeline.worker(&models, &["draft"], &["--set", "engine.drain_grace_s=1"]);
+    pipeline.submit(&["prompts.jsonl"]);
+    worker.until("it is in the middle", || (models.answered() > 20).then_some(()));
+    BROKERS.iter().for_each(|broker| cluster.script(&["freeze", broker]));
+    let before = models.answered();
+    worker.until("it has results that nobody takes", || (models.answered() > before).then_some(()));
+    worker.terminate();
+    let ended = worker.finish_soon();
+    BROKERS.iter().for_each(|broker| cluster.script(&["thaw", broker]));
+    let told = ["steps are dropped and will be made again", "did not take the results of"];
+    ended.expect_code(5).expect_error(&told);
+
+    let next = pipeline.worker(&models, &[], &[]);
+    pipeline.wait();
+    next.terminate();
+    next.finish_soon().expect_code(0);
+    assert_each_once(&pipeline.keys(RECORDS.name), COUNT);
+}
