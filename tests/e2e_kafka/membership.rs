@@ -12,10 +12,38 @@ use crate::{
 const COUNT: usize = 60;
 const STATIC: Setup = Setup { kafka: "cleanup_interval_s = 0\nstatic_membership = true\n", ..PATIENT };
 
+/// The brokers decide how long a session is.
+const STATIC_CONSUMER: Setup = Setup {
+    consumer: "",
+    kafka: "cleanup_interval_s = 0\nstatic_membership = true\ngroup_protocol = \"consumer\"\n",
+    ..PATIENT
+};
+
 /// What a worker has said of partitions that came or went.
 fn moves(worker: &mut Process) -> Vec<String> {
     let lines = worker.said().lines().filter(|line| line.contains("avr::engine::assignment"));
     lines.map(str::to_owned).collect()
+}
+
+/// Two workers between which everything is shared out, with all prompts submitted.
+struct Begun {
+    stays: Process,
+    returns: Process,
+    /// What the one has that will return.
+    held: Shares,
+    /// What the other has said of partitions.
+    moved: Vec<String>,
+}
+
+fn begin(pipeline: &Pipeline, models: &Cluster) -> Begun {
+    let names = ["stays", "returns"];
+    let [mut stays, returns] = names.map(|name| pipeline.named_worker(models, name));
+    pipeline.until_shared_out(&mut stays, &names);
+    let held = pipeline.said()["returns"].shares.clone();
+    let moved = moves(&mut stays);
+    assert!(!moved.is_empty(), "it says what comes and goes");
+    pipeline.submit(&["prompts.jsonl"]);
+    Begun { stays, returns, held, moved }
 }
 
 /// Waits until the worker that took the place of one that is dead says that it has what that had.
@@ -31,13 +59,7 @@ fn wait_until_back(pipeline: &Pipeline, worker: &mut Process, held: &Shares) {
 fn a_worker_that_comes_back_under_its_name_has_its_partitions_again_and_no_other_hears_of_it() {
     let Some(pipeline) = Pipeline::with(COUNT, &STATIC) else { return };
     let models = Cluster::slow();
-    let names = ["stays", "returns"];
-    let [mut stays, mut returns] = names.map(|name| pipeline.named_worker(&models, name));
-    pipeline.until_shared_out(&mut stays, &names);
-    let held = pipeline.said()["returns"].shares.clone();
-    let moved = moves(&mut stays);
-    assert!(!moved.is_empty(), "it says what comes and goes");
-    pipeline.submit(&["prompts.jsonl"]);
+    let Begun { mut stays, mut returns, held, moved } = begin(&pipeline, &models);
 
     let mut deaths = Deaths::default();
     let again = || pipeline.named_worker(&models, "returns");
@@ -50,6 +72,36 @@ fn a_worker_that_comes_back_under_its_name_has_its_partitions_again_and_no_other
     wait_until_back(&pipeline, &mut returns, &held);
     pipeline.wait();
     assert_eq!(moves(&mut stays), moved, "no partition came to it, and none went");
+    deaths.stop("stays", stays);
+    deaths.stop("returns", returns);
+    pipeline.assert_as_undisturbed();
+    deaths.check(&pipeline, &models);
+}
+
+/// With the newer protocol a place is kept for who left it in good order. Who died has it until its session ends, and
+/// who comes too soon is told so.
+#[test]
+fn with_the_newer_protocol_a_place_is_kept_for_who_was_stopped_and_not_for_who_died() {
+    let Some(pipeline) = Pipeline::with(COUNT, &STATIC_CONSUMER) else { return };
+    let models = Cluster::slow();
+    let Begun { mut stays, mut returns, held, moved } = begin(&pipeline, &models);
+
+    let mut deaths = Deaths::default();
+    let again = || pipeline.named_worker(&models, "returns");
+    returns.until("it is in the middle", || (models.answered() > 60).then_some(()));
+    deaths.stop("returns", returns);
+    let mut returns = again();
+    wait_until_back(&pipeline, &mut returns, &held);
+    assert_eq!(moves(&mut stays), moved, "no partition came to it, and none went");
+
+    returns.until("there is more to be done", || (models.answered() > 250).then_some(()));
+    let refused = deaths.kill(&pipeline, &models, ("returns", returns), again);
+    let refused = refused.finish_soon().expect_code(1);
+    refused.expect_error(&["A worker of this name has the place", "start this one again"]);
+    pipeline.until_shared_out(&mut stays, &["stays"]);
+    let returns = again();
+    pipeline.wait();
+    pipeline.until_shared_out(&mut stays, &["stays", "returns"]);
     deaths.stop("stays", stays);
     deaths.stop("returns", returns);
     pipeline.assert_as_undisturbed();

@@ -92,6 +92,10 @@ fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
             "See that kafka.bootstrap_servers is right and the brokers run; if they want TLS or a password, kafka.client has \
              the keys for it"
         }
+        Code::UnreleasedInstanceId => {
+            "A worker of this name has the place in the group. If it runs, give this one another kafka.worker; if it was \
+             killed, start this one again once the brokers have missed it (group.consumer.session.timeout.ms)"
+        }
         Code::NoEnt | Code::AutoOffsetReset | Code::OffsetOutOfRange => {
             "The place where reading was to go on is not in the log any more: records were deleted before they were \
              worked on"
