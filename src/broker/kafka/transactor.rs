@@ -1,7 +1,7 @@
 //! Commits, one after the other, on a thread that may block.
 //!
 //! ```text
-//!   checked ─▶ begin ─▶ records, offsets of each group ─▶ all arrived ─▶ commit ─▶ Ok
+//!   checked ─▶ begin ─▶ offsets of each group, records ─▶ all arrived ─▶ commit ─▶ Ok
 //!      │         └────────── any error: nothing is written ────────┘         ├─ fenced ─▶ Fatal
 //!      ├─ Fatal: above a limit      Refused · Retriable · Fatal              │
 //!      └─ Refused: moved                                                     └─ anything else ─▶ Doubtful
@@ -212,10 +212,8 @@ impl Transactor {
             Undone::Failed(failure::log_error(doing, &error), class)
         };
         producer.begin().map_err(|error| failed("beginning a transaction", error))?;
-        for output in outputs {
-            let topic = self.options.name(output.topic.0);
-            producer.send(&topic, output).map_err(|error| failed(&format!("writing to {topic}"), error))?;
-        }
+        // Progress first. The brokers take one change of a transaction at a time and refuse others until it is written
+        // down: librdkafka comes again for progress after some milliseconds, for the first records after twenty.
         let mut shares = Vec::new();
         for of in progress {
             for share in self.shares(of)? {
@@ -229,6 +227,10 @@ impl Transactor {
                 })?;
                 shares.push(share);
             }
+        }
+        for output in outputs {
+            let topic = self.options.name(output.topic.0);
+            producer.send(&topic, output).map_err(|error| failed(&format!("writing to {topic}"), error))?;
         }
         producer.settle().map_err(|(topic, error)| failed(&format!("writing to {topic}"), error))?;
         Ok(shares)
