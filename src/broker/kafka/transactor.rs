@@ -104,10 +104,6 @@ impl Transactor {
         Self { options, members, id, producer: None, abandoned }
     }
 
-    pub(super) fn serve(&self) {
-        self.producer.iter().for_each(Producer::serve);
-    }
-
     /// Becomes the committer of its name, and decides what the last one left.
     pub(super) fn recover(&mut self) -> Result<(), LogError> {
         self.producer = None;
