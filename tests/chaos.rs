@@ -83,8 +83,7 @@ fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
     let bench = Bench::new();
     let prefix = format!("chaos-{}-{}.", form.seed, std::process::id());
     bench.write("avr.toml", configuration(&brokers.bootstrap, &prefix));
-    let cluster =
-        Cluster::start(&["--latency", "batching", "--step-ms", "0.2", "--step-ms-per-sequence", "0"]);
+    let cluster = Cluster::start(&["--latency", "batching", "--step-ms", "1", "--step-ms-per-sequence", "0"]);
     Process::start(&mut bench.avr(&["topics", "apply"])).finish().expect_code(0);
     let judge = Judge::start(&brokers.bootstrap, &prefix);
     let mut fleet = Fleet::start(&bench, &cluster);

@@ -10,7 +10,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use super::letter_text;
 use crate::{
     broker::{Log, LogError, kafka::KafkaLog},
-    cli::SettingsArgs,
+    cli::{ClusterArgs, SettingsArgs},
     config::Settings,
     letters::{Deed, HandleError, LetterId, Letters, Report, Selection, handle, read_letter, read_letters},
     record::HandledAction,
@@ -108,18 +108,12 @@ pub struct HandleArgs {
 /// Which log to look into.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LogArgs {
-    /// The configuration file; by default avr.toml in this folder, if it is there.
-    #[arg(long, value_name = "FILE", env = "AVR_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// The output folder with the embedded log [default: out].
+    /// The output folder with the embedded log, where no cluster is named [default: out].
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,
-    /// The Kafka cluster that is the log, as host:port; once for each address.
-    #[arg(long, value_name = "ADDRESS")]
-    pub kafka: Vec<String>,
-    /// Set any key of the configuration; repeatable.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 impl DeadLettersArgs {
@@ -129,8 +123,8 @@ impl DeadLettersArgs {
             DeadLettersCommand::List { log, .. } | DeadLettersCommand::Show { log, .. } => log,
             DeadLettersCommand::Retry(args) | DeadLettersCommand::Drop(args) => &args.log,
         };
-        let LogArgs { config, out, kafka, set } = log.clone();
-        SettingsArgs { config, out, kafka, set, ..SettingsArgs::default() }
+        let LogArgs { out, cluster } = log.clone();
+        SettingsArgs { out, ..cluster.into() }
     }
 }
 

@@ -34,7 +34,6 @@ use crate::{
     intake::read_index,
     observe::{Counting, Ending, Progress, ProgressSnapshot, Screen, SourceTotals, StageProgress, Summary},
     run::{self, RunError, Signals},
-    topic::SCORED,
 };
 
 /// What `avr replay` takes.
@@ -174,7 +173,9 @@ pub async fn run(
     let Some(from) = from else {
         let kafka = settings.kafka.as_ref().ok_or(ReplayError::NoSource)?;
         if !kafka.keep_for_replay {
-            return Err(ReplayError::NotKept { topic: format!("{}{}", kafka.options.prefix, SCORED.name) });
+            return Err(ReplayError::NotKept {
+                topic: format!("{}{}", kafka.options.prefix, selection::SOURCE),
+            });
         }
         let source = Source::in_cluster(&kafka.options);
         let log = KafkaLog::connect(kafka.options.clone()).await?;

@@ -121,3 +121,15 @@ fn a_port_that_is_taken_costs_the_metrics_and_nothing_else() {
     finished.expect_error(&["WARN", "going on without metrics", "in use", "observe.listen"]);
     assert_eq!(bench.output().threads().len(), 2);
 }
+
+#[test]
+fn every_request_to_a_model_says_which_process_sent_it() {
+    let (bench, cluster) = (Bench::with_prompts(2), Cluster::start(&[]));
+    let process = bench.start(&cluster, &["prompts.jsonl"]);
+    let name = format!("avr/{} (process {})", env!("CARGO_PKG_VERSION"), process.id());
+    process.finish().expect_code(0);
+    let (senders, counts) = (cluster.senders(), cluster.counts());
+    assert_eq!(senders.keys().collect::<Vec<_>>(), [&name]);
+    let sent: Vec<(&String, u64)> = senders[&name].iter().map(|(id, sends)| (id, *sends)).collect();
+    assert_eq!(sent, counts.by_id.iter().map(|(id, count)| (id, count.sends)).collect::<Vec<_>>());
+}

@@ -2,8 +2,6 @@
 //!
 //! A target of its own, because it does to the cluster what other tests could not bear. Its tests run one at a time.
 
-#[path = "../kafka_support/address.rs"]
-mod address;
 #[path = "../kafka_support/mod.rs"]
 mod kafka_support;
 #[path = "../log_suite/mod.rs"]
@@ -18,3 +16,5 @@ mod stops;
 #[expect(dead_code, unused_imports, reason = "each target uses its part")]
 mod support;
 mod writer;
+
+use kafka_support::address;

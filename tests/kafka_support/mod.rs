@@ -12,7 +12,7 @@
 //! `RUST_LOG` shows what the log and librdkafka say, for instance `RUST_LOG=avr=debug,librdkafka=debug`.
 #![expect(dead_code, reason = "each target uses its part")]
 
-mod address;
+pub(crate) mod address;
 
 use std::{
     collections::BTreeMap,

@@ -9,8 +9,11 @@ use crate::{
     export::{BadHarvest, Entry, ExportError, Files, RawHarvest, Totals},
     method::{Recipe, Templates, harvest},
     record::{Harvest, RecipeRef, SCHEMA_VERSION, Thread, ThreadId},
-    topic::SCORED,
+    topic::{SCORED, TopicName},
 };
+
+/// Where finished threads lie.
+pub(super) const SOURCE: TopicName = SCORED.name;
 
 /// Bytes of harvests in one write to the files.
 const BATCH_BYTES: usize = 4 << 20;
@@ -42,7 +45,7 @@ pub(super) struct Selected {
 
 /// How many threads the log has had among its finished ones, at most.
 pub(super) async fn kept<L: Log>(log: &L) -> Result<u64, LogError> {
-    let ends = log.ends(SCORED.name).await?;
+    let ends = log.ends(SOURCE).await?;
     Ok(ends.iter().filter_map(|(_, end)| u64::try_from(*end).ok()).sum())
 }
 
@@ -89,7 +92,7 @@ impl Selection {
                 self.watched.done.fetch_add(1, Ordering::Relaxed);
             }
         };
-        log.scan(SCORED.name, &mut visit).await?;
+        log.scan(SOURCE, &mut visit).await?;
         if let Some(error) = failure {
             return Err(error.into());
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::topic::{DRAFTED, Keep, RECORD_BYTES, Spread, TopicInfo, TopicName, catalogue};
+use crate::topic::{Keep, RECORD_BYTES, Spread, TopicInfo, TopicName, catalogue};
 
 pub(super) const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 pub(super) const MIN_INSYNC: &str = "min.insync.replicas";
@@ -71,11 +71,13 @@ impl TopicDemands {
     }
 }
 
-/// The setting by which disk is freed soon after records were deleted, as the files of the topics have it from which
-/// that is done anyway.
+/// The setting by which disk is freed soon after records were deleted, as the files of those topics between stages have
+/// it that lose what is consumed anyway.
 fn segments_of_working_topics() -> Option<(String, String)> {
-    let (_, working) = catalogue().iter().find(|(name, _)| *name == DRAFTED.name)?;
-    let (key, value) = working.kafka.config.get_key_value(SEGMENT_BYTES)?;
+    let is_working =
+        |info: &&TopicInfo| (info.retention, info.partitions) == (Keep::Consumed, Spread::Stages);
+    let mut working = catalogue().iter().map(|(_, info)| info).filter(is_working);
+    let (key, value) = working.find_map(|info| info.kafka.config.get_key_value(SEGMENT_BYTES))?;
     Some((key.clone(), value.clone()))
 }
 
@@ -103,7 +105,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::topic::SCORED;
+    use crate::topic::{DRAFTED, SCORED};
 
     const PLAIN: TopicDemands = TopicDemands {
         partitions: None,
