@@ -51,8 +51,7 @@ fn configuration(bootstrap: &str, prefix: &str) -> String {
 bootstrap_servers = {servers:?}
 prefix = "{prefix}"
 partitions = 8
-# The judge reads every record, at its own pace.
-cleanup_interval_s = 0
+cleanup_interval_s = 3
 [kafka.consumer]
 "session.timeout.ms" = 3000
 "heartbeat.interval.ms" = 500
@@ -103,9 +102,9 @@ fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
     assert_eq!((ended.len(), twice.as_slice()), (form.prompts, &[][..]), "each thread ends once");
     let (found, expected) = (lines_of_shards(&bench.path("out")), lines_of_files(&undisturbed.path("out")));
     assert_eq!(difference(&found, &expected), None);
-    let calls_at =
-        |step: &Dropped| judge.seen().calls_at(&step.stage, &step.topic, step.partition, step.offset);
-    let lives: Vec<_> = past.into_iter().map(|past| past.life(calls_at)).collect();
+    assert!(judge::deleted(&brokers.bootstrap, &prefix) > 0, "consumed records were deleted meanwhile");
+    let thread_of = |step: &Dropped| judge.seen().thread_at(&step.topic, step.partition, step.offset);
+    let lives: Vec<_> = past.into_iter().map(|past| past.life(thread_of)).collect();
     assert!(
         snapshots.iter().any(Snapshot::is_in_the_middle),
         "some disturbance came in the middle of the work"

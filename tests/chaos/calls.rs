@@ -45,7 +45,8 @@ pub(crate) struct Life {
     pub(crate) worker: String,
     /// The process' number.
     pub(crate) process: u32,
-    /// Steps that it said it dropped, each as often as it said so, by how the ids of their calls begin.
+    /// Steps that it said it dropped, each as often as it said so, by how the ids of their calls begin; without the thread
+    /// where that is not known.
     pub(crate) dropped: BTreeMap<String, u64>,
     /// Of one that was killed: what was committed by then, at least.
     pub(crate) killed: Option<Reached>,
@@ -54,8 +55,11 @@ pub(crate) struct Life {
 impl Life {
     /// How many sends of a call by this life came to nothing, at most.
     fn excuses(&self, call: &str) -> u64 {
-        let dropped = self.dropped.get(step_of(call)).copied().unwrap_or(0);
-        dropped + u64::from(self.killed.as_ref().is_some_and(|reached| !reached.has_step_of(call)))
+        let step = step_of(call);
+        let of_any_thread = step.find('-').map_or(step, |at| &step[at..]);
+        let dropped = [step, of_any_thread].into_iter().filter_map(|step| self.dropped.get(step));
+        dropped.sum::<u64>()
+            + u64::from(self.killed.as_ref().is_some_and(|reached| !reached.has_step_of(call)))
     }
 
     fn sent<'a>(&self, senders: &'a Senders) -> Option<&'a BTreeMap<String, u64>> {
@@ -178,6 +182,9 @@ mod tests {
             "it came back to the one that had dropped it"
         );
         assert!(is_right(vec![(dropped(1, 2), 2), (life(2), 1)]));
+        let unknown = |stage: &str| Life { dropped: [(format!("-{stage}-"), 1)].into(), ..life(1) };
+        assert!(is_right(vec![(unknown("draft"), 1), (life(2), 1)]), "whose step it was is not known");
+        assert!(!is_right(vec![(unknown("score"), 1), (life(2), 1)]), "another stage's");
     }
 
     #[test]

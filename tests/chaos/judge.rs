@@ -1,5 +1,6 @@
 //! An independent reader of the cluster: reads committed records of every topic from their beginning, with a client
-//! of its own, and keeps what the threads have come through.
+//! of its own, and keeps what the threads have come through. Workers delete what they are past, perhaps before it is
+//! read here; then a thread is found further on, at the latest in `scored`, of which nothing is deleted.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use avr::topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, PROMPTS, RECORDS, SCORED, TopicName};
+use avr::topic::{CRITIQUED, DEAD_LETTERS, DRAFTED, IMPROVED, PROMPTS, SCORED, TopicName};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -21,15 +22,18 @@ use crate::support::log_state::{Reached, calls_of};
 
 /// The topics in the order in which a thread of stage 1 passes them: standing in the nth means that n + 1 steps are
 /// committed.
-const WAY: [TopicName; 5] = [DRAFTED.name, CRITIQUED.name, IMPROVED.name, SCORED.name, RECORDS.name];
+const WAY: [TopicName; 4] = [DRAFTED.name, CRITIQUED.name, IMPROVED.name, SCORED.name];
 
 /// How long a poll waits for a record.
 const POLL: Duration = Duration::from_millis(100);
 
+/// How long the cluster may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What was read so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    /// How often each thread has ended, by its id: in `records`, or as a dead letter.
+    /// How often each thread has ended, by its id: in `scored`, or as a dead letter.
     pub(crate) ended: BTreeMap<String, u32>,
     reached: Reached,
     /// How the ids of a thread's calls begin, by where the thread lies: topic, partition and offset.
@@ -42,17 +46,16 @@ impl Seen {
         &self.reached
     }
 
-    /// How the ids of the calls begin that a stage makes for the record at a place.
-    pub(crate) fn calls_at(&self, stage: &str, topic: &str, partition: i32, offset: i64) -> Option<String> {
-        let thread = self.places.get(&(topic.to_owned(), partition, offset))?;
-        Some(format!("{thread}-{stage}-"))
+    /// How the ids of a thread's calls begin that has a record at a place; none where the record was not read.
+    pub(crate) fn thread_at(&self, topic: &str, partition: i32, offset: i64) -> Option<String> {
+        self.places.get(&(topic.to_owned(), partition, offset)).cloned()
     }
 
     fn note(&mut self, (topic, partition, offset): (&str, i32, i64), key: &str) {
         if topic != DEAD_LETTERS.0 {
             self.places.insert((topic.to_owned(), partition, offset), calls_of(key));
         }
-        if topic == DEAD_LETTERS.0 || topic == RECORDS.name.0 {
+        if topic == DEAD_LETTERS.0 || topic == SCORED.name.0 {
             *self.ended.entry(key.to_owned()).or_default() += 1;
         }
         let Some(place) = WAY.iter().position(|name| name.0 == topic) else { return };
@@ -74,6 +77,9 @@ impl Judge {
             .set("group.id", format!("{prefix}judge"))
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false")
+            // What was deleted before it was read is passed over.
+            .set("auto.offset.reset", "earliest")
+            .set("reconnect.backoff.max.ms", "500")
             .set("queued.max.messages.kbytes", "16384")
             .create()
             .expect("a consumer");
@@ -105,9 +111,20 @@ impl Drop for Judge {
     }
 }
 
+/// Offsets of prompts that were deleted so far.
+pub(crate) fn deleted(bootstrap: &str, prefix: &str) -> i64 {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a consumer");
+    let name = format!("{prefix}{}", PROMPTS.name);
+    let metadata = consumer.fetch_metadata(Some(&name), PATIENCE).expect("the cluster answers");
+    let first =
+        |partition| consumer.fetch_watermarks(&name, partition, PATIENCE).expect("the cluster answers").0;
+    metadata.topics()[0].partitions().iter().map(|partition| first(partition.id())).sum()
+}
+
 /// Every partition of the topics that are read, from its first record.
 fn everything(consumer: &BaseConsumer, prefix: &str) -> TopicPartitionList {
-    let metadata = consumer.fetch_metadata(None, Duration::from_secs(30)).expect("the cluster answers");
+    let metadata = consumer.fetch_metadata(None, PATIENCE).expect("the cluster answers");
     let mut all = TopicPartitionList::new();
     for topic in WAY.into_iter().chain([PROMPTS.name, DEAD_LETTERS]) {
         let name = format!("{prefix}{topic}");

@@ -35,12 +35,14 @@ impl Past {
         Self { worker, process: number, dropped: dropped(&ended), killed: None }
     }
 
-    /// As the calls are judged by it; `calls_at` tells how the ids of a dropped step's calls begin.
-    pub(crate) fn life(self, calls_at: impl Fn(&Dropped) -> Option<String>) -> Life {
+    /// As the calls are judged by it; `thread_of` tells how the ids of the calls begin that the thread of a dropped step
+    /// makes, if it is known.
+    pub(crate) fn life(self, thread_of: impl Fn(&Dropped) -> Option<String>) -> Life {
         let Self { worker, process, dropped, killed } = self;
         let mut steps = BTreeMap::<String, u64>::new();
-        for step in dropped.iter().filter_map(calls_at) {
-            *steps.entry(step).or_default() += 1;
+        for step in &dropped {
+            let thread = thread_of(step).unwrap_or_default();
+            *steps.entry(format!("{thread}-{}-", step.stage)).or_default() += 1;
         }
         Life { worker, process, dropped: steps, killed }
     }

@@ -93,11 +93,8 @@ impl Deaths {
 
     /// Checks what was asked again by all workers that there were, see [`calls::check`].
     pub(crate) fn check(self, pipeline: &Pipeline, models: &Cluster) -> Calls {
-        let calls_at = |dropped: &Dropped| {
-            let thread = thread_at(pipeline, dropped)?;
-            Some(format!("{}-{}-", calls_of(&thread), dropped.stage))
-        };
-        let lives: Vec<_> = self.past.into_iter().map(|past| past.life(calls_at)).collect();
+        let thread_of = |dropped: &Dropped| Some(calls_of(&thread_at(pipeline, dropped)?));
+        let lives: Vec<_> = self.past.into_iter().map(|past| past.life(thread_of)).collect();
         calls::check(&self.snapshots, &lives, &models.counts(), &models.senders())
     }
 }
