@@ -38,7 +38,7 @@ pub(crate) const CLASSIC: Setup = Setup {
 
 /// The same with a session that no start and no busy machine outlasts. Who dies is missed late.
 pub(crate) const PATIENT: Setup =
-    Setup { consumer: "\"session.timeout.ms\" = 30000\n\"heartbeat.interval.ms\" = 500\n", ..CLASSIC };
+    Setup { consumer: "\"session.timeout.ms\" = 60000\n\"heartbeat.interval.ms\" = 500\n", ..CLASSIC };
 
 impl Setup {
     /// The configuration of whoever works in the pipeline.
