@@ -9,8 +9,12 @@ mod support;
 
 #[path = "../kafka_support/address.rs"]
 mod address;
+mod dead_letters;
 #[path = "../chaos/files.rs"]
 mod files;
+mod letters;
 mod pipeline;
+mod raw;
+mod retries;
 mod submits;
 mod workers;

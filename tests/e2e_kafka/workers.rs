@@ -26,7 +26,7 @@ fn assert_as_expected(pipeline: &Pipeline) {
 
 /// Stops a worker as an orchestrator does, and gives its summary.
 #[track_caller]
-fn stop(worker: Process) -> Value {
+pub(crate) fn stop(worker: Process) -> Value {
     worker.terminate();
     worker.finish_soon().expect_code(0).summary()
 }
