@@ -107,7 +107,7 @@ fn locate<T: DeserializeOwned>(bytes: &[u8]) -> String {
         Err(error) => format!("the payload does not fit at {}: {}", error.path(), error.inner()),
     };
     match serde_json::from_slice::<Versioned>(bytes) {
-        Ok(Versioned { version }) if version > SCHEMA_VERSION => format!("{}: {misfit}", newer(version)),
+        Ok(Versioned { version }) if version > SCHEMA_VERSION => format!("{}; {misfit}", newer(version)),
         _ => misfit,
     }
 }
@@ -120,8 +120,8 @@ struct Versioned {
 
 fn newer(version: u32) -> String {
     format!(
-        "a thread of schema {version}; this avr knows {SCHEMA_VERSION}: send it back with `avr dead-letters retry` \
-         when all workers are of the newer version"
+        "the payload does not fit at version: a thread of schema {version}; this avr knows {SCHEMA_VERSION}: send it \
+         back with `avr dead-letters retry` when all workers are of the newer version"
     )
 }
 
@@ -155,7 +155,10 @@ mod tests {
             "{place}"
         );
         let newer = told(format!(r#"{{"version":2,{start}"one"}}}}"#).as_bytes());
-        assert!(newer.starts_with("a thread of schema 2; this avr knows 1"), "{newer}");
+        assert!(
+            newer.starts_with("the payload does not fit at version: a thread of schema 2; this avr knows 1"),
+            "{newer}"
+        );
         assert!(newer.contains("does not fit at origin.line"), "{newer}");
         assert!(told(b"\xff").starts_with("the payload does not fit at"), "{}", told(b"\xff"));
     }

@@ -12,6 +12,7 @@ mod address;
 mod dead_letters;
 #[path = "../chaos/files.rs"]
 mod files;
+mod foreign;
 mod letters;
 mod pipeline;
 mod raw;
