@@ -100,7 +100,7 @@ pub(super) fn decode<T: DeserializeOwned>(record: &Record) -> Result<T, Failure>
 }
 
 /// Where and why a payload does not fit its schema. Parses again, which only the broken ones cost.
-fn locate<T: DeserializeOwned>(bytes: &[u8]) -> String {
+pub(super) fn locate<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> String {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let misfit = match serde_path_to_error::deserialize::<_, T>(&mut json) {
         Ok(_) => "the payload is followed by something else".to_owned(),

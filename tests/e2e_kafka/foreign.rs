@@ -16,8 +16,9 @@ use crate::{
 
 const COUNT: usize = 30;
 
-/// A record that cannot be read: the thread's name, its payload, and how its letter's message begins.
+/// A record that cannot be read: its topic and key, its payload, and how its letter's message begins.
 struct Unreadable {
+    topic: TopicName,
     name: &'static str,
     payload: Option<Vec<u8>>,
     message: &'static str,
@@ -30,7 +31,7 @@ fn unreadable(thread: &Value) -> Vec<Unreadable> {
         change(&mut thread);
         Some(serde_json::to_vec(&thread).expect("JSON"))
     };
-    let one = |name, payload, message| Unreadable { name, payload, message };
+    let one = |name, payload, message| Unreadable { topic: PROMPTS.name, name, payload, message };
     vec![
         one("rubbish", Some(b"\xff\x00\x1b[2J".to_vec()), "the payload does not fit at "),
         one("nothing", None, "the payload does not fit at "),
@@ -63,7 +64,14 @@ fn unreadable(thread: &Value) -> Vec<Unreadable> {
             }),
             "the payload does not fit at version: a thread of schema 3; this avr knows 1",
         ),
+        harvest("no-outcome", "{\"outcome\": 5, \"records\": []}", "the payload does not fit at outcome: "),
+        harvest("no-record", "{\"records\": [{\"id\": 7}]}", "the payload does not fit at records[0].id: "),
     ]
+}
+
+/// What another program may take for the end of a thread.
+fn harvest(name: &'static str, payload: &str, message: &'static str) -> Unreadable {
+    Unreadable { topic: RECORDS.name, name, payload: Some(payload.as_bytes().to_vec()), message }
 }
 
 /// A thread of a later minor version: every object of it has a field that this one does not know.
@@ -86,16 +94,20 @@ fn what_no_schema_knows_becomes_letters_and_what_is_only_unknown_passes_through(
     let thread = raw.read(PROMPTS.name)[0].json();
     let unreadable = unreadable(&thread);
     // In front of the good ones in every partition, and some of them behind one another.
-    let place = |(n, bad): (usize, &Unreadable)| RawRecord {
-        partition: i32::try_from(n % 3).expect("a partition"),
-        key: Some(format!("stage1:{}", bad.name).into_bytes()),
-        value: bad.payload.clone(),
-        ..RawRecord::default()
-    };
-    let mut written: Vec<RawRecord> = unreadable.iter().enumerate().map(place).collect();
-    written.push(RawRecord { key: None, ..RawRecord::new("", "no key, no JSON") });
-    written.push(later(&thread));
-    raw.write(PROMPTS.name, &written);
+    for (n, bad) in unreadable.iter().enumerate() {
+        let record = RawRecord {
+            partition: i32::try_from(n % 3).expect("a partition"),
+            key: Some(format!("stage1:{}", bad.name).into_bytes()),
+            value: bad.payload.clone(),
+            ..RawRecord::default()
+        };
+        raw.write(bad.topic, &[record]);
+    }
+    let later = later(&thread);
+    raw.write(
+        PROMPTS.name,
+        &[RawRecord { key: None, ..RawRecord::new("", "no key, no JSON") }, later.clone()],
+    );
     pipeline.bench.write("prompts.jsonl", prompts(0..COUNT));
     assert_eq!(pipeline.submit(&["prompts.jsonl"]), (COUNT as u64 - 1, 1));
 
@@ -104,7 +116,9 @@ fn what_no_schema_knows_becomes_letters_and_what_is_only_unknown_passes_through(
     let status = pipeline.wait();
     assert_eq!(status["dead_letters"], unreadable.len() + 1, "{status}");
     stop(worker);
-    assert_each_once(&pipeline.keys(RECORDS.name), COUNT + 1);
+    let mut ended = pipeline.keys(RECORDS.name);
+    ended.retain(|key, _| !unreadable.iter().any(|bad| *key == format!("stage1:{}", bad.name)));
+    assert_each_once(&ended, COUNT + 1);
     assert_eq!(models.asked_again(), []);
     let outcomes = &lines_of_shards(&pipeline.bench.path("out"))["outcomes"];
     let letters = outcomes.iter().filter(|line| line.contains("\"verdict\":\"dead_letter\"")).count();
@@ -116,13 +130,14 @@ fn what_no_schema_knows_becomes_letters_and_what_is_only_unknown_passes_through(
         let letter = &letters[&format!("stage1:{}", bad.name)];
         assert_eq!(letter.value, bad.payload, "{}", bad.name);
         assert_eq!(letter.header("avr.error.kind"), "schema");
-        assert_eq!(letter.header("__connect.errors.stage"), "draft");
+        let stage = if bad.topic == PROMPTS.name { "draft" } else { "export" };
+        assert_eq!(letter.header("__connect.errors.stage"), stage);
         let message = letter.header("__connect.errors.exception.message");
         assert!(message.starts_with(bad.message), "{}: {message}", bad.name);
     }
     assert_eq!(letters[""].value.as_deref(), Some(&b"no key, no JSON"[..]));
     for topic in [DRAFTED.name, CRITIQUED.name, IMPROVED.name, SCORED.name] {
-        assert_passed_through(&raw, topic, &written[written.len() - 1]);
+        assert_passed_through(&raw, topic, &later);
     }
 }
 

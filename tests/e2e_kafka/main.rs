@@ -10,6 +10,7 @@ mod support;
 #[path = "../kafka_support/address.rs"]
 mod address;
 mod dead_letters;
+mod exporters;
 #[path = "../chaos/files.rs"]
 mod files;
 mod foreign;
