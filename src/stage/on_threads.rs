@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_payload_that_does_not_fit_is_told_with_its_place() {
-        let told = locate::<Thread>;
+        let told = |bytes: &[u8]| locate::<Thread>(bytes);
         let start = r#""id":"s:1","recipe":{"name":"s","hash":"0"},"origin":{"source":"-","line":"#;
         let place = told(format!(r#"{{"version":1,{start}"one"}}}}"#).as_bytes());
         assert!(

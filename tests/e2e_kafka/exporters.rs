@@ -58,10 +58,10 @@ fn an_exporter_that_was_frozen_and_wakes_harms_no_file() {
         // The next owner waits for the session of the frozen one, and for its transaction.
         pipeline.wait();
         assert_files_hold(&pipeline, round * COUNT);
-        assert_eq!(raw.members("export").0.len(), 1, "the frozen one is none any more");
+        assert_eq!(raw.groups(&["export"])[0].members.len(), 1, "the frozen one is none any more");
 
         exporter.signal("CONT");
-        let is_back = || (raw.members("export").0.len() == 2).then_some(());
+        let is_back = || (raw.groups(&["export"])[0].members.len() == 2).then_some(());
         exporter.until("it is a member again", is_back);
         stop(next);
     }

@@ -15,6 +15,7 @@ mod exporters;
 mod files;
 mod foreign;
 mod letters;
+mod models;
 mod pipeline;
 mod raw;
 mod retries;

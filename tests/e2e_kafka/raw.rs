@@ -1,9 +1,6 @@
 //! Topics as any other program writes and reads them: plain librdkafka, and nothing of avr's.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use avr::topic::TopicName;
 use rdkafka::{
@@ -116,17 +113,26 @@ impl Raw {
         records.into_values().collect()
     }
 
-    /// The members of a group, by the names that its coordinator gave them when they joined, and whether the group is
-    /// at rest.
-    pub(crate) fn members(&self, group: &str) -> (BTreeSet<String>, String) {
+    /// The groups of these names: the members of each, by the ids that its coordinator gave them when they joined.
+    pub(crate) fn groups(&self, names: &[&str]) -> Vec<Group> {
         let consumer: BaseConsumer = self.config.create().expect("a consumer");
-        let name = format!("{}{group}", self.prefix);
-        let list =
-            consumer.fetch_group_list(Some(&name), Duration::from_secs(30)).expect("the cluster answers");
-        let group = list.groups().iter().find(|found| found.name() == name).expect("the group is there");
-        let members = group.members().iter().map(|member| member.id().to_owned()).collect();
-        (members, group.state().to_owned())
+        let list = consumer.fetch_group_list(None, PATIENCE).expect("the cluster answers");
+        let group = |name: &&str| {
+            let name = format!("{}{name}", self.prefix);
+            let found = list.groups().iter().find(|found| found.name() == name)?;
+            let members = found.members().iter().map(|member| member.id().to_owned()).collect();
+            Some(Group { members, is_stable: found.state() == "Stable" })
+        };
+        names.iter().filter_map(group).collect()
     }
+}
+
+/// A group of consumers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) members: BTreeSet<String>,
+    /// Whether nobody comes or goes.
+    pub(crate) is_stable: bool,
 }
 
 fn raw_of(message: &rdkafka::message::BorrowedMessage<'_>) -> RawRecord {

@@ -9,7 +9,7 @@ use crate::{
     support::{Bench, Cluster, Process},
 };
 
-const COUNT: usize = 60;
+pub(crate) const COUNT: usize = 60;
 
 /// What a run over the embedded log makes of the same prompts.
 fn expected() -> Lines {
@@ -20,7 +20,7 @@ fn expected() -> Lines {
 
 /// What is in the pipeline's folder is what a run over the embedded log makes.
 #[track_caller]
-fn assert_as_expected(pipeline: &Pipeline) {
+pub(crate) fn assert_as_expected(pipeline: &Pipeline) {
     assert_eq!(difference(&lines_of_shards(&pipeline.bench.path("out")), &expected()), None);
 }
 
