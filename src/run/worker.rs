@@ -49,8 +49,8 @@ pub(super) async fn run(
         let admin = Admin::new(&kafka.options)?;
         cleaning.spawn(cleanup::keep(admin, interval, process.metrics.clone()));
     }
-    let worker =
-        Worker { settings: &settings, kafka, chosen, is_simulated: simulated(&settings, options.simulate) };
+    let is_simulated = simulated(&settings, options.simulate);
+    let worker = Worker { settings: &settings, kafka, chosen, is_simulated, asks_models: !roles.is_empty() };
     let ended = worker.work(log, &mut process, signals, screen).await;
     drop(cleaning);
     process.quiet().await;
@@ -76,6 +76,7 @@ struct Worker<'a> {
     kafka: &'a KafkaSettings,
     chosen: Chosen,
     is_simulated: bool,
+    asks_models: bool,
 }
 
 /// What runs beside the engine; it ends when this is dropped.
@@ -100,6 +101,9 @@ impl Worker<'_> {
         let claimed = intake::claimed_recipe(&log, &parts.reference.name).await?;
         let definition = assemble::definition(self.settings, None);
         intake::check_recipe(claimed.as_ref(), &parts.reference, &definition)?;
+        if self.asks_models {
+            intake::claim_models(&log, self.is_simulated).await?;
+        }
 
         let (gates, closed) = watch::channel(Closed::new());
         let (lags_to, lags) = watch::channel(Lags::new());

@@ -17,5 +17,4 @@ mod recipe;
 mod replay;
 mod state;
 #[expect(dead_code, unused_imports, reason = "the tests over Kafka need more of it")]
-#[expect(dead_code, unused_imports, reason = "the tests over Kafka need more of it")]
 mod support;
