@@ -69,5 +69,5 @@ fn an_exporter_that_was_frozen_and_wakes_harms_no_file() {
         stop(worker);
     }
     assert_files_hold(&pipeline, ROUNDS * COUNT);
-    assert_eq!(staged(&pipeline), [PathBuf::new(); 0], "nothing is left half done");
+    assert_eq!(staged(&pipeline), Vec::<PathBuf>::new(), "nothing is left half done");
 }
