@@ -5,7 +5,7 @@
 //!                                     at half of that: how long a commit takes
 //! ```
 //!
-//! `cargo bench --bench engine -- [--records N] [--partitions N] [--kafka HOST:PORT,…]`. Over the embedded log with
+//! `cargo bench --bench engine -- [--records N] [--partitions N] [--commit-interval MS] [--kafka HOST:PORT,…]`. Over the embedded log with
 //! either durability; with `--kafka` over that cluster instead, in topics of their own with three replicas, or as
 //! many as `--replicas` says, which are deleted afterwards. CPU is that of this process alone.
 
@@ -209,7 +209,10 @@ async fn measure<L: Log>(name: &'static str, log: L, records: usize) -> Result<(
     }
     let seen = Seen::default();
     let mut written = seen.written.subscribe();
-    let options = EngineOptions { committer: "bench".to_owned(), ..EngineOptions::default() };
+    let mut options = EngineOptions { committer: "bench".to_owned(), ..EngineOptions::default() };
+    if let Some(interval) = option("commit-interval")? {
+        options.commit_interval = Duration::from_millis(interval);
+    }
     let stages = vec![StageSpec::steps(Copy, IN_FLIGHT)];
     let observed = Observed { log, seen: seen.clone() };
     let (engine, handle) = Engine::new(observed, stages, None, options, Metrics::new());
@@ -221,7 +224,7 @@ async fn measure<L: Log>(name: &'static str, log: L, records: usize) -> Result<(
 
     seen.took.lock().expect("nobody panics with it").clear();
     let rate = records as f64 / seconds;
-    let paced = pace(&mut writer, records, rate / 2.0).await?;
+    let paced = pace(&mut writer, records, option("pace")?.unwrap_or(rate / 2.0)).await?;
     written.wait_for(|written| *written >= records + paced).await?;
     let took = std::mem::take(&mut *seen.took.lock().expect("nobody panics with it"));
     stop.send_replace(Stop::Drain);

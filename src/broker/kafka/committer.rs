@@ -5,10 +5,9 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, RecvTimeoutError, SyncSender},
+        mpsc::{self, SyncSender},
     },
     thread,
-    time::Duration,
 };
 
 use rdkafka::consumer::BaseConsumer;
@@ -18,9 +17,6 @@ use super::{KafkaOptions, failure, member::Members, progress, reporter::Reporter
 use crate::broker::{
     CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress,
 };
-
-/// How often librdkafka's messages are served while nothing is asked.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// What the thread is asked.
 enum Task {
@@ -126,20 +122,18 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, queue: &mpsc::Receiver<Task>) {
-        loop {
+        for task in queue {
             // Whoever does not wait any more needs no answer.
-            match queue.recv_timeout(IDLE) {
-                Ok(Task::Commit { outputs, progress, reply }) => {
+            match task {
+                Task::Commit { outputs, progress, reply } => {
                     let _ = reply.send(self.transactor.commit(&outputs, &progress));
                 }
-                Ok(Task::Recover(reply)) => {
+                Task::Recover(reply) => {
                     let _ = reply.send(self.transactor.recover());
                 }
-                Ok(Task::Progress { group, partitions, reply }) => {
+                Task::Progress { group, partitions, reply } => {
                     let _ = reply.send(self.progress(group, &partitions));
                 }
-                Err(RecvTimeoutError::Timeout) => self.transactor.serve(),
-                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }

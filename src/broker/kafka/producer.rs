@@ -3,10 +3,8 @@
 //! Every function here blocks, for seconds where the cluster does not answer, and runs on the committer's thread.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,7 +14,7 @@ use rdkafka::{
     consumer::ConsumerGroupMetadata,
     error::KafkaError,
     message::DeliveryResult,
-    producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext},
+    producer::{BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, ThreadedProducer},
     types::RDKafkaErrorCode,
 };
 
@@ -25,8 +23,10 @@ use super::{
 };
 use crate::broker::Output;
 
-/// How long a piece of waiting is.
-const GLANCE: Duration = Duration::from_millis(1);
+/// How long a piece of waiting is where nothing tells of the end.
+const GLANCE: Duration = Duration::from_micros(100);
+/// How long a record waits for a place before it is tried again.
+const NO_PLACE: Duration = Duration::from_millis(5);
 /// How long a transaction may take to begin, which asks nobody.
 const BEGIN: Duration = Duration::from_secs(1);
 /// How long one try to become the producer of a name may take.
@@ -41,12 +41,21 @@ const DELIVERY: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS - 1000);
 const END: Duration = Duration::from_secs(10);
 
 /// What becomes of the records of the transaction under way.
+#[derive(Debug, Default)]
+struct Fate {
+    /// Records that have neither arrived nor failed.
+    open: usize,
+    /// The first that failed: its topic, and why.
+    failed: Option<(String, KafkaError)>,
+}
+
+/// Hears what becomes of records, on librdkafka's thread.
 #[derive(Debug)]
 struct Deliveries {
     reporter: Reporter,
-    arrived: AtomicUsize,
-    /// The first that failed: its topic, and why.
-    failed: Mutex<Option<(String, KafkaError)>>,
+    fate: Mutex<Fate>,
+    /// Rung when no record is open any more.
+    settled: Condvar,
 }
 
 impl ClientContext for Deliveries {
@@ -63,18 +72,20 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(_) => {
-                self.arrived.fetch_add(1, Ordering::AcqRel);
-            }
-            Err((error, message)) => {
-                lock(&self.failed).get_or_insert_with(|| (message.topic().to_owned(), error.clone()));
-            }
+        let mut fate = lock(&self.fate);
+        if let Err((error, message)) = result {
+            fate.failed.get_or_insert_with(|| (message.topic().to_owned(), error.clone()));
+        }
+        fate.open = fate.open.saturating_sub(1);
+        if fate.open == 0 {
+            self.settled.notify_all();
         }
     }
 }
 
-type Native = BaseProducer<Deliveries>;
+/// With a thread that listens: asking for deliveries with a time limit would burn a core until the limit, because
+/// what is left of it below a millisecond is no time at all to librdkafka.
+type Native = ThreadedProducer<Deliveries>;
 
 /// A transactional producer.
 pub(super) struct Producer {
@@ -88,7 +99,7 @@ impl Producer {
     /// A producer of the name `id`, which is not yet one that may write.
     pub(super) fn new(options: &KafkaOptions, id: &str) -> Result<Self, KafkaError> {
         let reporter = Reporter::new("committer");
-        let context = Deliveries { reporter, arrived: AtomicUsize::new(0), failed: Mutex::default() };
+        let context = Deliveries { reporter, fate: Mutex::default(), settled: Condvar::new() };
         let native: Arc<Native> = Arc::new(options.producer_config(id).create_with_context(context)?);
         let calls = Calls::of(Arc::clone(&native), "kafka-calls")
             .map_err(|error| KafkaError::ClientCreation(format!("no thread for it: {error}")))?;
@@ -111,16 +122,14 @@ impl Producer {
         self.call(INIT, |native| native.init_transactions(INIT))
     }
 
-    /// Serves what librdkafka has to say while nothing is under way.
-    pub(super) fn serve(&self) {
-        self.native.poll(Duration::ZERO);
-    }
-
     pub(super) fn begin(&mut self) -> Result<(), KafkaError> {
-        *lock(&self.native.context().failed) = None;
-        self.native.context().arrived.store(0, Ordering::Release);
+        *lock(&self.deliveries().fate) = Fate::default();
         self.begun = Instant::now();
         self.call(BEGIN, Native::begin_transaction)
+    }
+
+    fn deliveries(&self) -> &Deliveries {
+        self.native.client().context()
     }
 
     /// How long the transaction has been under way.
@@ -140,14 +149,14 @@ impl Producer {
                 headers: record::to_native(&output.headers),
                 delivery_opaque: (),
             };
-            match self.native.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _))
-                    if self.age() < DELIVERY =>
-                {
-                    self.native.poll(GLANCE);
+            lock(&self.deliveries().fate).open += 1;
+            let Err((error, _)) = self.native.send(record) else { return Ok(()) };
+            lock(&self.deliveries().fate).open -= 1;
+            match error {
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) if self.age() < DELIVERY => {
+                    thread::sleep(NO_PLACE);
                 }
-                Err((error, _)) => return Err(error),
+                error => return Err(error),
             }
         }
     }
@@ -163,14 +172,26 @@ impl Producer {
 
     /// Waits until every record has arrived or failed, and fails as the first that did.
     pub(super) fn settle(&self) -> Result<(), (String, KafkaError)> {
+        let Deliveries { fate, settled, .. } = self.deliveries();
+        let left = DELIVERY.saturating_sub(self.age());
+        let timed_out = || {
+            let error = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
+            Err(("any".to_owned(), error))
+        };
+        let waited = settled.wait_timeout_while(lock(fate), left, |fate| fate.open > 0);
+        let (mut fate, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return timed_out();
+        }
+        let failed = fate.failed.take();
+        drop(fate);
+        // The listener lets go of what it has told a moment later.
         while self.native.in_flight_count() > 0 {
             if self.age() > DELIVERY {
-                let timed_out = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
-                return Err(("any".to_owned(), timed_out));
+                return timed_out();
             }
-            self.native.poll(GLANCE);
+            thread::sleep(GLANCE);
         }
-        let failed = lock(&self.native.context().failed).take();
         failed.map_or(Ok(()), |(topic, error)| Err((topic, self.cause().unwrap_or(error))))
     }
 

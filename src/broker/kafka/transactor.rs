@@ -1,7 +1,7 @@
 //! Commits, one after the other, on a thread that may block.
 //!
 //! ```text
-//!   checked ─▶ begin ─▶ records, offsets of each group ─▶ all arrived ─▶ commit ─▶ Ok
+//!   checked ─▶ begin ─▶ offsets of each group, records ─▶ all arrived ─▶ commit ─▶ Ok
 //!      │         └────────── any error: nothing is written ────────┘         ├─ fenced ─▶ Fatal
 //!      ├─ Fatal: above a limit      Refused · Retriable · Fatal              │
 //!      └─ Refused: moved                                                     └─ anything else ─▶ Doubtful
@@ -102,10 +102,6 @@ impl Transactor {
     ) -> Self {
         let id = options.name(name);
         Self { options, members, id, producer: None, abandoned }
-    }
-
-    pub(super) fn serve(&self) {
-        self.producer.iter().for_each(Producer::serve);
     }
 
     /// Becomes the committer of its name, and decides what the last one left.
@@ -212,10 +208,8 @@ impl Transactor {
             Undone::Failed(failure::log_error(doing, &error), class)
         };
         producer.begin().map_err(|error| failed("beginning a transaction", error))?;
-        for output in outputs {
-            let topic = self.options.name(output.topic.0);
-            producer.send(&topic, output).map_err(|error| failed(&format!("writing to {topic}"), error))?;
-        }
+        // Progress first. The brokers take one change of a transaction at a time and refuse others until it is written
+        // down: librdkafka comes again for progress after some milliseconds, for the first records after twenty.
         let mut shares = Vec::new();
         for of in progress {
             for share in self.shares(of)? {
@@ -229,6 +223,10 @@ impl Transactor {
                 })?;
                 shares.push(share);
             }
+        }
+        for output in outputs {
+            let topic = self.options.name(output.topic.0);
+            producer.send(&topic, output).map_err(|error| failed(&format!("writing to {topic}"), error))?;
         }
         producer.settle().map_err(|(topic, error)| failed(&format!("writing to {topic}"), error))?;
         Ok(shares)
