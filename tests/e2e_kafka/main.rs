@@ -9,8 +9,15 @@ mod support;
 
 #[path = "../kafka_support/address.rs"]
 mod address;
+mod dead_letters;
+mod exporters;
 #[path = "../chaos/files.rs"]
 mod files;
+mod foreign;
+mod letters;
+mod models;
 mod pipeline;
+mod raw;
+mod retries;
 mod submits;
 mod workers;

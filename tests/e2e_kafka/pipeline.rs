@@ -17,6 +17,8 @@ use crate::{
 /// A pipeline of its own in the cluster, and a folder with an `avr.toml` that leads there.
 pub(crate) struct Pipeline {
     pub(crate) bench: Bench,
+    /// What the names of its topics and groups begin with.
+    pub(crate) prefix: String,
     runtime: tokio::runtime::Runtime,
     log: KafkaLog,
 }
@@ -31,7 +33,7 @@ impl Pipeline {
         let toml = format!(
             "[kafka]\nbootstrap_servers = {servers:?}\nprefix = {prefix:?}\npartitions = 3\nreplicas = 1\n\
              heartbeat_interval_s = 0.5\ncleanup_interval_s = 0\n[kafka.consumer]\n\"session.timeout.ms\" = \"6000\"\n\
-             \"heartbeat.interval.ms\" = \"500\"\n"
+             \"heartbeat.interval.ms\" = \"500\"\n[export]\nshard_interval_s = 0.2\n"
         );
         bench.write("avr.toml", toml);
         Process::start(&mut bench.avr(&["topics", "apply"])).finish().expect_code(0);
@@ -40,7 +42,14 @@ impl Pipeline {
         let runtime = runtime.expect("a runtime");
         let options = settings.kafka.expect("it names a cluster").options;
         let log = runtime.block_on(KafkaLog::connect(options)).expect("the cluster answers");
-        Some(Self { bench, runtime, log })
+        Some(Self { bench, prefix, runtime, log })
+    }
+
+    /// Changes the configuration for who reads it from now on.
+    pub(crate) fn reconfigure(&self, before: &str, now: &str) {
+        let text = std::fs::read_to_string(self.bench.path("avr.toml")).expect("it is there");
+        assert!(text.contains(before), "{before} is not in:\n{text}");
+        self.bench.write("avr.toml", text.replace(before, now));
     }
 
     /// Starts a worker with these stages, that asks the models of `models`.
