@@ -137,7 +137,9 @@ fn code_of(error: &RunError) -> u8 {
         | RunError::NoStage { .. }
         | RunError::RecipeChanged(_)
         | RunError::Open(OpenError::Topics(TopicsError::Wrong { .. }))
-        | RunError::Intake(IntakeError::RecipeChanged(_)) => WRONG_CONFIGURATION,
+        | RunError::Intake(IntakeError::RecipeChanged(_) | IntakeError::OtherModels(_)) => {
+            WRONG_CONFIGURATION
+        }
         _ => FAILED,
     }
 }

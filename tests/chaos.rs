@@ -18,7 +18,7 @@ mod past;
 #[path = "chaos/plan.rs"]
 mod plan;
 #[path = "e2e/support/mod.rs"]
-#[expect(dead_code, reason = "the end-to-end tests need more of it")]
+#[expect(dead_code, unused_imports, reason = "the end-to-end tests need more of it")]
 mod support;
 
 use std::{

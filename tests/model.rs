@@ -3,6 +3,8 @@
 //! A server here gives the replies of its script, one a request and the last again and again, and writes down
 //! what it was asked. `tests/fixtures/vllm` holds replies of vLLM 0.32.0 as they were recorded.
 
+#[path = "model/hopeless.rs"]
+mod hopeless;
 #[path = "model/server.rs"]
 mod server;
 
@@ -16,7 +18,7 @@ use avr::{
     observe::Metrics,
     record::Message,
 };
-use server::{POISON, Reply, Server};
+use server::{Reply, Server};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -285,28 +287,6 @@ async fn a_page_instead_of_json_ends_the_request_after_five() {
     let error = ask(&chat_model(options(&[&server.url])), 0).await.expect_err("the call fails");
     assert!(matches!(error, CallError::Malformed { sends: 5, .. }), "{error}");
     assert_eq!(server.seen().len(), 5);
-}
-
-#[tokio::test]
-async fn a_request_on_which_a_healthy_server_always_fails_is_given_up() {
-    let server = Server::start([wrote("ok")]).await;
-    let options = ModelOptions { max_repeats_while_healthy: 3, ..options(&[&server.url]) };
-    let model = chat_model(options);
-    let others = async {
-        while let Ok(answer) = ask(&model, 0).await {
-            assert_eq!(answer.text, "ok");
-        }
-    };
-    let error = tokio::select! {
-        result = ask_about(&model, 0, POISON) => result.expect_err("it never succeeds"),
-        () = others => panic!("the server answers all others"),
-    };
-    assert!(matches!(error, CallError::Hopeless { failures: 3, .. }), "{error}");
-    assert_eq!(error.scope(), Scope::Try);
-    assert!(error.to_string().contains("it crashed"), "{error}");
-    let poisoned = server.seen().iter().filter(|seen| seen.body.contains(POISON)).count();
-    assert_eq!(error.sends() as usize, poisoned);
-    assert!(poisoned >= 4, "the first failure says nothing: {poisoned}");
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use crate::{
 
 /// Key of the entry that holds a recipe's definition.
 const RECIPE: &str = "recipe:";
+/// Key of the entry that says of which sort the models are. No thread's id and no reject's is like it.
+pub(super) const MODELS: &str = "models";
 
 /// Everything taken in so far, by id: 32 bytes of memory for each thread and about half of that for each reject.
 #[derive(Debug, Default)]
@@ -16,6 +18,7 @@ pub struct Index {
     threads: HashMap<[u8; 16], [u8; 16]>,
     rejects: HashMap<[u8; 16], ()>,
     recipes: BTreeMap<String, (String, serde_json::Value)>,
+    simulated: Option<bool>,
 }
 
 /// Whether a thread was seen before.
@@ -43,6 +46,7 @@ impl Index {
                 let name = String::from_utf8_lossy(key.strip_prefix(RECIPE.as_bytes()).unwrap_or(key));
                 self.recipes.insert(name.into_owned(), (hash.clone(), definition.clone()));
             }
+            IndexEntry::Models { simulated } => self.simulated = Some(*simulated),
         }
     }
 
@@ -64,6 +68,11 @@ impl Index {
     /// The recipes of all threads, each with its hash and definition.
     pub fn recipes(&self) -> impl Iterator<Item = (&str, &(String, serde_json::Value))> {
         self.recipes.iter().map(|(name, recipe)| (name.as_str(), recipe))
+    }
+
+    /// Whether the models are simulated, where a worker said so.
+    pub fn simulated(&self) -> Option<bool> {
+        self.simulated
     }
 
     /// Whether the thread was seen before; a new one is remembered.

@@ -14,6 +14,7 @@ mod batch;
 mod destination;
 mod followed;
 mod index;
+mod models;
 mod recipe;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ use batch::{Batch, Tried, index_output};
 pub use destination::{Destination, Direct, Setback, ThroughEngine};
 use followed::Followed;
 pub use index::{Index, Seen};
+pub use models::{OtherModels, claim_models};
 use recipe::check_alone;
 pub use recipe::{RecipeChanged, check_recipe, claimed_recipe, difference};
 
@@ -99,6 +101,9 @@ pub enum IntakeError {
     /// The log was begun under another definition of the recipe.
     #[error(transparent)]
     RecipeChanged(#[from] RecipeChanged),
+    /// The log was begun with models of another sort.
+    #[error(transparent)]
+    OtherModels(#[from] OtherModels),
 }
 
 impl From<Setback> for IntakeError {

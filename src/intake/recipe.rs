@@ -24,13 +24,17 @@ pub struct RecipeChanged {
     pub difference: String,
 }
 
-/// The hash and definition that were claimed for the recipe called `name`, if any were. Reads the index, and keeps
-/// nothing else of it.
+/// The hash and definition that were claimed for the recipe called `name`, if any were.
 ///
 /// # Errors
 /// The log cannot be read.
 pub async fn claimed_recipe<L: Log>(log: &L, name: &str) -> Result<Option<(String, Value)>, LogError> {
-    let (key, mut index) = (recipe_key(name), Index::default());
+    Ok(read_entries(log, &recipe_key(name)).await?.recipe(name).cloned())
+}
+
+/// Reads the index, and keeps of it what is under `key`.
+pub(super) async fn read_entries<L: Log>(log: &L, key: &str) -> Result<Index, LogError> {
+    let mut index = Index::default();
     let mut visit = |record: Record| {
         let entry = record.value.as_deref().filter(|_| record.key.as_deref() == Some(key.as_bytes()));
         if let Some(Ok(entry)) = entry.map(serde_json::from_slice::<IndexEntry>) {
@@ -38,7 +42,7 @@ pub async fn claimed_recipe<L: Log>(log: &L, name: &str) -> Result<Option<(Strin
         }
     };
     log.scan(INDEX.name, &mut visit).await?;
-    Ok(index.recipe(name).cloned())
+    Ok(index)
 }
 
 /// Whether what was claimed for a recipe is what it is now; nothing claimed is no contradiction.

@@ -2,10 +2,11 @@
 
 use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 use tracing::{debug, warn};
 
 use super::{
@@ -20,6 +21,19 @@ use super::{
     transport,
 };
 use crate::observe::Metrics;
+
+/// How long a server may take over something small, to prove that it works.
+const PROOF_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the servers of a role offer.
+pub(super) struct Api<'a> {
+    /// The kind of request, for metrics.
+    pub(super) operation: &'static str,
+    /// Where they take it.
+    pub(super) path: &'a str,
+    /// The body of a small request that any of them answers if it works.
+    pub(super) small: Map<String, Value>,
+}
 
 /// Who calls.
 #[derive(Clone, Copy)]
@@ -59,6 +73,8 @@ pub(super) struct Caller {
     pub(super) meter: Meter,
     /// How often each endpoint answered.
     answers: Vec<AtomicU64>,
+    /// The body of a small request.
+    small: Bytes,
     /// Requests refused while none was answered yet.
     refused_at_first: AtomicU32,
     stop: Stop,
@@ -74,21 +90,21 @@ struct Progress {
 }
 
 impl Caller {
-    /// A client for requests of the kind `operation`, which servers take at `path`.
+    /// A client of servers that offer `api`.
     pub(super) fn new(
         options: ModelOptions,
-        operation: &'static str,
-        path: &str,
+        api: Api<'_>,
         stop: Stop,
         metrics: &Metrics,
     ) -> Result<Self, OptionsError> {
-        let endpoints = options.urls.iter().map(|url| Endpoint::new(url, path, &options));
+        let endpoints = options.urls.iter().map(|url| Endpoint::new(url, api.path, &options));
         let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
         let names = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-        let meter = Meter::new(metrics, operation, &options.role, &options.model, names);
+        let meter = Meter::new(metrics, api.operation, &options.role, &options.model, names);
         let pool = Pool::new(endpoints, &options, metrics);
         let answers = (0..pool.len()).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { options, pool, meter, answers, refused_at_first: AtomicU32::new(0), stop })
+        let small = Value::Object(api.small).to_string().into();
+        Ok(Self { options, pool, meter, answers, small, refused_at_first: AtomicU32::new(0), stop })
     }
 
     /// Makes one call. Returns the answer, what it cost, and the number of requests sent.
@@ -141,8 +157,11 @@ impl Caller {
                 Some(body) => body.clone(),
                 None => body.insert(exchange.write()?.into()).clone(),
             };
-            progress.sends += 1;
             let index = permit.index();
+            if progress.patience.wants_proof(index, &self.answers()) {
+                self.ask_for_proof(&permit, exchange).await?;
+            }
+            progress.sends += 1;
             let failure = match self.send(permit, subject, progress.sends, bytes, exchange).await {
                 Ok((answer, usage)) => return Ok((answer, usage, progress.sends)),
                 Err(failure) => failure,
@@ -163,6 +182,25 @@ impl Caller {
             self.wait_to_repeat(subject, progress.sends, index, &failure).await?;
             self.meter.repeated(index, subject.stage, &failure);
         }
+    }
+
+    /// Asks for something small: if that is answered the server works, which counts as any other answer.
+    async fn ask_for_proof<E: Exchange>(&self, permit: &Permit, exchange: &E) -> Result<(), CallError> {
+        let endpoint = permit.endpoint();
+        // Servers take a name that is in use for a mistake.
+        let id = transport::request_id(&format!("health-{:016x}", fastrand::u64(..)), 1);
+        let asked = transport::post(endpoint, id, self.small.clone(), self.options.max_answer_bytes);
+        let answer = tokio::select! {
+            biased;
+            () = self.stop.draining() => return Err(CallError::Stopped),
+            answer = tokio::time::timeout(PROOF_LIMIT, asked) => answer,
+        };
+        let works = answer.is_ok_and(|answer| answer.is_ok_and(|answer| exchange.read(&answer).is_ok()));
+        debug!(endpoint = endpoint.name, works, "asked for something small");
+        if works {
+            self.answers[permit.index()].fetch_add(1, Relaxed);
+        }
+        Ok(())
     }
 
     fn answers(&self) -> Vec<u64> {

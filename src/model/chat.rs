@@ -1,11 +1,11 @@
 //! Chat completions, as any OpenAI-compatible server offers them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     CallError, EndpointStatus, ModelOptions, ModelTotals, OptionsError, Priority, Stop,
-    caller::{Caller, Exchange, Reading, Subject},
+    caller::{Api, Caller, Exchange, Reading, Subject},
     check,
     failure::{Failure, shortened},
     meter::Usage,
@@ -61,7 +61,8 @@ impl ChatModel {
     /// If the options cannot be used; see [`OptionsError`]. No server is asked yet.
     pub fn new(options: ModelOptions, stop: Stop, metrics: &Metrics) -> Result<Self, OptionsError> {
         options.check(RESERVED)?;
-        Caller::new(options, "chat", PATH, stop, metrics).map(Self)
+        let small = small_request(&options);
+        Caller::new(options, Api { operation: "chat", path: PATH, small }, stop, metrics).map(Self)
     }
 
     /// Asks for one answer. Failures that may pass are repeated until the answer is there or the run stops;
@@ -134,6 +135,17 @@ impl ChatModel {
 
 fn subject<'a, M: ?Sized>(request: &'a ChatRequest<'_, M>) -> Subject<'a> {
     Subject { id: request.id, stage: request.stage, priority: request.priority }
+}
+
+/// A request for one token.
+fn small_request(options: &ModelOptions) -> Map<String, Value> {
+    let mut body = options.extra.clone();
+    if !body.contains_key("max_completion_tokens") {
+        body.insert("max_tokens".to_owned(), 1.into());
+    }
+    body.insert("model".to_owned(), options.model.as_str().into());
+    body.insert("messages".to_owned(), json!([{"role": "user", "content": "Hello"}]));
+    body
 }
 
 /// The body of a request. There is no `max_tokens`: a model may use all of its context.

@@ -3,14 +3,24 @@
 //! What may pass is repeated for as long as it takes, because an outage passes. But a server may fail on one request
 //! alone, each time, while it answers all others: that does not pass. So a failure counts against its request where
 //! the server answered something else since the request's failure before. While nothing is answered, nothing counts.
+//!
+//! Where nothing else is asked, nothing else can be answered, and the last request of a run would be repeated for ever.
+//! So after some failures in a row the caller asks for something small before it repeats: if that is answered the server
+//! works, and works still when it fails on the request a moment later.
 
 use super::failure::{Class, Failure, MAX_UNREADABLE};
+
+/// Failures in a row, all of which may be the request's, after which a proof is wanted that the server works. In an
+/// outage most waits are at their longest by then, so that proofs are no load.
+const PROOF_AFTER: u32 = 8;
 
 /// What one call has seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     /// Unreadable answers in a row.
     unreadable: u32,
+    /// Failures in a row that may be the request's.
+    suspicious: u32,
     /// Failures while the server answered others.
     alone: u32,
     /// The answers of each endpoint at the latest failure.
@@ -38,6 +48,7 @@ impl Patience {
             return if self.unreadable < MAX_UNREADABLE { Then::Repeat } else { Then::Final };
         }
         self.unreadable = 0;
+        self.suspicious = if class.may_be_the_request() { self.suspicious + 1 } else { 0 };
         let before = self.answers.replace(answers);
         let answered_others =
             before.zip(self.answers.as_ref()).is_some_and(|(before, now)| now[endpoint] > before[endpoint]);
@@ -45,6 +56,13 @@ impl Patience {
             self.alone += 1;
         }
         if self.alone >= most { Then::Hopeless(self.alone) } else { Then::Repeat }
+    }
+
+    /// Whether the request may be what is wrong and nothing tells: `endpoint` has answered nothing since the latest
+    /// failure, by which time each had given so many `answers`.
+    pub(super) fn wants_proof(&self, endpoint: usize, answers: &[u64]) -> bool {
+        let is_silent = |before: &Vec<u64>| before[endpoint] == answers[endpoint];
+        self.suspicious >= PROOF_AFTER && self.answers.as_ref().is_some_and(is_silent)
     }
 }
 
@@ -88,6 +106,21 @@ mod tests {
     fn answers_of_another_server_say_nothing_of_the_one_that_fails() {
         let failures = [(Class::Server, 0, [0, 7]); 10];
         assert!(follows(&failures, 1).iter().all(|then| *then == Then::Repeat));
+    }
+
+    #[test]
+    fn a_proof_is_wanted_of_a_server_that_fails_and_says_nothing_else() {
+        let (mut patience, answers) = (Patience::default(), vec![3, 3]);
+        let mut fail = |class| {
+            patience.after(&failure(class), 0, answers.clone(), 9);
+            patience.wants_proof(0, &answers)
+        };
+        let wanted: Vec<bool> = (0..PROOF_AFTER).map(|_| fail(Class::Server)).collect();
+        assert_eq!(wanted.iter().position(|wanted| *wanted), Some(PROOF_AFTER as usize - 1));
+        assert!(fail(Class::Timeout) && !fail(Class::Connect) && !fail(Class::Server), "it begins anew");
+        let wanted: Vec<bool> = (0..PROOF_AFTER).map(|_| fail(Class::Cut)).collect();
+        assert_eq!(wanted.last(), Some(&true));
+        assert!(patience.wants_proof(0, &[3, 4]) && !patience.wants_proof(0, &[4, 3]), "it answered others");
     }
 
     #[test]

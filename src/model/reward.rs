@@ -1,11 +1,11 @@
 //! Rewards, as vLLM's pooling and classification endpoints give them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     CallError, EndpointStatus, ModelOptions, ModelTotals, OptionsError, Priority, Stop,
-    caller::{Caller, Exchange, Reading, Subject},
+    caller::{Api, Caller, Exchange, Reading, Subject},
     check,
     failure::{Failure, shortened},
     meter::Usage,
@@ -80,7 +80,9 @@ impl RewardModel {
     ) -> Result<Self, OptionsError> {
         options.check(RESERVED)?;
         options.extra.entry("use_activation").or_insert(Value::Bool(false));
-        let caller = Caller::new(options, "pooling", kind.path(), stop, metrics)?;
+        let small = small_request(&options);
+        let api = Api { operation: "pooling", path: kind.path(), small };
+        let caller = Caller::new(options, api, stop, metrics)?;
         Ok(Self { caller, kind })
     }
 
@@ -118,6 +120,15 @@ impl RewardModel {
     pub fn totals(&self) -> ModelTotals {
         self.caller.meter.totals.snapshot()
     }
+}
+
+/// A request for the reward of one word.
+fn small_request(options: &ModelOptions) -> Map<String, Value> {
+    let mut body = options.extra.clone();
+    let turn = |role: &str| json!({"role": role, "content": "Hello"});
+    body.insert("model".to_owned(), options.model.as_str().into());
+    body.insert("messages".to_owned(), json!([turn("user"), turn("assistant")]));
+    body
 }
 
 struct RewardExchange<'a, M: ?Sized> {

@@ -25,6 +25,11 @@ pub enum IndexEntry {
         /// The definition, as JSON, so that a difference can be shown.
         definition: serde_json::Value,
     },
+    /// Of which sort the models are that the workers of a cluster ask; the key is `models`.
+    Models {
+        /// Whether they are simulated.
+        simulated: bool,
+    },
 }
 
 /// A line of input that could not be used: one line of `rejects.jsonl`.

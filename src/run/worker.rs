@@ -53,7 +53,8 @@ pub(super) async fn run(
         aside.spawn(cleanup::keep(admin, topics, interval, process.metrics.clone()));
     }
     let is_simulated = simulated(&settings, options.simulate);
-    let worker = Worker { settings: &settings, kafka, name, chosen, is_simulated };
+    let asks_models = !roles.is_empty();
+    let worker = Worker { settings: &settings, kafka, name, chosen, is_simulated, asks_models };
     let ended = worker.work(log, &mut process, signals, screen).await;
     drop(aside);
     process.quiet().await;
@@ -80,6 +81,7 @@ struct Worker<'a> {
     name: String,
     chosen: Chosen,
     is_simulated: bool,
+    asks_models: bool,
 }
 
 /// What runs beside the engine; it ends when this is dropped.
@@ -104,6 +106,9 @@ impl Worker<'_> {
         let claimed = intake::claimed_recipe(&log, &parts.reference.name).await?;
         let definition = assemble::definition(self.settings, None);
         intake::check_recipe(claimed.as_ref(), &parts.reference, &definition)?;
+        if self.asks_models {
+            intake::claim_models(&log, self.is_simulated).await?;
+        }
 
         let (gates, closed) = watch::channel(Closed::new());
         let (lags_to, lags) = watch::channel(Lags::new());

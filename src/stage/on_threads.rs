@@ -100,14 +100,14 @@ pub(super) fn decode<T: DeserializeOwned>(record: &Record) -> Result<T, Failure>
 }
 
 /// Where and why a payload does not fit its schema. Parses again, which only the broken ones cost.
-fn locate<T: DeserializeOwned>(bytes: &[u8]) -> String {
+pub(super) fn locate<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> String {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let misfit = match serde_path_to_error::deserialize::<_, T>(&mut json) {
         Ok(_) => "the payload is followed by something else".to_owned(),
         Err(error) => format!("the payload does not fit at {}: {}", error.path(), error.inner()),
     };
     match serde_json::from_slice::<Versioned>(bytes) {
-        Ok(Versioned { version }) if version > SCHEMA_VERSION => format!("{}: {misfit}", newer(version)),
+        Ok(Versioned { version }) if version > SCHEMA_VERSION => format!("{}; {misfit}", newer(version)),
         _ => misfit,
     }
 }
@@ -120,8 +120,8 @@ struct Versioned {
 
 fn newer(version: u32) -> String {
     format!(
-        "a thread of schema {version}; this avr knows {SCHEMA_VERSION}: send it back with `avr dead-letters retry` \
-         when all workers are of the newer version"
+        "the payload does not fit at version: a thread of schema {version}; this avr knows {SCHEMA_VERSION}: send it \
+         back with `avr dead-letters retry` when all workers are of the newer version"
     )
 }
 
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_payload_that_does_not_fit_is_told_with_its_place() {
-        let told = locate::<Thread>;
+        let told = |bytes: &[u8]| locate::<Thread>(bytes);
         let start = r#""id":"s:1","recipe":{"name":"s","hash":"0"},"origin":{"source":"-","line":"#;
         let place = told(format!(r#"{{"version":1,{start}"one"}}}}"#).as_bytes());
         assert!(
@@ -155,7 +155,10 @@ mod tests {
             "{place}"
         );
         let newer = told(format!(r#"{{"version":2,{start}"one"}}}}"#).as_bytes());
-        assert!(newer.starts_with("a thread of schema 2; this avr knows 1"), "{newer}");
+        assert!(
+            newer.starts_with("the payload does not fit at version: a thread of schema 2; this avr knows 1"),
+            "{newer}"
+        );
         assert!(newer.contains("does not fit at origin.line"), "{newer}");
         assert!(told(b"\xff").starts_with("the payload does not fit at"), "{}", told(b"\xff"));
     }

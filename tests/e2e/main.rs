@@ -18,4 +18,5 @@ mod observe;
 mod recipe;
 mod replay;
 mod state;
+#[expect(dead_code, unused_imports, reason = "the tests over Kafka need more of it")]
 mod support;

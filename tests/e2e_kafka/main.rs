@@ -12,18 +12,25 @@ mod address;
 #[path = "../chaos/calls.rs"]
 mod calls;
 mod cleanup;
+mod dead_letters;
 mod deaths;
+mod exporters;
 #[path = "../chaos/files.rs"]
 mod files;
+mod foreign;
 mod growth;
 mod kills;
+mod letters;
 mod membership;
+mod models;
 #[path = "../chaos/past.rs"]
 mod past;
 mod pipeline;
 mod protocol;
+mod raw;
 mod recipes;
 mod result;
+mod retries;
 mod shares;
 mod submits;
 mod workers;

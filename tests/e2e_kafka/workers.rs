@@ -8,7 +8,7 @@ use crate::{
     support::{Cluster, Process},
 };
 
-const COUNT: usize = 60;
+pub(crate) const COUNT: usize = 60;
 
 /// Stops a worker as an orchestrator does, and gives its summary.
 #[track_caller]
@@ -117,4 +117,25 @@ fn what_a_worker_cannot_be_is_said() {
     run(&["--stage", "drafts"]).expect_error(&["no stage \"drafts\"", "draft, critique, improve"]);
     run(&["prompts.jsonl"]).expect_error(&["avr submit --kafka"]);
     run(&["--recipe", "evaluation", "--stage", "score"]).expect_error(&["pass none of these stages: score"]);
+}
+
+/// Records of simulated models and of real ones are not mixed, whoever comes first.
+#[test]
+fn simulated_and_real_models_do_not_share_a_pipeline() {
+    let Some(pipeline) = Pipeline::new(1) else { return };
+    let models = Cluster::start(&[]);
+    stop(pipeline.worker(&models, &["draft"], &[]));
+    let nobody = "http://127.0.0.1:1";
+    let real = ["--generator", nobody, "--generator-model", "m", "--reward", nobody, "--reward-model", "r"];
+    let run = |arguments: &[&str]| {
+        let mut command = pipeline.bench.avr(&["run", "--set", "observe.listen=127.0.0.1:0"]);
+        Process::start(command.args(arguments))
+    };
+    let refused = run(&real).finish_soon().expect_code(2);
+    refused.expect_error(&["begun with simulated models, and this worker asks real ones", "kafka.prefix"]);
+    stop(pipeline.worker(&models, &["score"], &[]));
+    // Who asks no model is of neither sort.
+    let mut exporter = run(&["--stage", "export", "--json"]);
+    exporter.wait_for_line("working until it is told to stop");
+    stop(exporter);
 }

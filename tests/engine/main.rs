@@ -23,6 +23,7 @@ mod log;
 #[path = "../log_suite/mod.rs"]
 mod log_suite;
 mod memory_log;
+mod models;
 mod relatives;
 mod simulation;
 mod status;

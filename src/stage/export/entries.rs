@@ -3,12 +3,12 @@
 use crate::{
     broker::Record,
     engine::{DeadLetter, Failure, RETRIES, dead_letter_header, describe_dead_letter},
-    export::{Entry, RawHarvest},
+    export::{BadHarvest, Entry, RawHarvest},
     method,
     record::{
         Extra, HandledAction, HandledLetter, Origin, Outcome, RecipeRef, Reject, Thread, ThreadId, Verdict,
     },
-    stage::on_threads::decode,
+    stage::on_threads::{decode, locate},
     topic::{DEAD_LETTERS, HANDLED, RECORDS, REJECTS},
 };
 
@@ -52,10 +52,19 @@ fn entry(record: &Record) -> Result<Option<Entry<'_>>, DeadLetter> {
         return Ok(Some(Entry::Reject(read::<Reject>(record)?)));
     }
     debug_assert_eq!(topic, RECORDS.name);
-    let harvest = RawHarvest::parse(record.value.as_deref().unwrap_or_default());
-    let mut harvest = harvest.map_err(|error| DeadLetter::new("schema", error.to_string()))?;
+    let mut harvest = read_harvest(record.value.as_deref().unwrap_or_default())?;
     harvest.outcome.retried = retries(record);
     Ok(Some(Entry::Harvest(harvest)))
+}
+
+fn read_harvest(payload: &[u8]) -> Result<RawHarvest<'_>, DeadLetter> {
+    RawHarvest::parse(payload).map_err(|error| {
+        let message = match error {
+            BadHarvest::Json(_) => locate::<RawHarvest<'_>>(payload),
+            fault => fault.to_string(),
+        };
+        DeadLetter::new("schema", message)
+    })
 }
 
 fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Result<T, DeadLetter> {

@@ -6,10 +6,17 @@ use tempfile::TempDir;
 
 use super::{Process, bench::avr_in, get};
 
+/// A cluster that takes a few seconds for a hundred prompts.
+pub(crate) const SLOW: [&str; 8] =
+    ["--latency", "batching", "--step-ms", "1", "--slots", "24", "--reward-latency-ms", "10"];
+
+/// The file in its folder that it leaves its last counts in.
+const COUNTS: &str = "counts.json";
+
 /// A simulated cluster; it ends when it is dropped.
 pub(crate) struct Cluster {
-    _process: Process,
-    _folder: TempDir,
+    process: Process,
+    folder: TempDir,
     generator: String,
     reward: String,
 }
@@ -20,7 +27,7 @@ impl Cluster {
         let folder = tempfile::tempdir().expect("a folder");
         let ready_file = folder.path().join("ready.json");
         let mut command = avr_in(folder.path(), &["simulate", "--ready-file"]);
-        command.arg(&ready_file).args(options);
+        command.arg(&ready_file).args(["--counts-file", COUNTS]).args(options);
         if !options.contains(&"--mean-tokens") {
             command.args(["--mean-tokens", "60"]);
         }
@@ -29,21 +36,20 @@ impl Cluster {
             .until("the cluster is ready", || serde_json::from_slice(&std::fs::read(&ready_file).ok()?).ok());
         let url = |role: &str| ready[role][0].as_str().expect("a URL").to_owned();
         let (generator, reward) = (url("generators"), url("rewards"));
-        Self { _process: process, _folder: folder, generator, reward }
+        Self { process, folder, generator, reward }
+    }
+
+    /// Ends it as an operator does, and gives its last counts.
+    pub(crate) fn stop(self) -> Counts {
+        self.process.terminate();
+        self.process.finish_soon().expect_code(0);
+        let counts = std::fs::read(self.folder.path().join(COUNTS)).expect("it writes them at its end");
+        serde_json::from_slice(&counts).expect("counts")
     }
 
     /// A cluster that takes a few seconds for a hundred prompts, so that there is a middle to interrupt.
     pub(crate) fn slow() -> Self {
-        Self::start(&[
-            "--latency",
-            "batching",
-            "--step-ms",
-            "1",
-            "--slots",
-            "24",
-            "--reward-latency-ms",
-            "10",
-        ])
+        Self::start(&SLOW)
     }
 
     /// The arguments of `avr run` that lead here.

@@ -13,7 +13,7 @@ use std::{
 };
 
 pub(crate) use bench::{Bench, prompts};
-pub(crate) use cluster::Cluster;
+pub(crate) use cluster::{Cluster, SLOW};
 pub(crate) use http::get;
 pub(crate) use output::Output;
 pub(crate) use process::{Finished, Process};

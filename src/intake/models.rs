@@ -1,0 +1,62 @@
+//! One log, one sort of models: whether what is in it comes from simulated models, and who may add to it.
+//!
+//! Over the embedded log the recipe's definition says so. Over a cluster the models are the workers', and who submits
+//! does not know them; so the first worker that asks any says it in the index, and later ones are held to it.
+
+use super::{
+    IntakeError,
+    batch::index_output,
+    destination::{Destination as _, Direct, Setback},
+    index::MODELS,
+    recipe::read_entries,
+};
+use crate::{broker::Log, record::IndexEntry};
+
+/// The name under which it is said. Of two workers that start at once the later fences the earlier, so that one of them
+/// speaks first.
+const COMMITTER: &str = "models";
+
+/// A log was begun with models of the other sort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the pipeline was begun with {} models, and this worker asks {} ones: records of both must not be mixed. Give this \
+     worker a pipeline of its own (another kafka.prefix), or models of that sort (whose names begin with \"simulated-\" \
+     where they are simulated)",
+    sort(!.simulated), sort(*.simulated)
+)]
+pub struct OtherModels {
+    /// Whether the worker's are simulated.
+    pub simulated: bool,
+}
+
+fn sort(simulated: bool) -> &'static str {
+    if simulated { "simulated" } else { "real" }
+}
+
+/// Makes sure that all models behind a log are of one sort, now and later.
+///
+/// # Errors
+/// It was begun with models of the other sort. The log fails.
+pub async fn claim_models<L: Log>(log: &L, simulated: bool) -> Result<(), IntakeError> {
+    if is_claimed(log, simulated).await? {
+        return Ok(());
+    }
+    let mut destination = Direct::start(log.clone(), COMMITTER).await?;
+    while !is_claimed(log, simulated).await? {
+        let output = index_output(MODELS.to_owned(), &IndexEntry::Models { simulated });
+        match destination.submit(vec![output]).await {
+            Ok(()) => return Ok(()),
+            Err(Setback::Doubtful | Setback::TakenOver) => {}
+            Err(setback) => return Err(setback.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether it was said that the models are of this sort; nothing was where it is not.
+async fn is_claimed<L: Log>(log: &L, simulated: bool) -> Result<bool, IntakeError> {
+    match read_entries(log, MODELS).await?.simulated() {
+        Some(claimed) if claimed != simulated => Err(OtherModels { simulated }.into()),
+        claimed => Ok(claimed.is_some()),
+    }
+}
