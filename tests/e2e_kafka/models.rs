@@ -19,15 +19,12 @@ const GROUPS: [&str; 6] = ["draft", "critique", "improve", "score", "select", "e
 /// A member that does not poll, or sends no heartbeat, for so long is taken for dead.
 const LONGEST_SILENCE_MS: i64 = 6000;
 
-/// A port that is free, as is the one behind it.
+/// A port that is free, as is the one behind it, and that stays so while the models are away: it is below those that
+/// systems hand out by themselves.
 fn free_ports() -> u16 {
-    loop {
-        let listen = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        let first = listen(0).expect("a port").local_addr().expect("it has one").port();
-        if first < u16::MAX && listen(first + 1).is_ok() {
-            return first;
-        }
-    }
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let mut drawn = std::iter::repeat_with(|| fastrand::u16(10_000..30_000));
+    drawn.find(|port| is_free(*port) && is_free(port + 1)).expect("some are free")
 }
 
 /// Where a worker serves its metrics.
