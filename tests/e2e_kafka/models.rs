@@ -16,18 +16,16 @@ use crate::{
 
 /// Every stage's group.
 const GROUPS: [&str; 6] = ["draft", "critique", "improve", "score", "select", "export"];
-/// A member that does not poll, or sends no heartbeat, for so long is taken for dead.
-const LONGEST_SILENCE_MS: i64 = 6000;
+/// A member that does not poll, or sends no heartbeat, for so long is taken for dead. Brokers on a machine that has much
+/// else to do are slow to answer heartbeats, so it is not as short as it may be.
+const LONGEST_SILENCE_MS: i64 = 15_000;
 
-/// A port that is free, as is the one behind it.
+/// A port that is free, as is the one behind it, and that stays so while the models are away: it is below those that
+/// systems hand out by themselves.
 fn free_ports() -> u16 {
-    loop {
-        let listen = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        let first = listen(0).expect("a port").local_addr().expect("it has one").port();
-        if first < u16::MAX && listen(first + 1).is_ok() {
-            return first;
-        }
-    }
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let mut drawn = std::iter::repeat_with(|| fastrand::u16(10_000..30_000));
+    drawn.find(|port| is_free(*port) && is_free(port + 1)).expect("some are free")
 }
 
 /// Where a worker serves its metrics.
@@ -80,7 +78,8 @@ fn models_that_are_away_for_long_cost_no_thread_and_no_membership() {
     let seen = || (sum("avr_model_failing_calls") > 0.0 && sum("avr_model_endpoint_up") < 4.0).then_some(());
     workers[0].until("calls fail and servers are left alone", seen);
     let since = heard_at(&raw).into_iter().max().expect("two workers");
-    let long_enough = || heard_at(&raw).iter().all(|at| at - since > 2 * LONGEST_SILENCE_MS).then_some(());
+    let long_enough =
+        || heard_at(&raw).iter().all(|at| at - since > LONGEST_SILENCE_MS * 4 / 3).then_some(());
     workers[0].until("the cluster would have given them up", long_enough);
     assert_eq!(groups(), before, "each is the member that it was, and no group moves");
     assert_eq!(pipeline.end(DEAD_LETTERS), 0);
