@@ -5,7 +5,8 @@
 //!                                     at half of that: how long a commit takes
 //! ```
 //!
-//! `cargo bench --bench engine -- [--records N] [--partitions N] [--commit-interval MS] [--kafka HOST:PORT,…]`. Over the embedded log with
+//! `cargo bench --bench engine -- [--records N] [--partitions N] [--commit-interval MS] [--pace N]
+//! [--kafka HOST:PORT,…]`; `--pace` is records a second in place of the half. Over the embedded log with
 //! either durability; with `--kafka` over that cluster instead, in topics of their own with three replicas, or as
 //! many as `--replicas` says, which are deleted afterwards. CPU is that of this process alone.
 

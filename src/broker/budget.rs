@@ -58,7 +58,9 @@ impl Budget {
 
     /// Gives bytes back, and wakes the consumers if there is room again.
     pub fn give_back(&self, bytes: usize) {
-        let before = self.taken.fetch_sub(bytes, Ordering::AcqRel);
+        let rest = |taken: usize| Some(taken.saturating_sub(bytes));
+        let before =
+            self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, rest).unwrap_or_else(|taken| taken);
         debug_assert!(before >= bytes, "{bytes} bytes are given back, {before} are taken");
         if before >= self.limit && before.saturating_sub(bytes) < self.limit {
             lock(&self.wakes).iter().for_each(|wake| wake());

@@ -41,6 +41,8 @@ pub struct KafkaSettings {
 /// librdkafka's default for `max.poll.interval.ms`.
 const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 const SILENCE: &str = "max.poll.interval.ms";
+/// Committers that are no workers. Of two of a name, each would take over from the other.
+const TAKEN_NAMES: [&str; 3] = ["submit", "dead-letters", "models"];
 
 impl KafkaSettings {
     /// How long a member may keep its group waiting before it is taken for dead.
@@ -75,6 +77,10 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
         producer: client_keys(section, "producer"),
     };
     refuse_what_brokers_decide(section, &options);
+    if let Some(worker) = options.worker.as_ref().filter(|worker| TAKEN_NAMES.contains(&worker.as_str())) {
+        section
+            .mistake("worker", format!("\"{worker}\" is avr's own name for another process; give another"));
+    }
     let settings = KafkaSettings {
         partitions: optional_number(section, "partitions", 1 << 16),
         replicas: optional_number(section, "replicas", 1 << 10).and_then(|number| u16::try_from(number).ok()),
@@ -233,6 +239,15 @@ mod tests {
                 "{mistakes}"
             );
         }
+    }
+
+    #[test]
+    fn a_worker_does_not_bear_the_name_of_another_process() {
+        for name in super::TAKEN_NAMES {
+            let mistakes = read(&format!("worker = \"{name}\"\n")).expect_err("it is taken");
+            assert!(mistakes.contains("kafka.worker") && mistakes.contains(name), "{mistakes}");
+        }
+        read("worker = \"submitter\"\n").expect("it is free");
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::{
     source::AnswerUse,
 };
 
+/// What consumers may have on their way when a gate closes, and as much again for others.
+const LEAST_BYTES_OVER_KAFKA: usize = 64 << 20;
+
 /// Everything a run needs to know, checked.
 #[derive(Debug)]
 pub struct Settings {
@@ -120,6 +123,15 @@ impl Settings {
             Some(kafka) => ("kafka.max_record_bytes", kafka.options.max_record_bytes),
             None => ("log.max_record_bytes", self.log.options.max_record_bytes),
         };
+        if self.kafka.is_some() && self.engine.max_bytes < LEAST_BYTES_OVER_KAFKA {
+            reader.contradiction(
+                "engine.max_bytes",
+                format!(
+                    "must be at least {LEAST_BYTES_OVER_KAFKA} over Kafka: what is on its way to a stage whose gate is closed \
+                     must leave room for the stages that open it"
+                ),
+            );
+        }
         if self.engine.max_bytes < largest {
             reader.contradiction(
                 "engine.max_bytes",

@@ -145,8 +145,9 @@ pub enum EngineError {
     },
     /// It was told to stop, and the log took the last results neither within the grace nor some time after it.
     #[error(
-        "the log did not take the results of {steps} steps before the time for stopping was over: what it lacks of them is \
-         made again by whoever carries on. Look why the log does not answer; engine.drain_grace_s gives it longer"
+        "the log did not take the results of {steps} steps before the time for stopping was over, or before their \
+         partitions went to others: what it lacks of them is made again by whoever carries on. Look why the log does not \
+         answer; engine.drain_grace_s gives it longer"
     )]
     NotTaken {
         /// Steps that ended, and of which it is not known that they are committed.

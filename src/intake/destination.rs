@@ -22,7 +22,7 @@ pub enum Setback {
     #[error("whether the prompts were written is not known")]
     Doubtful,
     /// Another took over for a while and may have written the same prompts: read the index. This one may go on.
-    #[error("another submit took over")]
+    #[error("another process took over")]
     TakenOver,
     /// The engine has stopped, and nothing more can be written.
     #[error("the engine has stopped")]
@@ -122,7 +122,7 @@ impl<L: Log> Direct<L> {
             let wait = Backoff { first, most: TAKEN_OVER_MOST }.wait(self.taken_over, fastrand::f64());
             tracing::warn!(
                 wait_s = wait.as_secs(),
-                "another submit took over; this one goes on after a while"
+                "another process took over; this one goes on after a while"
             );
             tokio::time::sleep(wait).await;
             match self.log.committer(self.name).await {
@@ -187,7 +187,7 @@ async fn give_others_time(taken_over: &mut u32, first: Duration) {
     let wait = Backoff { first, most: TAKEN_OVER_MOST }.wait(*taken_over, fastrand::f64());
     tracing::info!(
         wait_ms = wait.as_millis(),
-        "another submit may be at work; this one goes on after a while"
+        "another process may be at work; this one goes on after a while"
     );
     tokio::time::sleep(wait).await;
 }

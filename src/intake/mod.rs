@@ -25,9 +25,9 @@ use batch::{Batch, Tried, index_output};
 pub use destination::{Destination, Direct, Setback, ThroughEngine};
 use followed::Followed;
 pub use index::{Index, Seen};
-pub use models::{OtherModels, claim_models};
+pub use models::{OtherModels, check_models, claim_models};
 use recipe::check_alone;
-pub use recipe::{RecipeChanged, check_recipe, claimed_recipe, difference};
+pub use recipe::{RecipeChanged, check_recipe, claims, difference};
 
 use crate::{
     broker::{Log, LogError, LogErrorKind},

@@ -8,7 +8,7 @@ use super::{
     batch::index_output,
     destination::{Destination as _, Direct, Setback},
     index::MODELS,
-    recipe::read_entries,
+    recipe::claims,
 };
 use crate::{broker::Log, record::IndexEntry};
 
@@ -33,16 +33,13 @@ fn sort(simulated: bool) -> &'static str {
     if simulated { "simulated" } else { "real" }
 }
 
-/// Makes sure that all models behind a log are of one sort, now and later.
+/// Says in a log that all models behind it are of one sort, now and later, unless it says so.
 ///
 /// # Errors
 /// It was begun with models of the other sort. The log fails.
 pub async fn claim_models<L: Log>(log: &L, simulated: bool) -> Result<(), IntakeError> {
-    if is_claimed(log, simulated).await? {
-        return Ok(());
-    }
     let mut destination = Direct::start(log.clone(), COMMITTER).await?;
-    while !is_claimed(log, simulated).await? {
+    while !check_models(claims(log, None).await?.simulated(), simulated)? {
         let output = index_output(MODELS.to_owned(), &IndexEntry::Models { simulated });
         match destination.submit(vec![output]).await {
             Ok(()) => return Ok(()),
@@ -53,9 +50,12 @@ pub async fn claim_models<L: Log>(log: &L, simulated: bool) -> Result<(), Intake
     Ok(())
 }
 
-/// Whether it was said that the models are of this sort; nothing was where it is not.
-async fn is_claimed<L: Log>(log: &L, simulated: bool) -> Result<bool, IntakeError> {
-    match read_entries(log, MODELS).await?.simulated() {
+/// Whether it was claimed that the models are of this sort; nothing was where it is not.
+///
+/// # Errors
+/// It was claimed that they are of the other.
+pub fn check_models(claimed: Option<bool>, simulated: bool) -> Result<bool, IntakeError> {
+    match claimed {
         Some(claimed) if claimed != simulated => Err(OtherModels { simulated }.into()),
         claimed => Ok(claimed.is_some()),
     }

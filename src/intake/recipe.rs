@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::index::{Index, recipe_key};
+use super::index::{Index, MODELS, recipe_key};
 use crate::{
-    broker::{Log, LogError, Record},
+    broker::{Log, LogError, LogErrorKind, Record},
     record::{IndexEntry, RecipeRef},
     topic::INDEX,
 };
@@ -24,25 +24,27 @@ pub struct RecipeChanged {
     pub difference: String,
 }
 
-/// The hash and definition that were claimed for the recipe called `name`, if any were.
+/// What the index says of the recipe called `name`, if one is, and of the sort of models; nothing else of it.
 ///
 /// # Errors
-/// The log cannot be read.
-pub async fn claimed_recipe<L: Log>(log: &L, name: &str) -> Result<Option<(String, Value)>, LogError> {
-    Ok(read_entries(log, &recipe_key(name)).await?.recipe(name).cloned())
-}
-
-/// Reads the index, and keeps of it what is under `key`.
-pub(super) async fn read_entries<L: Log>(log: &L, key: &str) -> Result<Index, LogError> {
+/// The log cannot be read, or what it says cannot be understood.
+pub async fn claims<L: Log>(log: &L, name: Option<&str>) -> Result<Index, LogError> {
+    let keys: Vec<String> = name.map(recipe_key).into_iter().chain([MODELS.to_owned()]).collect();
     let mut index = Index::default();
+    let mut strange = None;
     let mut visit = |record: Record| {
-        let entry = record.value.as_deref().filter(|_| record.key.as_deref() == Some(key.as_bytes()));
-        if let Some(Ok(entry)) = entry.map(serde_json::from_slice::<IndexEntry>) {
-            index.insert(key.as_bytes(), &entry);
+        let Some(key) = keys.iter().find(|key| record.key.as_deref() == Some(key.as_bytes())) else { return };
+        match record.value.as_deref().map(serde_json::from_slice::<IndexEntry>) {
+            Some(Ok(entry)) => index.insert(key.as_bytes(), &entry),
+            Some(Err(error)) => strange = Some(format!("entry {key} of topic {}: {error}", INDEX.name)),
+            None => {}
         }
     };
     log.scan(INDEX.name, &mut visit).await?;
-    Ok(index)
+    match strange {
+        Some(what) => Err(LogError::new("reading what was claimed", LogErrorKind::Corrupt(what))),
+        None => Ok(index),
+    }
 }
 
 /// Whether what was claimed for a recipe is what it is now; nothing claimed is no contradiction.

@@ -10,8 +10,8 @@ use crate::{
     topic::TopicName,
 };
 
-/// Deletes in these topics about once an `interval`, until it is dropped. A failure is told and does not end it: nothing but disks
-/// depends on it.
+/// Deletes in these topics about once an `interval`, until it is dropped. A failure is told and does not end it: nothing
+/// but disks depends on it.
 pub async fn keep(admin: Admin, topics: Vec<TopicName>, interval: Duration, metrics: Metrics) {
     loop {
         // Workers that were started together take turns.

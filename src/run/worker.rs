@@ -21,6 +21,7 @@ use crate::{
     engine::{Closed, EngineError, EngineOptions, Handle, Status, Stop},
     intake,
     observe::{Counting, Metrics, Progress, ProgressSnapshot, Screen, WorkerSummary},
+    record::RecipeRef,
 };
 
 /// How long the last word that a worker is stopping may take.
@@ -96,18 +97,20 @@ impl Worker<'_> {
         &self,
         log: L,
         process: &mut Process,
-        signals: Signals,
+        mut signals: Signals,
         screen: &Screen,
     ) -> Result<WorkerSummary, RunError> {
         let started = Instant::now();
         let name = self.name.clone();
         let engine = EngineOptions { committer: name.clone(), ..self.settings.engine.clone() };
         let parts = assemble::assemble(self.settings, log.clone(), engine, &self.chosen, process)?;
-        let claimed = intake::claimed_recipe(&log, &parts.reference.name).await?;
-        let definition = assemble::definition(self.settings, None);
-        intake::check_recipe(claimed.as_ref(), &parts.reference, &definition)?;
-        if self.asks_models {
-            intake::claim_models(&log, self.is_simulated).await?;
+        tokio::select! {
+            biased;
+            () = signals.next() => {
+                let (status, models) = (Status::default(), &process.models);
+                return Ok(summarise::worker(&name, &status, models, self.is_simulated, started.elapsed()));
+            }
+            fits = self.fits(&log, &parts.reference) => fits?,
         }
 
         let (gates, closed) = watch::channel(Closed::new());
@@ -133,6 +136,17 @@ impl Worker<'_> {
         result?;
         let status = status.borrow();
         Ok(summarise::worker(&name, &status, &process.models, self.is_simulated, started.elapsed()))
+    }
+
+    /// Fails where this worker's recipe or its sort of models is another one than the pipeline's.
+    async fn fits<L: Log>(&self, log: &L, reference: &RecipeRef) -> Result<(), RunError> {
+        let claims = intake::claims(log, Some(&reference.name)).await?;
+        let definition = assemble::definition(self.settings, None);
+        intake::check_recipe(claims.recipe(&reference.name), reference, &definition)?;
+        if self.asks_models && !intake::check_models(claims.simulated(), self.is_simulated)? {
+            intake::claim_models(log, self.is_simulated).await?;
+        }
+        Ok(())
     }
 
     fn start_aside<L: Log>(

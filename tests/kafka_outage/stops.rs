@@ -9,7 +9,8 @@ use crate::{
     support::Cluster as Models,
 };
 
-const COUNT: usize = 200;
+/// So many that some are open however long freezing takes.
+const COUNT: usize = 600;
 const BROKERS: [&str; 3] = ["1", "2", "3"];
 
 /// It gives up, says with its exit code what it could not do, and another does it.

@@ -79,6 +79,9 @@ impl EmbeddedConsumer {
 
     /// What there is to report now, if anything.
     fn poll(&mut self) -> Result<Option<Event>, LogErrorKind> {
+        // Before the lock: whoever has the turn decodes records, and commits must not wait for that.
+        let budget = Arc::clone(&self.budget);
+        let turn = budget.turn();
         let shared = self.shared();
         let mut state = shared.state();
         state.check()?;
@@ -86,8 +89,7 @@ impl EmbeddedConsumer {
             return Ok(Some(self.apply(change, &state)));
         }
         self.take_piece()?;
-        let budget = Arc::clone(&self.budget);
-        let Some(turn) = budget.turn() else { return Ok(None) };
+        let Some(turn) = turn else { return Ok(None) };
         let round = self.collect(&state);
         drop(state);
         if self.reading.is_none() {

@@ -97,8 +97,8 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    /// A producer of the name `id`, which is not yet one that may write.
-    /// Calls of its that never return are counted.
+    /// A producer of the name `id`, which is not yet one that may write. `lost_calls` counts those of its calls that
+    /// never return.
     pub(super) fn new(
         options: &KafkaOptions,
         id: &str,
