@@ -32,7 +32,7 @@ use files::{difference, lines_of_files, lines_of_shards};
 use fleet::Fleet;
 use judge::Judge;
 use past::Dropped;
-use plan::{Disturbance, Form};
+use plan::{Disturbance, Form, Protocol};
 use support::{Bench, Cluster, Process, prompts};
 
 /// Without any progress for so long, something hangs.
@@ -43,8 +43,15 @@ const AHEAD: usize = 300;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The pipeline's configuration: small shares and short time-outs, so that much goes wrong in little time.
-fn configuration(bootstrap: &str, prefix: &str) -> String {
+fn configuration(bootstrap: &str, prefix: &str, protocol: Protocol) -> String {
     let servers: Vec<&str> = bootstrap.split(',').collect();
+    let members = match protocol {
+        Protocol::Classic => {
+            "[kafka.consumer]\n\"session.timeout.ms\" = 3000\n\"heartbeat.interval.ms\" = 500"
+        }
+        // The brokers decide: ten seconds in clusters of scripts/kafka.
+        Protocol::Consumer => "group_protocol = \"consumer\"",
+    };
     format!(
         r#"
 [kafka]
@@ -52,9 +59,7 @@ bootstrap_servers = {servers:?}
 prefix = "{prefix}"
 partitions = 8
 cleanup_interval_s = 3
-[kafka.consumer]
-"session.timeout.ms" = 3000
-"heartbeat.interval.ms" = 500
+{members}
 [stages]
 draft = 48
 critique = 48
@@ -81,7 +86,7 @@ fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
 
     let bench = Bench::new();
     let prefix = format!("chaos-{}-{}.", form.seed, std::process::id());
-    bench.write("avr.toml", configuration(&brokers.bootstrap, &prefix));
+    bench.write("avr.toml", configuration(&brokers.bootstrap, &prefix, form.protocol));
     let cluster = Cluster::start(&["--latency", "batching", "--step-ms", "1", "--step-ms-per-sequence", "0"]);
     Process::start(&mut bench.avr(&["topics", "apply"])).finish().expect_code(0);
     let judge = Judge::start(&brokers.bootstrap, &prefix);

@@ -16,6 +16,15 @@ pub(crate) struct Form {
     pub(crate) copies: usize,
     /// From which everything is drawn.
     pub(crate) seed: u64,
+    /// How members of a group share its partitions.
+    pub(crate) protocol: Protocol,
+}
+
+/// The protocol of the workers' groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Classic,
+    Consumer,
 }
 
 impl Form {
@@ -32,6 +41,11 @@ impl Form {
             outages: number("OUTAGES", 1),
             copies: number("COPIES", 1),
             seed: number("SEED", 1) as u64,
+            protocol: match std::env::var("AVR_CHAOS_PROTOCOL").as_deref() {
+                Ok("classic") | Err(_) => Protocol::Classic,
+                Ok("consumer") => Protocol::Consumer,
+                Ok(other) => panic!("AVR_CHAOS_PROTOCOL={other}: neither classic nor consumer"),
+            },
         }
     }
 }
@@ -105,7 +119,15 @@ pub(crate) fn plan(form: &Form) -> Vec<Moment> {
 
 #[test]
 fn a_plan_holds_what_was_asked_for_and_repeats() {
-    let form = Form { prompts: 20_000, kills: 40, terminations: 10, outages: 3, copies: 4, seed: 7 };
+    let form = Form {
+        prompts: 20_000,
+        kills: 40,
+        terminations: 10,
+        outages: 3,
+        copies: 4,
+        seed: 7,
+        protocol: Protocol::Classic,
+    };
     let moments = plan(&form);
     assert_eq!(moments, plan(&form));
     let count = |is: fn(&Disturbance) -> bool| moments.iter().filter(|moment| is(&moment.what)).count();
