@@ -1,5 +1,7 @@
 //! Requests on which a server fails each time while it works: they are given up, and an outage is waited out.
 
+use std::pin::pin;
+
 use avr::{
     model::{CallError, ModelOptions, Priority, RewardKind, RewardModel, RewardRequest, Scope, Stop},
     observe::Metrics,
@@ -74,7 +76,7 @@ async fn a_server_that_fails_on_all_requests_in_earnest_is_waited_for() {
     const CALLS: usize = 50;
     let server = Server::start_closed([wrote("ok")]).await;
     let model = chat_model(ModelOptions { max_repeats_while_healthy: 3, ..options(&[&server.url]) });
-    let calls = join_all((0..CALLS).map(|_| ask_about(&model, 0, POISON)));
+    let mut calls = pin!(join_all((0..CALLS).map(|_| ask_about(&model, 0, POISON))));
     let outage = async {
         server.saw(CALLS).await;
         server.open();
@@ -82,8 +84,11 @@ async fn a_server_that_fails_on_all_requests_in_earnest_is_waited_for() {
         assert!(server.seen().iter().all(|seen| seen.body.contains(POISON)), "nothing small was asked");
         server.cure();
     };
-    let (answers, ()) = tokio::join!(calls, outage);
-    for answer in answers {
+    tokio::select! {
+        results = &mut calls => panic!("calls end in the outage: {:?}", results[0]),
+        () = outage => {}
+    }
+    for answer in calls.await {
         assert_eq!(answer.expect("it was an outage").text, "ok");
     }
 }
