@@ -1,7 +1,10 @@
 //! One call from its place in the queue to its answer, however many requests that takes.
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,11 +15,11 @@ use tracing::{debug, warn};
 use super::{
     CallError, ModelOptions, OptionsError, Priority, Stop, check,
     endpoint::Endpoint,
-    failure::Failure,
+    failure::{Class, Failure},
     meter::{Meter, Usage},
     patience::{Patience, Then},
     pool::{Counted, Permit, Pool},
-    schedule::Outcome,
+    schedule::{Fault, Outcome},
     totals::add,
     transport,
 };
@@ -77,6 +80,8 @@ pub(super) struct Caller {
     small: Bytes,
     /// Requests refused while none was answered yet.
     refused_at_first: AtomicU32,
+    /// Every call that fails holds another of it, so that they can be counted.
+    failing: Arc<()>,
     stop: Stop,
 }
 
@@ -86,7 +91,7 @@ struct Progress {
     sends: u32,
     patience: Patience,
     /// From the first failure that may pass on.
-    failing: Option<Counted>,
+    failing: Option<(Counted, Arc<()>)>,
 }
 
 impl Caller {
@@ -104,7 +109,8 @@ impl Caller {
         let pool = Pool::new(endpoints, &options, metrics);
         let answers = (0..pool.len()).map(|_| AtomicU64::new(0)).collect();
         let small = Value::Object(api.small).to_string().into();
-        Ok(Self { options, pool, meter, answers, small, refused_at_first: AtomicU32::new(0), stop })
+        let refused_at_first = AtomicU32::new(0);
+        Ok(Self { options, pool, meter, answers, small, refused_at_first, failing: Arc::default(), stop })
     }
 
     /// Makes one call. Returns the answer, what it cost, and the number of requests sent.
@@ -158,8 +164,10 @@ impl Caller {
                 None => body.insert(exchange.write()?.into()).clone(),
             };
             let index = permit.index();
-            if progress.patience.wants_proof(index, &self.answers()) {
-                self.ask_for_proof(&permit, exchange).await?;
+            if progress.patience.wants_proof(index, &self.answers(), self.calls_failing())
+                && self.works(&permit, subject, exchange).await?
+            {
+                progress.patience.proved();
             }
             progress.sends += 1;
             let failure = match self.send(permit, subject, progress.sends, bytes, exchange).await {
@@ -178,29 +186,42 @@ impl Caller {
                     return Err(self.hopeless(index, progress.sends, failures, &failure));
                 }
             }
-            progress.failing.get_or_insert_with(|| self.meter.failing(subject.stage));
+            progress
+                .failing
+                .get_or_insert_with(|| (self.meter.failing(subject.stage), Arc::clone(&self.failing)));
             self.wait_to_repeat(subject, progress.sends, index, &failure).await?;
             self.meter.repeated(index, subject.stage, &failure);
         }
     }
 
-    /// Asks for something small: if that is answered the server works, which counts as any other answer.
-    async fn ask_for_proof<E: Exchange>(&self, permit: &Permit, exchange: &E) -> Result<(), CallError> {
+    /// Whether a server works: it has an answer to something small, and be it that it does not like it. The request is
+    /// counted as any other, but tells the pool and other calls nothing.
+    async fn works<E: Exchange>(
+        &self,
+        permit: &Permit,
+        subject: Subject<'_>,
+        exchange: &E,
+    ) -> Result<bool, CallError> {
         let endpoint = permit.endpoint();
         // Servers take a name that is in use for a mistake.
         let id = transport::request_id(&format!("health-{:016x}", fastrand::u64(..)), 1);
+        add(&self.meter.totals.sends, 1);
+        let start = Instant::now();
         let asked = transport::post(endpoint, id, self.small.clone(), self.options.max_answer_bytes);
         let answer = tokio::select! {
             biased;
             () = self.stop.draining() => return Err(CallError::Stopped),
-            answer = tokio::time::timeout(PROOF_LIMIT, asked) => answer,
+            answer = tokio::time::timeout(PROOF_LIMIT, asked) => answer.unwrap_or_else(|_| Err(too_slow())),
         };
-        let works = answer.is_ok_and(|answer| answer.is_ok_and(|answer| exchange.read(&answer).is_ok()));
+        let reading = self.read(permit.index(), subject, start.elapsed(), answer, exchange);
+        let works = matches!(reading, Ok(_) | Err(Failure::Refused { .. }));
         debug!(endpoint = endpoint.name, works, "asked for something small");
-        if works {
-            self.answers[permit.index()].fetch_add(1, Relaxed);
-        }
-        Ok(())
+        Ok(works)
+    }
+
+    /// The calls that fail now.
+    fn calls_failing(&self) -> usize {
+        Arc::strong_count(&self.failing) - 1
     }
 
     fn answers(&self) -> Vec<u64> {
@@ -241,20 +262,31 @@ impl Caller {
         let answer = transport::post(permit.endpoint(), id, body, self.options.max_answer_bytes).await;
         let time = start.elapsed();
         let index = permit.index();
-        let reading = answer.and_then(|answer| exchange.read(&answer));
+        let reading = self.read(index, subject, time, answer, exchange);
         permit.finish(reading.as_ref().err().map_or(Outcome::Answered, Failure::outcome));
-        if let Ok(reading) = &reading {
-            self.answers[index].fetch_add(1, Relaxed);
-            self.meter.answered(index, subject.stage, time, reading.usage);
+        let Reading { usage, answer } = reading?;
+        self.answers[index].fetch_add(1, Relaxed);
+        if usage.cut_off {
+            self.meter.cut_off(subject.stage);
         }
-        let usage = reading.as_ref().map(|reading| reading.usage).unwrap_or_default();
-        match reading {
-            Ok(Reading { answer, .. }) => Ok((answer?, usage)),
-            Err(failure) => {
-                self.meter.failed(index, subject.stage, time, &failure);
-                Err(failure)
-            }
+        Ok((answer?, usage))
+    }
+
+    /// Reads what came of a request after `time`, and counts it.
+    fn read<E: Exchange>(
+        &self,
+        index: usize,
+        subject: Subject<'_>,
+        time: Duration,
+        answer: Result<Bytes, Failure>,
+        exchange: &E,
+    ) -> Result<Reading<E::Answer>, Failure> {
+        let reading = answer.and_then(|answer| exchange.read(&answer));
+        match &reading {
+            Ok(reading) => self.meter.answered(index, subject.stage, time, reading.usage),
+            Err(failure) => self.meter.failed(index, subject.stage, time, failure),
         }
+        reading
     }
 
     async fn wait_to_repeat(
@@ -326,4 +358,9 @@ impl Caller {
             ),
         }
     }
+}
+
+/// What becomes of something small that takes longer than [`PROOF_LIMIT`].
+fn too_slow() -> Failure {
+    Failure::Transient { class: Class::Timeout, message: "it took too long".to_owned(), fault: Fault::Error }
 }

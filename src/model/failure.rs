@@ -47,7 +47,7 @@ pub(super) enum Class {
     Connect,
     /// The connection broke.
     Cut,
-    /// The answer took too long.
+    /// The answer took too long, for us or for a proxy (504).
     Timeout,
     /// 429 and 503, and whatever comes with a time to wait.
     Busy,
@@ -73,6 +73,11 @@ impl Class {
     pub(super) fn may_be_the_request(self) -> bool {
         matches!(self, Self::Cut | Self::Timeout | Self::Server)
     }
+
+    /// Whether it is a reason to ask for something small: that a server has time for that says nothing of its load.
+    pub(super) fn wants_proof(self) -> bool {
+        matches!(self, Self::Cut | Self::Server)
+    }
 }
 
 impl Failure {
@@ -88,7 +93,11 @@ impl Failure {
         match status {
             408 | 425 | 429 | 500.. => {
                 let busy = matches!(status, 429 | 503) || retry_after.is_some();
-                let class = if busy { Class::Busy } else { Class::Server };
+                let class = match status {
+                    _ if busy => Class::Busy,
+                    504 => Class::Timeout,
+                    _ => Class::Server,
+                };
                 let fault = retry_after.map_or(Fault::Error, Fault::Busy);
                 Self::Transient { class, message: format!("status {status}: {message}"), fault }
             }

@@ -79,10 +79,12 @@ impl Meter {
             meter.completion_tokens.observe(tokens.into());
             add(&self.totals.completion_tokens, tokens.into());
         }
-        if usage.cut_off {
-            self.metrics.answers_cut_off.with_label_values(&[self.model.as_str(), stage]).inc();
-            add(&self.totals.cut_off, 1);
-        }
+    }
+
+    /// An answer ended at a length limit.
+    pub(super) fn cut_off(&self, stage: &'static str) {
+        self.metrics.answers_cut_off.with_label_values(&[self.model.as_str(), stage]).inc();
+        add(&self.totals.cut_off, 1);
     }
 
     /// A request failed.

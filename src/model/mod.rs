@@ -14,9 +14,10 @@
 //! - Whatever may pass (no connection, time-outs, 429, 5xx) is repeated with jittered exponential back-off until the
 //!   run [stops](Stop), however long an outage lasts. It never uses a try (the paper's released code spends one; our
 //!   choice) and never makes a dead letter; only a request on which a server fails again and again while it answers
-//!   others is given up (`patience`). Where nobody else asks, it is asked for something small in between, so that the last
-//!   request of a run cannot keep it for ever; a list of models would prove nothing, because a server whose engine is
-//!   gone, and a proxy, still give one.
+//!   others is given up (`patience`). Where few calls fail and nothing else is answered, it is asked for something small
+//!   in between, so that the last requests of a run cannot keep it for ever; a list of models would prove nothing,
+//!   because a server whose engine is gone, and a proxy, still give one. Where many calls fail, or calls time out,
+//!   nothing small is asked: that is an outage, even if a server would have an answer to what is small.
 //! - Where a role's servers refuse every request from the start, the run stops before all of them are used up.
 //! - A request that is repeated is the same request, byte for byte; only its `X-Request-Id` counts up:
 //!   the id, a dot, and the number of the sending from 1.

@@ -4,9 +4,15 @@
 //! alone, each time, while it answers all others: that does not pass. So a failure counts against its request where
 //! the server answered something else since the request's failure before. While nothing is answered, nothing counts.
 //!
-//! Where nothing else is asked, nothing else can be answered, and the last request of a run would be repeated for ever.
-//! So after some failures in a row the caller asks for something small before it repeats: if that is answered the server
-//! works, and works still when it fails on the request a moment later.
+//! Where nothing else is asked, nothing else can be answered, and the last requests of a run would be repeated for ever.
+//! So while few calls fail, the caller of one that failed some times in a row asks for something small before it repeats:
+//! if the server has an answer to that, it works, and works still when it fails on the request a moment later. This
+//! counts against the call that asked, and against no other.
+//!
+//! A server that has an answer to what is small may be unable to serve any request in earnest: it has no memory for long
+//! ones, or too much to do. Then all calls fail, and many calls that fail are an outage that is waited out. A time-out
+//! tells of load rather than of the request, so it gives no reason to ask either. What is left to chance is an outage
+//! of that sort while a client has no more than a few calls to make.
 
 use super::failure::{Class, Failure, MAX_UNREADABLE};
 
@@ -14,13 +20,20 @@ use super::failure::{Class, Failure, MAX_UNREADABLE};
 /// outage most waits are at their longest by then, so that proofs are no load.
 const PROOF_AFTER: u32 = 8;
 
+/// Calls of a client that fail at the same time, beyond which it is an outage. Not one alone: the calls of one step hold
+/// the same prompt and fail together (an improve step of the usual recipe makes four, a score step five), and would wait
+/// for each other for ever.
+const MOST_FAILING: usize = 8;
+
 /// What one call has seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     /// Unreadable answers in a row.
     unreadable: u32,
-    /// Failures in a row that may be the request's.
+    /// Failures in a row that give reason to ask for a proof.
     suspicious: u32,
+    /// Whether the server has just proved to this call that it works.
+    proved: bool,
     /// Failures while the server answered others.
     alone: u32,
     /// The answers of each endpoint at the latest failure.
@@ -48,21 +61,29 @@ impl Patience {
             return if self.unreadable < MAX_UNREADABLE { Then::Repeat } else { Then::Final };
         }
         self.unreadable = 0;
-        self.suspicious = if class.may_be_the_request() { self.suspicious + 1 } else { 0 };
+        let proved = std::mem::take(&mut self.proved) && class.wants_proof();
+        self.suspicious = if class.wants_proof() { self.suspicious + 1 } else { 0 };
         let before = self.answers.replace(answers);
         let answered_others =
             before.zip(self.answers.as_ref()).is_some_and(|(before, now)| now[endpoint] > before[endpoint]);
-        if class.may_be_the_request() && answered_others {
+        if proved || class.may_be_the_request() && answered_others {
             self.alone += 1;
         }
         if self.alone >= most { Then::Hopeless(self.alone) } else { Then::Repeat }
     }
 
-    /// Whether the request may be what is wrong and nothing tells: `endpoint` has answered nothing since the latest
-    /// failure, by which time each had given so many `answers`.
-    pub(super) fn wants_proof(&self, endpoint: usize, answers: &[u64]) -> bool {
+    /// Whether the request may be what is wrong and nothing tells: no more than a few calls are `failing`, this one
+    /// among them, and `endpoint` has answered nothing since its latest failure, now that each has given so many
+    /// `answers`.
+    pub(super) fn wants_proof(&self, endpoint: usize, answers: &[u64], failing: usize) -> bool {
         let is_silent = |before: &Vec<u64>| before[endpoint] == answers[endpoint];
-        self.suspicious >= PROOF_AFTER && self.answers.as_ref().is_some_and(is_silent)
+        let is_suspicious = self.suspicious >= PROOF_AFTER && failing <= MOST_FAILING;
+        is_suspicious && self.answers.as_ref().is_some_and(is_silent)
+    }
+
+    /// Notes that the server to which the request goes next works.
+    pub(super) fn proved(&mut self) {
+        self.proved = true;
     }
 }
 
@@ -113,14 +134,41 @@ mod tests {
         let (mut patience, answers) = (Patience::default(), vec![3, 3]);
         let mut fail = |class| {
             patience.after(&failure(class), 0, answers.clone(), 9);
-            patience.wants_proof(0, &answers)
+            patience.wants_proof(0, &answers, 1)
         };
         let wanted: Vec<bool> = (0..PROOF_AFTER).map(|_| fail(Class::Server)).collect();
         assert_eq!(wanted.iter().position(|wanted| *wanted), Some(PROOF_AFTER as usize - 1));
-        assert!(fail(Class::Timeout) && !fail(Class::Connect) && !fail(Class::Server), "it begins anew");
+        assert!(fail(Class::Server) && !fail(Class::Connect) && !fail(Class::Server), "it begins anew");
         let wanted: Vec<bool> = (0..PROOF_AFTER).map(|_| fail(Class::Cut)).collect();
         assert_eq!(wanted.last(), Some(&true));
-        assert!(patience.wants_proof(0, &[3, 4]) && !patience.wants_proof(0, &[4, 3]), "it answered others");
+        let wants = |answers: [u64; 2]| patience.wants_proof(0, &answers, 1);
+        assert!(wants([3, 4]) && !wants([4, 3]), "it answered others");
+        let wants = |failing| patience.wants_proof(0, &[3, 3], failing);
+        assert!(wants(MOST_FAILING) && !wants(MOST_FAILING + 1), "many that fail are an outage");
+    }
+
+    #[test]
+    fn time_outs_give_no_reason_to_ask_for_a_proof() {
+        let mut patience = Patience::default();
+        for _ in 0..100 {
+            patience.after(&failure(Class::Timeout), 0, vec![3], 9);
+            assert!(!patience.wants_proof(0, &[3], 1));
+        }
+    }
+
+    #[test]
+    fn a_proof_counts_once_and_not_against_a_time_out() {
+        let mut patience = Patience::default();
+        let mut fail = |class, proved| {
+            if proved {
+                patience.proved();
+            }
+            patience.after(&failure(class), 0, vec![3], 2)
+        };
+        assert_eq!(fail(Class::Server, true), Then::Repeat);
+        let then = [(Class::Server, false), (Class::Timeout, true), (Class::Busy, true)];
+        assert!(then.into_iter().all(|(class, proved)| fail(class, proved) == Then::Repeat));
+        assert_eq!(fail(Class::Cut, true), Then::Hopeless(2));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct ModelTotals {
     /// Calls that ended, with an answer or without.
     pub calls: u64,
-    /// Requests sent for them.
+    /// Requests sent for them, small ones that see whether a server works among them.
     pub sends: u64,
     /// Requests that were repeats after a transient failure.
     pub retries: u64,

@@ -1,10 +1,13 @@
 //! Requests on which a server fails each time while it works: they are given up, and an outage is waited out.
 
+use std::pin::pin;
+
 use avr::{
     model::{CallError, ModelOptions, Priority, RewardKind, RewardModel, RewardRequest, Scope, Stop},
     observe::Metrics,
     record::Message,
 };
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::{
@@ -52,6 +55,42 @@ async fn a_hopeless_request_that_is_the_last_of_all_is_given_up_too() {
         assert!(seen.request_id.starts_with("health-"), "{}", seen.request_id);
     }
     assert_ne!(small[0].request_id, small[1].request_id);
+    let totals = model.totals();
+    assert_eq!((totals.sends, totals.cut_off), (8 + 3 + 3, 0), "what is small is counted, too");
+    assert!(totals.prompt_tokens > 0);
+}
+
+/// For instance a model that takes no `max_tokens`.
+#[tokio::test]
+async fn a_server_that_refuses_what_is_small_works() {
+    let server = Server::start([Reply::status(400, "max_tokens is not supported")]).await;
+    let model = chat_model(ModelOptions { max_repeats_while_healthy: 3, ..options(&[&server.url]) });
+    let error = ask_about(&model, 0, POISON).await.expect_err("it never succeeds");
+    assert!(matches!(error, CallError::Hopeless { failures: 3, .. }), "{error}");
+    assert_eq!(error.sends(), 8 + 3);
+}
+
+/// It would have an answer to what is small, but many calls that fail are an outage.
+#[tokio::test]
+async fn a_server_that_fails_on_all_requests_in_earnest_is_waited_for() {
+    const CALLS: usize = 50;
+    let server = Server::start_closed([wrote("ok")]).await;
+    let model = chat_model(ModelOptions { max_repeats_while_healthy: 3, ..options(&[&server.url]) });
+    let mut calls = pin!(join_all((0..CALLS).map(|_| ask_about(&model, 0, POISON))));
+    let outage = async {
+        server.saw(CALLS).await;
+        server.open();
+        server.saw(CALLS * 15).await;
+        assert!(server.seen().iter().all(|seen| seen.body.contains(POISON)), "nothing small was asked");
+        server.cure();
+    };
+    tokio::select! {
+        results = &mut calls => panic!("calls end in the outage: {:?}", results[0]),
+        () = outage => {}
+    }
+    for answer in calls.await {
+        assert_eq!(answer.expect("it was an outage").text, "ok");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use axum::{
@@ -76,6 +79,8 @@ struct Script {
     seen: watch::Sender<Vec<Seen>>,
     /// Requests pass it one by one while it is closed: none has a permit.
     gate: Semaphore,
+    /// Whether nothing is poison any more.
+    cured: AtomicBool,
     /// Requests at once: now, and at most so far.
     at_once: Mutex<(usize, usize)>,
 }
@@ -101,6 +106,7 @@ impl Server {
             replies: Mutex::new(replies),
             seen: watch::Sender::default(),
             gate: Semaphore::new(permits),
+            cured: AtomicBool::new(false),
             at_once: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -118,6 +124,11 @@ impl Server {
     /// Lets all replies go.
     pub(crate) fn open(&self) {
         self.script.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// From now on the script is for requests that hold the [`POISON`], too.
+    pub(crate) fn cure(&self) {
+        self.script.cured.store(true, Relaxed);
     }
 
     /// Waits until so many requests have come.
@@ -163,12 +174,12 @@ impl Script {
     }
 }
 
-/// Requests that hold this text fail with 500, whatever the script says.
+/// Requests that hold this text fail with 500, whatever the script says, until the server is cured.
 pub(crate) const POISON: &str = "poison";
 
 async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response {
     let seen = seen(request).await;
-    let is_poison = seen.body.contains(POISON);
+    let is_poison = seen.body.contains(POISON) && !script.cured.load(Relaxed);
     script.enter(seen);
     let reply = if is_poison { Reply::status(500, "it crashed") } else { script.next() };
     let Some(body) = reply.body else { return std::future::pending().await };
