@@ -164,7 +164,8 @@ fn disturb(
             Disturbance::BrokerDies(broker) => brokers.script(&["kill", &broker.to_string()]),
             Disturbance::BrokerReturns(broker) => brokers.script(&["up", &broker.to_string()]),
         }
-        snapshots.push(Snapshot::of(judge.seen().clone().reached(), cluster.counts()));
+        let reached = judge.seen().reached().clone();
+        snapshots.push(Snapshot::of(&reached, cluster.counts()));
     }
     snapshots
 }

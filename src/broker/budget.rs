@@ -3,12 +3,12 @@
 use std::{
     fmt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use super::Record;
+use super::{Record, lock};
 
 type Wake = Box<dyn Fn() + Send + Sync>;
 
@@ -94,10 +94,6 @@ impl Turn<'_> {
     pub fn take(self, records: &[Record]) {
         self.budget.take(records.iter().map(Record::size).sum());
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

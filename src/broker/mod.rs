@@ -27,7 +27,11 @@ mod budget;
 pub mod embedded;
 pub mod kafka;
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 pub use budget::{Budget, Turn};
 use bytes::Bytes;
@@ -337,4 +341,9 @@ pub enum LogErrorKind {
     /// The log's own library reports.
     #[error("{0}")]
     Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A lock whose holders do not leave things half done: a panic of one is no reason for another.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -173,9 +173,7 @@ pub async fn run(
     let Some(from) = from else {
         let kafka = settings.kafka.as_ref().ok_or(ReplayError::NoSource)?;
         if !kafka.keep_for_replay {
-            return Err(ReplayError::NotKept {
-                topic: format!("{}{}", kafka.options.prefix, selection::SOURCE),
-            });
+            return Err(ReplayError::NotKept { topic: kafka.options.name(selection::SOURCE.0) });
         }
         let source = Source::in_cluster(&kafka.options);
         let log = KafkaLog::connect(kafka.options.clone()).await?;

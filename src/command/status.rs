@@ -99,9 +99,10 @@ pub enum StatusError {
 /// See [`StatusError`].
 pub async fn run(args: &StatusArgs, settings: &Settings, mend: &str) -> Result<(), StatusError> {
     let kafka = settings.kafka.as_ref().ok_or(StatusError::NoCluster)?;
-    let log = match args.wait || args.watch {
-        true => run::await_cluster(kafka, &[], mend).await?,
-        false => run::open_cluster(kafka, &[], mend).await?,
+    let log = if args.wait || args.watch {
+        run::await_cluster(kafka, &[], mend).await?
+    } else {
+        run::open_cluster(kafka, &[], mend).await?
     };
     let silent_after = kafka.heartbeat_interval * 3;
     let clears = args.watch && !args.json && std::io::IsTerminal::is_terminal(&std::io::stdout());

@@ -16,14 +16,11 @@ use crate::{
     broker::{Log, LogError},
     cli::SettingsArgs,
     config::Settings,
-    intake::{self, Direct, Intake, IntakeError, IntakeProgress},
+    intake::{self, Direct, Intake, IntakeError, IntakeProgress, SUBMIT_COMMITTER},
     observe::{Counting, InputTotals, Metrics, Progress, ProgressSnapshot, Screen, SubmitSummary},
     run::{self, OpenError, RunError, Signals},
     source::{self, SourceError},
 };
-
-/// The name that every submit commits under.
-const COMMITTER: &str = "submit";
 
 /// What `avr submit` takes.
 #[derive(Debug, Args)]
@@ -127,7 +124,7 @@ pub async fn run(
 /// # Errors
 /// The log fails, or was begun with another definition of the recipe.
 pub async fn begin<L: Log>(settings: &Settings, log: L) -> Result<Intake<L, Direct<L>>, SubmitError> {
-    let destination = Direct::start(log.clone(), COMMITTER).await?;
+    let destination = Direct::start(log.clone(), SUBMIT_COMMITTER).await?;
     let index = intake::read_index(&log).await?;
     let reference = settings.recipe.reference(&settings.templates);
     let options = settings.intake.clone();

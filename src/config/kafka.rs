@@ -8,6 +8,8 @@ use crate::{
         GroupProtocol, KafkaOptions, MissingProgress, check_client_key, check_group_key, is_secret_key,
         topics::TopicDemands,
     },
+    intake::{MODELS_COMMITTER, SUBMIT_COMMITTER},
+    letters::LETTERS_COMMITTER,
     model::Secret,
 };
 
@@ -42,7 +44,7 @@ pub struct KafkaSettings {
 const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 const SILENCE: &str = "max.poll.interval.ms";
 /// Committers that are no workers. Of two of a name, each would take over from the other.
-const TAKEN_NAMES: [&str; 3] = ["submit", "dead-letters", "models"];
+const TAKEN_NAMES: [&str; 3] = [SUBMIT_COMMITTER, LETTERS_COMMITTER, MODELS_COMMITTER];
 
 impl KafkaSettings {
     /// How long a member may keep its group waiting before it is taken for dead.

@@ -76,6 +76,9 @@ impl Destination for ThroughEngine {
     }
 }
 
+/// The name that every submit commits under.
+pub const SUBMIT_COMMITTER: &str = "submit";
+
 /// By a committer of its own. Of two with one name the later fences the earlier, which waits for a time that is drawn
 /// and grows, and takes over again: sooner or later each has the time to come to its end.
 ///

@@ -22,10 +22,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use batch::{Batch, Tried, index_output};
-pub use destination::{Destination, Direct, Setback, ThroughEngine};
+pub use destination::{Destination, Direct, SUBMIT_COMMITTER, Setback, ThroughEngine};
 use followed::Followed;
 pub use index::{Index, Seen};
-pub use models::{OtherModels, check_models, claim_models};
+pub use models::{MODELS_COMMITTER, OtherModels, check_models, claim_models};
 use recipe::check_alone;
 pub use recipe::{RecipeChanged, check_recipe, claims, difference};
 

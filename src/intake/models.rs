@@ -14,7 +14,7 @@ use crate::{broker::Log, record::IndexEntry};
 
 /// The name under which it is said. Of two workers that start at once the later fences the earlier, so that one of them
 /// speaks first.
-const COMMITTER: &str = "models";
+pub const MODELS_COMMITTER: &str = "models";
 
 /// A log was begun with models of the other sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +38,7 @@ fn sort(simulated: bool) -> &'static str {
 /// # Errors
 /// It was begun with models of the other sort. The log fails.
 pub async fn claim_models<L: Log>(log: &L, simulated: bool) -> Result<(), IntakeError> {
-    let mut destination = Direct::start(log.clone(), COMMITTER).await?;
+    let mut destination = Direct::start(log.clone(), MODELS_COMMITTER).await?;
     while !check_models(claims(log, None).await?.simulated(), simulated)? {
         let output = index_output(MODELS.to_owned(), &IndexEntry::Models { simulated });
         match destination.submit(vec![output]).await {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The committer's identity: of two that handle letters at once the later fences the earlier.
-const COMMITTER: &str = "dead-letters";
+pub const LETTERS_COMMITTER: &str = "dead-letters";
 /// What one commit holds at most.
 const BATCH_LETTERS: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
@@ -110,7 +110,7 @@ async fn handle_all<L: Log>(
 ) -> Result<(), LogError> {
     // Before anything is read: what an earlier one of the name had under way is decided by then. A look alone must
     // not fence one that is at work.
-    let mut committer = if deed.dry_run { None } else { Some(log.committer(COMMITTER).await?) };
+    let mut committer = if deed.dry_run { None } else { Some(log.committer(LETTERS_COMMITTER).await?) };
     let mut setbacks = 0;
     let mut doubtful = Vec::new();
     loop {

@@ -11,7 +11,7 @@
 mod handle;
 mod letter;
 
-pub use handle::{Deed, HandleError, Report, handle};
+pub use handle::{Deed, HandleError, LETTERS_COMMITTER, Report, handle};
 pub use letter::{
     Letter, LetterId, Letters, Selection, Unreturnable, count_sent_back, read_letter, read_letters,
 };

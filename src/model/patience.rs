@@ -73,10 +73,10 @@ impl Patience {
     }
 
     /// Whether the request may be what is wrong and nothing tells: no more than a few calls are `failing`, this one
-    /// among them, and `endpoint` has answered nothing since its latest failure, now that each has given so many
+    /// among them, and `endpoint` has answered nothing since its latest failure, now that it has given so many
     /// `answers`.
-    pub(super) fn wants_proof(&self, endpoint: usize, answers: &[u64], failing: usize) -> bool {
-        let is_silent = |before: &Vec<u64>| before[endpoint] == answers[endpoint];
+    pub(super) fn wants_proof(&self, endpoint: usize, answers: u64, failing: usize) -> bool {
+        let is_silent = |before: &Vec<u64>| before[endpoint] == answers;
         let is_suspicious = self.suspicious >= PROOF_AFTER && failing <= MOST_FAILING;
         is_suspicious && self.answers.as_ref().is_some_and(is_silent)
     }
@@ -134,16 +134,16 @@ mod tests {
         let (mut patience, answers) = (Patience::default(), vec![3, 3]);
         let mut fail = |class| {
             patience.after(&failure(class), 0, answers.clone(), 9);
-            patience.wants_proof(0, &answers, 1)
+            patience.wants_proof(0, answers[0], 1)
         };
         let wanted: Vec<bool> = (0..PROOF_AFTER).map(|_| fail(Class::Server)).collect();
         assert_eq!(wanted.iter().position(|wanted| *wanted), Some(PROOF_AFTER as usize - 1));
         assert!(fail(Class::Server) && !fail(Class::Connect) && !fail(Class::Server), "it begins anew");
         let wanted: Vec<bool> = (0..PROOF_AFTER).map(|_| fail(Class::Cut)).collect();
         assert_eq!(wanted.last(), Some(&true));
-        let wants = |answers: [u64; 2]| patience.wants_proof(0, &answers, 1);
+        let wants = |answers: [u64; 2]| patience.wants_proof(0, answers[0], 1);
         assert!(wants([3, 4]) && !wants([4, 3]), "it answered others");
-        let wants = |failing| patience.wants_proof(0, &[3, 3], failing);
+        let wants = |failing| patience.wants_proof(0, 3, failing);
         assert!(wants(MOST_FAILING) && !wants(MOST_FAILING + 1), "many that fail are an outage");
     }
 
@@ -152,7 +152,7 @@ mod tests {
         let mut patience = Patience::default();
         for _ in 0..100 {
             patience.after(&failure(Class::Timeout), 0, vec![3], 9);
-            assert!(!patience.wants_proof(0, &[3], 1));
+            assert!(!patience.wants_proof(0, 3, 1));
         }
     }
 

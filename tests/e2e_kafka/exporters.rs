@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    pipeline::Pipeline,
+    pipeline::{CLASSIC, Pipeline, Setup},
     raw::Raw,
     support::{Cluster, Process, prompts},
     workers::stop,
@@ -12,6 +12,9 @@ use crate::{
 /// How often it freezes, and how many prompts are new each time.
 const ROUNDS: usize = 2;
 const COUNT: usize = 60;
+/// Who is silent is missed soon.
+const HASTY: Setup =
+    Setup { consumer: "\"session.timeout.ms\" = 2000\n\"heartbeat.interval.ms\" = 500\n", ..CLASSIC };
 
 /// What is in the staging folder but for the folders of finished shards and the pipeline's name: shards whose files are
 /// not in their places, and drafts of other files.
@@ -35,9 +38,8 @@ fn freeze_with_a_shard(pipeline: &Pipeline, exporter: &mut Process) {
 
 #[test]
 fn an_exporter_that_was_frozen_and_wakes_harms_no_file() {
-    let Some(pipeline) = Pipeline::new(0) else { return };
+    let Some(pipeline) = Pipeline::with(0, &HASTY) else { return };
     let (raw, models) = (Raw::of(&pipeline), Cluster::slow());
-    pipeline.reconfigure("= 6000", "= 2000");
     let others = pipeline.worker(&models, &["draft", "critique", "improve", "score", "select"], &[]);
     let mut exporter = pipeline.worker(&models, &["export"], &[]);
     for round in 1..=ROUNDS {

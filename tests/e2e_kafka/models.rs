@@ -8,7 +8,7 @@ use std::{
 use avr::topic::{DEAD_LETTERS, RECORDS, WORKERS};
 
 use crate::{
-    pipeline::{Pipeline, assert_each_once},
+    pipeline::{CLASSIC, Pipeline, Setup, assert_each_once},
     raw::{Group, Raw},
     support::{Cluster, Process, SLOW, get},
     workers::{COUNT, stop},
@@ -52,12 +52,12 @@ fn heard_at(raw: &Raw) -> Vec<i64> {
 
 #[test]
 fn models_that_are_away_for_long_cost_no_thread_and_no_membership() {
-    let Some(pipeline) = Pipeline::new(COUNT) else { return };
-    pipeline.reconfigure(
-        "= 6000",
-        &format!("= {LONGEST_SILENCE_MS}\n\"max.poll.interval.ms\" = {LONGEST_SILENCE_MS}"),
-    );
-    pipeline.reconfigure("[export]", "[engine]\nrevoke_grace_s = 2\n[export]");
+    let silences = ["session.timeout.ms", "max.poll.interval.ms"]
+        .map(|key| format!("{key:?} = {LONGEST_SILENCE_MS}\n"))
+        .concat();
+    let consumer = format!("{silences}\"heartbeat.interval.ms\" = 500\n").leak();
+    let setup = Setup { consumer, sections: "[engine]\nrevoke_grace_s = 2\n", ..CLASSIC };
+    let Some(pipeline) = Pipeline::with(COUNT, &setup) else { return };
     let raw = Raw::of(&pipeline);
     let port = free_ports().to_string();
     let options = [&SLOW[..], &["--port", &port]].concat();

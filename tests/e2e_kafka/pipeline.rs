@@ -97,13 +97,6 @@ impl Pipeline {
         self.worker(models, &[], &["--worker", name])
     }
 
-    /// Changes the configuration for who reads it from now on.
-    pub(crate) fn reconfigure(&self, before: &str, now: &str) {
-        let text = std::fs::read_to_string(self.bench.path("avr.toml")).expect("it is there");
-        assert!(text.contains(before), "{before} is not in:\n{text}");
-        self.bench.write("avr.toml", text.replace(before, now));
-    }
-
     /// Starts a worker with these stages, that asks the models of `models`.
     pub(crate) fn worker(&self, models: &Cluster, stages: &[&str], more: &[&str]) -> Process {
         let mut command = self.bench.command(models, more);

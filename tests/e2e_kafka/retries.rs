@@ -1,8 +1,6 @@
 //! `avr dead-letters retry` killed in the middle, and two at once: each letter is sent back once.
 
-use std::collections::BTreeMap;
-
-use avr::topic::{HANDLED, PROMPTS, TopicName};
+use avr::topic::{HANDLED, PROMPTS};
 
 use crate::{
     letters::{letters, listed, start, texts, told},
@@ -29,13 +27,6 @@ fn make_letters(pipeline: &Pipeline, raw: &Raw, models: &Cluster) {
     let worker = pipeline.worker(models, &[], &[]);
     assert_eq!(pipeline.wait()["dead_letters"], COUNT);
     stop(worker);
-}
-
-/// How many records a topic has of each key.
-fn counts(raw: &Raw, topic: TopicName) -> BTreeMap<String, u32> {
-    let mut counts = BTreeMap::new();
-    raw.read(topic).iter().for_each(|record| *counts.entry(record.key()).or_default() += 1);
-    counts
 }
 
 /// Whether it came to its end; else it must say that another took over.
@@ -74,7 +65,7 @@ fn a_retry_that_is_killed_and_run_again_sends_nothing_back_twice() {
     assert_eq!(told(&pipeline, &["retry", "--all"]), "0 letters were sent back\n");
     assert_eq!(listed(&pipeline, &[]).len(), 0);
 
-    let (prompts, handled) = (counts(&raw, PROMPTS.name), counts(&raw, HANDLED.name));
+    let (prompts, handled) = (pipeline.keys(PROMPTS.name), pipeline.keys(HANDLED.name));
     assert_eq!((prompts.len(), handled.len()), (COUNT, COUNT));
     assert!(handled.values().all(|count| *count == 1), "each letter was handled once");
     let given_up = texts(&all[..DROPPED], "thread");

@@ -25,12 +25,12 @@ type Call<T> = Box<dyn FnOnce(&T) + Send>;
 pub(super) struct Calls<T> {
     calls: SyncSender<Call<T>>,
     is_lost: AtomicBool,
-    /// Counts those that did not return.
+    /// Counts the calls that did not return.
     lost: watch::Sender<u64>,
 }
 
 impl<T: Send + Sync + 'static> Calls<T> {
-    /// Starts the thread. Whether its calls are `lost` is counted.
+    /// Starts the thread. `lost` counts the calls that do not return.
     pub(super) fn of(subject: Arc<T>, name: &str, lost: watch::Sender<u64>) -> Result<Self, io::Error> {
         let (calls, queue) = mpsc::sync_channel::<Call<T>>(1);
         let make = move || queue.into_iter().for_each(|call| call(&subject));

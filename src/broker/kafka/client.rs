@@ -14,7 +14,7 @@ const FETCH_BYTES: usize = 8 << 20;
 
 impl KafkaOptions {
     /// The name of a topic or group of ours in the cluster.
-    pub(super) fn name(&self, ours: &str) -> String {
+    pub(crate) fn name(&self, ours: &str) -> String {
         format!("{}{ours}", self.prefix)
     }
 

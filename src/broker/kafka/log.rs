@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -21,7 +21,7 @@ use super::{
     watermarks,
 };
 use crate::{
-    broker::{Budget, GroupName, Log, LogError, Partition, Progress, Record, Visit},
+    broker::{Budget, GroupName, Log, LogError, Partition, Progress, Record, Visit, lock},
     topic::TopicName,
 };
 
@@ -43,7 +43,7 @@ struct Lookers(Mutex<BTreeMap<GroupName, Arc<BaseConsumer<Reporter>>>>);
 
 impl Lookers {
     fn of(&self, group: GroupName, options: &KafkaOptions) -> Result<Arc<BaseConsumer<Reporter>>, LogError> {
-        let mut lookers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lookers = lock(&self.0);
         if let Some(looker) = lookers.get(&group) {
             return Ok(Arc::clone(looker));
         }

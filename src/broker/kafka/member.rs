@@ -18,7 +18,7 @@ use rdkafka::{
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{holdings::Holdings, reporter::Reporter};
-use crate::broker::{Event, GroupName, LogError, Membership, Partition, Progress};
+use crate::broker::{Event, GroupName, LogError, Membership, Partition, Progress, lock};
 
 /// Bytes of records that may wait for the consumer's owner.
 const MAILBOX_BYTES: usize = 1 << 20;
@@ -300,9 +300,4 @@ impl Members {
     pub(super) fn latest(&self) -> Membership {
         Membership(self.count.load(Ordering::Acquire))
     }
-}
-
-/// A lock whose holders do not leave things half done: a panic of one is no reason for another.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,10 +19,8 @@ use rdkafka::{
 };
 use tokio::sync::watch;
 
-use super::{
-    KafkaOptions, calls::Calls, client::TRANSACTION_TIMEOUT_MS, member::lock, record, reporter::Reporter,
-};
-use crate::broker::Output;
+use super::{KafkaOptions, calls::Calls, client::TRANSACTION_TIMEOUT_MS, record, reporter::Reporter};
+use crate::broker::{Output, lock};
 
 /// How long a piece of waiting is where nothing tells of the end.
 const GLANCE: Duration = Duration::from_micros(100);

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,8 @@ use rdkafka::{
     consumer::ConsumerContext,
     error::{KafkaError, RDKafkaErrorCode},
 };
+
+use crate::broker::lock;
 
 /// How long a kind of message is kept to `debug` after it was shown.
 const QUIET: Duration = Duration::from_secs(10);
@@ -32,7 +34,7 @@ impl Reporter {
 
     /// Whether a message of this kind is to be shown now.
     fn is_due(&self, kind: &str) -> bool {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = lock(&self.shown);
         if shown.get(kind).is_some_and(|at| at.elapsed() < QUIET) {
             return false;
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ use super::{
     watermarks::patiently,
 };
 use crate::{
-    broker::{LogError, Partition, Record},
+    broker::{LogError, Partition, Record, lock},
     topic::TopicName,
 };
 
@@ -41,12 +41,12 @@ pub(super) struct Enough(Mutex<BTreeSet<Partition>>);
 impl Enough {
     /// Nothing more of this partition.
     pub(super) fn add(&self, partition: Partition) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(partition);
+        lock(&self.0).insert(partition);
     }
 
     /// Whether the visitor wants no more of this partition.
     pub(super) fn has(&self, partition: Partition) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&partition)
+        lock(&self.0).contains(&partition)
     }
 }
 

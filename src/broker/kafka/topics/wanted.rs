@@ -107,12 +107,9 @@ mod tests {
     use super::*;
     use crate::topic::{DRAFTED, SCORED};
 
-    const PLAIN: TopicDemands = TopicDemands {
-        partitions: None,
-        replicas: None,
-        max_record_bytes: RECORD_BYTES,
-        keep_for_replay: true,
-    };
+    fn plain() -> TopicDemands {
+        TopicDemands::default()
+    }
 
     fn setting<'a>(topic: &'a WantedTopic, key: &str) -> &'a str {
         topic.config.get(key).map_or("", String::as_str)
@@ -120,7 +117,7 @@ mod tests {
 
     #[test]
     fn without_demands_the_files_hold() {
-        for (wanted, (_, info)) in PLAIN.wanted().iter().zip(catalogue()) {
+        for (wanted, (_, info)) in plain().wanted().iter().zip(catalogue()) {
             assert_eq!((wanted.partitions, wanted.replicas), (info.kafka.partitions, info.kafka.replicas));
             assert_eq!(wanted.config, info.kafka.config);
         }
@@ -128,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_number_of_partitions_is_for_the_topics_between_stages() {
-        let demands = TopicDemands { partitions: Some(7), ..PLAIN };
+        let demands = TopicDemands { partitions: Some(7), ..plain() };
         let changed: BTreeSet<&str> =
             demands.wanted().iter().filter(|topic| topic.partitions == 7).map(|topic| topic.name.0).collect();
         assert_eq!(changed, BTreeSet::from(["prompts", "drafted", "critiqued", "improved", "scored"]));
@@ -136,32 +133,32 @@ mod tests {
 
     #[test]
     fn what_is_not_kept_for_replay_is_like_any_other_topic_between_stages() {
-        let working = TopicDemands { keep_for_replay: false, ..PLAIN };
+        let working = TopicDemands { keep_for_replay: false, ..plain() };
         let wanted = working.wanted();
         let topic = |name: TopicName| wanted.iter().find(|topic| topic.name == name).expect("it is there");
         let (scored, drafted) = (topic(SCORED.name), topic(DRAFTED.name));
         assert_eq!((scored.retention, &scored.config), (Keep::Consumed, &drafted.config));
         let more: Vec<TopicName> =
-            working.consumed().into_iter().filter(|topic| !PLAIN.consumed().contains(topic)).collect();
+            working.consumed().into_iter().filter(|topic| !plain().consumed().contains(topic)).collect();
         assert_eq!(more, [SCORED.name]);
-        let changed = wanted.iter().zip(PLAIN.wanted()).filter(|(one, other)| **one != *other);
+        let changed = wanted.iter().zip(plain().wanted()).filter(|(one, other)| **one != *other);
         assert_eq!(changed.map(|(topic, _)| topic.name).collect::<Vec<_>>(), [SCORED.name], "nothing else");
     }
 
     #[test]
     fn one_replica_is_enough_where_there_is_one() {
-        for topic in (TopicDemands { replicas: Some(1), ..PLAIN }).wanted() {
+        for topic in (TopicDemands { replicas: Some(1), ..plain() }).wanted() {
             assert_eq!((topic.replicas, setting(&topic, MIN_INSYNC)), (1, "1"), "{}", topic.name);
         }
-        for topic in (TopicDemands { replicas: Some(5), ..PLAIN }).wanted() {
+        for topic in (TopicDemands { replicas: Some(5), ..plain() }).wanted() {
             assert_eq!((topic.replicas, setting(&topic, MIN_INSYNC)), (5, "2"), "{}", topic.name);
         }
     }
 
     #[test]
     fn room_beside_the_largest_record_stays_as_large() {
-        let larger = TopicDemands { max_record_bytes: RECORD_BYTES + 1000, ..PLAIN };
-        for (before, after) in PLAIN.wanted().iter().zip(larger.wanted()) {
+        let larger = TopicDemands { max_record_bytes: RECORD_BYTES + 1000, ..plain() };
+        for (before, after) in plain().wanted().iter().zip(larger.wanted()) {
             let bytes = |topic| setting(topic, MAX_MESSAGE_BYTES).parse::<usize>().unwrap();
             assert!(bytes(before) >= RECORD_BYTES + (64 << 10), "{}: framing needs room", before.name);
             assert_eq!(bytes(&after), bytes(before) + 1000, "{}", before.name);
@@ -170,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_largest_record_fits_into_a_segment() {
-        for topic in (TopicDemands { max_record_bytes: 1 << 30, ..PLAIN }).wanted() {
+        for topic in (TopicDemands { max_record_bytes: 1 << 30, ..plain() }).wanted() {
             let bytes = |key| setting(&topic, key).parse::<i64>().ok();
             let (record, segment) = (bytes(MAX_MESSAGE_BYTES), bytes(SEGMENT_BYTES));
             assert!(record > Some(1 << 30), "{}", topic.name);
@@ -181,7 +178,7 @@ mod tests {
     /// What every file must say, whatever else it says.
     #[test]
     fn settings_keep_what_the_retention_promises() {
-        for topic in PLAIN.wanted() {
+        for topic in plain().wanted() {
             let of = |key| setting(&topic, key);
             assert_eq!(
                 (of(MIN_INSYNC), of("unclean.leader.election.enable")),
