@@ -11,7 +11,7 @@ mod support;
 
 use std::{path::PathBuf, time::Duration, time::Instant};
 
-use avr::broker::{
+use avr::log::{
     Committer, Consumer, Event, GroupName, GroupProgress, Log, Output, Progress,
     embedded::{Durability, EmbeddedLog, Options, Retention, TopicSpec},
 };
@@ -70,7 +70,7 @@ async fn run(folder: PathBuf, durability: Durability, records: usize) -> Result<
     Ok(())
 }
 
-async fn write(mut committer: impl Committer, count: usize) -> Result<(), avr::broker::CommitError> {
+async fn write(mut committer: impl Committer, count: usize) -> Result<(), avr::log::CommitError> {
     let payload = Bytes::from(vec![b'x'; RECORD_BYTES]);
     for _ in 0..count {
         let output = Output { topic: PROMPTS.name, key: None, value: Some(payload.clone()), headers: vec![] };

@@ -18,13 +18,13 @@ use std::{
 };
 
 use avr::{
-    broker::{
+    engine::{Engine, EngineOptions, Failure, Stage, StageSpec, Stop},
+    log::{
         Budget, CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress,
         Record, Visit,
         embedded::{Durability, EmbeddedLog, Options, Retention, TopicSpec},
         kafka::{KafkaLog, KafkaOptions, MissingProgress},
     },
-    engine::{Engine, EngineOptions, Failure, Stage, StageSpec, Stop},
     observe::Metrics,
     topic::{DRAFTED, PROMPTS, TopicName},
 };

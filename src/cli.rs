@@ -11,8 +11,9 @@ use crate::{
         topics::TopicsArgs,
     },
     config::Override,
-    observe::{LogFormat, ProgressMode},
+    observe::LogFormat,
     simulate::SimulateArgs,
+    terminal::ProgressMode,
 };
 
 const EXIT_CODES: &str = "\

@@ -20,7 +20,7 @@
 //!
 //! 1. [`record`]: what a thread and a training record are. Below everything else.
 //! 2. [`method`]: the rules of the paper, pure: no async, no clock, no network, no log.
-//! 3. [`broker`]: the seam to the log, as narrow as the engine needs it.
+//! 3. [`log`]: the seam to the log, as narrow as the engine needs it.
 //! 4. [`engine`]: runs any stage exactly once; knows no method.
 //! 5. [`stage`]: one file a stage, each a thin join of method and models.
 //! 6. [`dataflow`]: the only place where topics meet stages.
@@ -29,25 +29,27 @@
 //! ## Deliberately absent
 //!
 //! - No stage joins two messages or keeps state: everything a step needs is in its thread.
-//! - `method` imports no I/O, `engine` imports no method, and only `broker` knows a concrete log
+//! - `method` imports no I/O, `engine` imports no method, and only `log` knows a concrete log
 //!   (`tests/tidy.rs` guards these walls).
 //! - Nothing redoes a model call to save memory or code.
 
-pub mod broker;
+pub mod app;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod dataflow;
+pub mod dead_letter;
 pub mod engine;
 pub mod export;
 pub mod intake;
-pub mod letters;
+pub mod log;
 pub mod method;
 pub mod model;
 pub mod observe;
+pub mod pipeline;
 pub mod record;
-pub mod run;
 pub mod simulate;
 pub mod source;
 pub mod stage;
+pub mod terminal;
 pub mod topic;

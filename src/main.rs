@@ -3,8 +3,9 @@
 use std::{io::Write as _, process::ExitCode};
 
 use avr::{
-    broker::{LogError, LogErrorKind, kafka::topics::TopicsError},
+    app::OpenError,
     cli::{self, Cli, Command, RunArgs, SettingsArgs},
+    command::run::{self, RunError, RunOptions},
     command::{
         dead_letters::{self, Answer, DeadLettersArgs, DeadLettersError},
         replay::{self, ReplayArgs, ReplayError},
@@ -16,9 +17,10 @@ use avr::{
     engine::EngineError,
     export::ExportError,
     intake::IntakeError,
-    observe::{LogOptions, Screen, Summary, logging},
-    run::{self, OpenError, RunError, RunOptions},
+    log::{LogError, LogErrorKind, kafka::topics::TopicsError},
+    observe::{LogOptions, logging},
     simulate::{self, SimulateArgs},
+    terminal::{Screen, Summary},
 };
 use clap::Parser as _;
 

@@ -13,13 +13,14 @@ use std::{
 };
 
 use avr::{
+    command::run::{self, RunOptions},
     config::{self, Settings},
     method::harvest,
     model::{ChatModel, RewardModel, Stop},
-    observe::{Metrics, Screen},
+    observe::Metrics,
     record::{Extra, Harvest, Kind, Message, ModelOutput, Origin, Outcome, Thread, ThreadId, TrainingRecord},
-    run::{self, RunOptions},
     simulate::{Cluster, Options},
+    terminal::Screen,
 };
 use recipes::player::Player;
 use serde::de::DeserializeOwned;

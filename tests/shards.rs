@@ -6,9 +6,10 @@
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use avr::{
-    broker::{Partition, Record},
-    engine::{Sink, dead_letter_header},
+    dead_letter::dead_letter_header,
+    engine::Sink,
     export::{FormatName, ShardOptions},
+    log::{Partition, Record},
     observe::Metrics,
     record::{HandledAction, HandledLetter},
     stage::{ShardSink, Written},
@@ -153,7 +154,7 @@ fn a_thread_that_was_sent_back_is_open_until_it_ends_again() {
     assert_eq!((written.borrow().totals.threads(), written.borrow().totals.retried()), (0, 1));
 
     let again = Record { headers: vec![retries("2")], ..(*record(RECORDS.name, 0, 4, &harvest(7))).clone() };
-    assert_eq!(dead_letter_header(&again, avr::engine::RETRIES), Some("2"));
+    assert_eq!(dead_letter_header(&again, avr::dead_letter::RETRIES), Some("2"));
     sink.append(&[Arc::new(again)]).unwrap();
     sink.committed().unwrap();
     let outcomes = lines(folder.path(), "outcomes");
@@ -163,6 +164,6 @@ fn a_thread_that_was_sent_back_is_open_until_it_ends_again() {
     assert_eq!((totals.threads(), totals.outcomes().values().sum::<u64>()), (1, 1));
 }
 
-fn retries(count: &'static str) -> avr::broker::Header {
-    avr::broker::Header { name: avr::engine::RETRIES.into(), value: Some(count.into()) }
+fn retries(count: &'static str) -> avr::log::Header {
+    avr::log::Header { name: avr::dead_letter::RETRIES.into(), value: Some(count.into()) }
 }

@@ -9,12 +9,15 @@ use clap::{ArgGroup, Args, Subcommand};
 
 use super::letter_text;
 use crate::{
-    broker::{Log, LogError, kafka::KafkaLog},
+    app,
     cli::{ClusterArgs, SettingsArgs},
+    command::run::RunError,
     config::Settings,
-    letters::{Deed, HandleError, LetterId, Letters, Report, Selection, handle, read_letter, read_letters},
+    dead_letter::{
+        Deed, HandleError, LetterId, Letters, Report, Selection, handle, read_letter, read_letters,
+    },
+    log::{Log, LogError, kafka::KafkaLog},
     record::HandledAction,
-    run::{self, RunError},
 };
 
 const EXIT_CODES: &str = "\
@@ -176,11 +179,11 @@ pub async fn dead_letters(args: &DeadLettersArgs, settings: &Settings) -> Result
         let log = KafkaLog::connect(kafka.options.clone()).await?;
         return over(&log, args).await;
     }
-    let state = settings.out.join(run::STATE);
+    let state = settings.out.join(app::STATE);
     if !state.is_dir() {
         return Err(DeadLettersError::NoLog(state));
     }
-    let log = run::open_state(state, settings.log).await.map_err(|error| match error {
+    let log = app::open_state(state, settings.log).await.map_err(|error| match error {
         RunError::Log(error) => DeadLettersError::Log(error),
         other => DeadLettersError::Open(other),
     })?;

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    broker::Record,
-    letters::{Deed, Letter, LetterId, Letters},
+    dead_letter::{Deed, Letter, LetterId, Letters},
+    log::Record,
     record::HandledAction,
 };
 

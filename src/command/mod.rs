@@ -3,6 +3,7 @@
 pub mod dead_letters;
 mod letter_text;
 pub mod replay;
+pub mod run;
 pub mod status;
 pub mod submit;
 pub mod topics;

@@ -27,13 +27,14 @@ use self::{
     source::Source,
 };
 use crate::{
-    broker::{Log, LogError, kafka::KafkaLog},
+    app::{self, Signals},
     cli::SettingsArgs,
+    command::{self, run::RunError},
     config::Settings,
     export::ExportError,
     intake::read_index,
-    observe::{Counting, Ending, Progress, ProgressSnapshot, Screen, SourceTotals, StageProgress, Summary},
-    run::{self, RunError, Signals},
+    log::{Log, LogError, kafka::KafkaLog},
+    terminal::{Counting, Ending, Progress, ProgressSnapshot, Screen, SourceTotals, StageProgress, Summary},
 };
 
 /// What `avr replay` takes.
@@ -179,14 +180,14 @@ pub async fn run(
         let log = KafkaLog::connect(kafka.options.clone()).await?;
         return replay(settings, log, source, screen).await;
     };
-    let state = from.join(run::STATE);
+    let state = from.join(app::STATE);
     if !state.is_dir() {
         return Err(ReplayError::NoState(from));
     }
     if is_same(&from, &settings.out) {
         return Err(ReplayError::SameFolder);
     }
-    let log = run::open_state(state, settings.log).await?;
+    let log = app::open_state(state, settings.log).await?;
     replay(settings, log, Source::in_folder(&from), screen).await
 }
 
@@ -209,7 +210,7 @@ async fn replay<L: Log>(
     if total == 0 {
         return Err(ReplayError::NothingKept);
     }
-    let definition = run::definition(&settings, made_by.simulated);
+    let definition = app::definition(&settings, made_by.simulated);
     let files = folder::open(&settings, &from.identity, definition).await?;
     let watched = Watched::default();
     let stop = watched.clone();
@@ -227,9 +228,9 @@ async fn replay<L: Log>(
     display.finish().await;
     let Selected { totals, counts } = selected.map_err(|_| ReplayError::Broken)??;
     // A cluster's state does not say whose models its workers asked; their names do.
-    let simulated = made_by.simulated.unwrap_or_else(|| totals.models.names().any(run::is_simulated));
-    run::write_outputs(&settings, &totals);
-    run::write_card(&settings, &totals, simulated);
+    let simulated = made_by.simulated.unwrap_or_else(|| totals.models.names().any(app::is_simulated));
+    command::run::write_outputs(&settings, &totals);
+    command::run::write_card(&settings, &totals, simulated);
     let source = SourceTotals {
         name: from.name,
         taken_in: index.threads(),
@@ -241,7 +242,7 @@ async fn replay<L: Log>(
     };
     let interrupted = watched.stop.load(Ordering::Relaxed);
     let ending = Ending::Replayed { source, interrupted };
-    let summary = run::replay_summary(&settings, &totals, simulated, ending, started.elapsed());
+    let summary = command::run::replay_summary(&settings, &totals, simulated, ending, started.elapsed());
     Ok(Replayed { summary, interrupted })
 }
 

@@ -20,10 +20,10 @@ pub use picture::{Picture, StagePicture, WorkerPicture, WorkerState};
 pub use sample::{Letters, Sample, StageSample};
 
 use crate::{
-    broker::{Log, LogError},
+    app::{self, OpenError},
     cli::ClusterArgs,
     config::Settings,
-    run::{self, OpenError},
+    log::{Log, LogError},
 };
 
 /// Clears a terminal and goes to its upper left corner.
@@ -100,9 +100,9 @@ pub enum StatusError {
 pub async fn run(args: &StatusArgs, settings: &Settings, mend: &str) -> Result<(), StatusError> {
     let kafka = settings.kafka.as_ref().ok_or(StatusError::NoCluster)?;
     let log = if args.wait || args.watch {
-        run::await_cluster(kafka, &[], mend).await?
+        app::await_cluster(kafka, &[], mend).await?
     } else {
-        run::open_cluster(kafka, &[], mend).await?
+        app::open_cluster(kafka, &[], mend).await?
     };
     let silent_after = kafka.heartbeat_interval * 3;
     let clears = args.watch && !args.json && std::io::IsTerminal::is_terminal(&std::io::stdout());

@@ -13,13 +13,15 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::{
-    broker::{Log, LogError},
+    app::{self, OpenError, Signals},
     cli::SettingsArgs,
+    command::run::RunError,
     config::Settings,
     intake::{self, Direct, Intake, IntakeError, IntakeProgress, SUBMIT_COMMITTER},
-    observe::{Counting, InputTotals, Metrics, Progress, ProgressSnapshot, Screen, SubmitSummary},
-    run::{self, OpenError, RunError, Signals},
+    log::{Log, LogError},
+    observe::Metrics,
     source::{self, SourceError},
+    terminal::{Counting, InputTotals, Progress, ProgressSnapshot, Screen, SubmitSummary},
 };
 
 /// What `avr submit` takes.
@@ -100,7 +102,7 @@ pub async fn run(
     let mut signals = Signals::listen()?;
     let started = Instant::now();
     let submit = async {
-        let log = run::await_cluster(kafka, &[], mend).await?;
+        let log = app::await_cluster(kafka, &[], mend).await?;
         let intake = begin(settings, log).await?;
         let progress = intake.progress();
         let display = show_progress(settings, screen, &intake);
@@ -129,7 +131,7 @@ pub async fn begin<L: Log>(settings: &Settings, log: L) -> Result<Intake<L, Dire
     let reference = settings.recipe.reference(&settings.templates);
     let options = settings.intake.clone();
     let (mut intake, _) = Intake::new(log, destination, reference, options, index, Metrics::new());
-    intake.claim(run::definition(settings, None)).await?;
+    intake.claim(app::definition(settings, None)).await?;
     Ok(intake)
 }
 

@@ -6,15 +6,15 @@ mod text;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{
-    broker::{
+    cli::{ClusterArgs, shell_word},
+    config::{KafkaSettings, Settings},
+    log::{
         LogError,
         kafka::{
             Admin,
             topics::{self, LostStart, TopicDemands},
         },
     },
-    cli::{ClusterArgs, shell_word},
-    config::{KafkaSettings, Settings},
     topic::{catalogue, schema},
 };
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{Section, settings::LogSettings};
 use crate::{
-    broker::embedded::{self, Durability},
     dataflow::StageLimits,
     engine::{EngineOptions, ForeignProgress},
     intake::IntakeOptions,
+    log::embedded::{self, Durability},
     source::{AnswerUse, DEFAULT_MAX_LINE_BYTES},
 };
 

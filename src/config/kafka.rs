@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::Section;
 use crate::{
-    broker::kafka::{
+    dead_letter::LETTERS_COMMITTER,
+    intake::{MODELS_COMMITTER, SUBMIT_COMMITTER},
+    log::kafka::{
         GroupProtocol, KafkaOptions, MissingProgress, check_client_key, check_group_key, is_secret_key,
         topics::TopicDemands,
     },
-    intake::{MODELS_COMMITTER, SUBMIT_COMMITTER},
-    letters::LETTERS_COMMITTER,
     model::Secret,
 };
 

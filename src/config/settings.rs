@@ -4,11 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{KafkaSettings, Reader, engine, kafka, models, recipe};
 use crate::{
-    broker::embedded,
     dataflow::StageLimits,
     engine::{EngineOptions, Gathering},
     export::FormatName,
     intake::IntakeOptions,
+    log::embedded,
     method::{AnswerSource, Recipe, Templates},
     model::{CHAT_RESERVED, ModelOptions, REWARD_RESERVED, RewardKind},
     observe::ObserveOptions,

@@ -12,7 +12,7 @@ use super::{
     progress_text::{self, Decoded},
     pump::Order,
 };
-use crate::broker::{Partition, Progress, Record};
+use crate::log::{Partition, Progress, Record};
 
 impl Owner {
     /// The commit under way may have moved the very partitions that were assigned meanwhile (lost and given back):

@@ -12,7 +12,7 @@ use super::{
     progress_text,
     stage_state::StageState,
 };
-use crate::broker::{GroupName, Partition, Progress, Record};
+use crate::log::{GroupName, Partition, Progress, Record};
 
 /// Progress as it was read back, for each partition of a job.
 type Known = Vec<(GroupName, Partition, Option<Progress>)>;

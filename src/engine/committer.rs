@@ -14,12 +14,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    Completed, DeadLetter, EngineError, Sink, dead_letter::dead_letter, partition::Epoch, progress_text,
-    time::now_ms,
-};
+use super::{Completed, DeadLetter, EngineError, Sink, partition::Epoch, progress_text, time::now_ms};
 use crate::{
-    broker::{
+    dead_letter::dead_letter,
+    log::{
         CommitError, Committer, GroupName, GroupProgress, LogError, Membership, Output, Partition, Progress,
         Record,
     },

@@ -30,7 +30,6 @@ mod assignment;
 mod batch;
 mod committer;
 mod completed;
-mod dead_letter;
 mod owner;
 mod partition;
 pub mod progress_text;
@@ -47,13 +46,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use committer::SubmitError;
 pub use completed::Completed;
-pub use dead_letter::{RETRIES, describe as describe_dead_letter, header as dead_letter_header, sent_back};
 pub use owner::Engine;
 pub use sink::{Appended, Gathering, Notes, Sink, SinkError};
 pub use stage::{DeadLetter, DynStage, Failure, Stage, StageSpec, Work};
 
 use self::{committer::Submission, progress_text::ProgressTextError};
-use crate::broker::{GroupName, LogError, Output, Partition};
+use crate::log::{GroupName, LogError, Output, Partition};
 
 /// Limits and manners of an engine.
 #[derive(Clone, Debug)]

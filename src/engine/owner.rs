@@ -17,7 +17,7 @@ use super::{
     step::{self, Step, StepReport, StepResult},
 };
 use crate::{
-    broker::{Budget, Event, Log, LogError, Partition, Record},
+    log::{Budget, Event, Log, LogError, Partition, Record},
     observe::{EngineMetrics, Metrics, StageMetrics},
 };
 

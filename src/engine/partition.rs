@@ -8,7 +8,7 @@ use std::{
 use tokio::task::AbortHandle;
 
 use super::{Completed, progress_text};
-use crate::broker::Record;
+use crate::log::Record;
 
 /// Distinguishes one assignment of a partition from every other, so that a late result is known as such.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -219,7 +219,7 @@ impl PartitionState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{broker::Partition, topic::PROMPTS};
+    use crate::{log::Partition, topic::PROMPTS};
 
     fn record(offset: i64) -> Arc<Record> {
         let partition = Partition { topic: PROMPTS.name, index: 0 };

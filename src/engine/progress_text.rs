@@ -26,7 +26,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::Completed;
-use crate::broker::{MAX_PROGRESS_TEXT, Progress};
+use crate::log::{MAX_PROGRESS_TEXT, Progress};
 
 const HEADER: &str = "avr1:";
 const FAMILY: &str = "avr";

@@ -3,7 +3,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::broker::{Consumer, Event, LogError, Membership, Partition};
+use crate::log::{Consumer, Event, LogError, Membership, Partition};
 
 /// What the engine tells a consumer.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::DeadLetter;
-use crate::broker::{Partition, Record};
+use crate::log::{Partition, Record};
 
 /// The end of the flow: writes records to files, in order within each partition, as part of the commit that marks
 /// them done.

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use super::Notes;
 use crate::{
-    broker::{GroupName, Output, Record},
+    log::{GroupName, Output, Record},
     topic::TopicName,
 };
 

@@ -15,7 +15,7 @@ use super::{
     sink::Gathered,
 };
 use crate::{
-    broker::{Membership, Partition, Record},
+    log::{Membership, Partition, Record},
     observe::StageMetrics,
 };
 

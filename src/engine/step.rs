@@ -5,11 +5,11 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{
-    DeadLetter, DynStage, Failure, committer::too_large, dead_letter::dead_letter, partition::Epoch,
-    time::now_ms,
+use super::{DeadLetter, DynStage, Failure, committer::too_large, partition::Epoch, time::now_ms};
+use crate::{
+    dead_letter::dead_letter,
+    log::{Output, Record},
 };
-use crate::broker::{Output, Record};
 
 /// What a step needs to run.
 pub(super) struct Step {

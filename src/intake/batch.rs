@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use crate::{
-    broker::Output,
+    log::Output,
     record::{IndexEntry, Reject, Thread},
     topic::{INDEX, PROMPTS, REJECTS, TopicName},
 };

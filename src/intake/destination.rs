@@ -5,8 +5,8 @@ use std::{future::Future, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    broker::{CommitError, Committer, Log, LogError, LogErrorKind, Output},
     engine::{Handle, SubmitError},
+    log::{CommitError, Committer, Log, LogError, LogErrorKind, Output},
     model::Backoff,
     stage::Written,
 };

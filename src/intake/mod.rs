@@ -30,7 +30,7 @@ use recipe::check_alone;
 pub use recipe::{RecipeChanged, check_recipe, claims, difference};
 
 use crate::{
-    broker::{Log, LogError, LogErrorKind},
+    log::{Log, LogError, LogErrorKind},
     observe::Metrics,
     record::{Extra, IndexEntry, Origin, RecipeRef, Reject, SCHEMA_VERSION, Thread, ThreadId},
     source::{AnswerUse, Item, Prompt, SourceError},
@@ -137,7 +137,7 @@ struct Named<'a> {
 pub async fn read_index<L: Log>(log: &L) -> Result<Index, LogError> {
     let mut index = Index::default();
     let mut broken: Option<String> = None;
-    let mut visit = |record: crate::broker::Record| {
+    let mut visit = |record: crate::log::Record| {
         let entry = serde_json::from_slice::<IndexEntry>(record.value.as_deref().unwrap_or_default());
         match (record.key.as_deref(), entry) {
             (Some(key), Ok(entry)) => index.insert(key, &entry),

@@ -10,7 +10,7 @@ use super::{
     index::MODELS,
     recipe::claims,
 };
-use crate::{broker::Log, record::IndexEntry};
+use crate::{log::Log, record::IndexEntry};
 
 /// The name under which it is said. Of two workers that start at once the later fences the earlier, so that one of them
 /// speaks first.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::index::{Index, MODELS, recipe_key};
 use crate::{
-    broker::{Log, LogError, LogErrorKind, Record},
+    log::{Log, LogError, LogErrorKind, Record},
     record::{IndexEntry, RecipeRef},
     topic::INDEX,
 };

@@ -12,7 +12,7 @@ use tracing_subscriber::{
     util::{SubscriberInitExt, TryInitError},
 };
 
-use super::Screen;
+use crate::terminal::Screen;
 
 /// The environment variable that goes before the configured filter.
 const FILTER_VARIABLE: &str = "RUST_LOG";
@@ -118,7 +118,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::observe::screen::fake;
+    use crate::terminal::fake;
 
     /// What an info and a debug event of this module look like.
     fn logged(format: LogFormat, directives: &str, environment: Option<&str>) -> String {

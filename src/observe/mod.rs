@@ -1,15 +1,13 @@
-//! What people and machines see of a running process.
+//! What machines see of a running process: metrics, health and logs.
 //!
 //! ```text
 //! engine, models, intake ─▶ Metrics ─────▶ AdminServer /metrics ─▶ Prometheus
 //!                       ─▶ Readiness ────▶ AdminServer /readyz
 //!        tracing events ─▶ logging ──────▶ Screen (standard error)
-//!      ProgressSnapshot ─▶ Progress ─────▶ Screen
-//!               Summary ─▶ text or JSON, for the caller to print
 //! ```
 //!
-//! Nothing here knows the engine, the log or the models: they push into metrics and conditions, and the
-//! progress display pulls a snapshot from a closure.
+//! Nothing here knows the engine, the log or the models: they push into metrics and conditions. What people see in a
+//! terminal is in [`terminal`](crate::terminal).
 
 mod admin;
 mod handles;
@@ -18,11 +16,7 @@ mod metrics;
 mod metrics_doc;
 mod options;
 mod process;
-mod progress;
 mod readiness;
-mod screen;
-mod summary;
-pub(crate) mod text;
 
 pub use admin::{AdminError, AdminOptions, AdminServer};
 pub use handles::{EngineMetrics, OutcomeMetrics, StageMetrics};
@@ -31,10 +25,4 @@ pub use metrics::{METRIC_TABLE, MetricInfo, MetricKind, Metrics};
 pub use metrics_doc::metrics_markdown;
 pub use options::ObserveOptions;
 pub use process::PROCESS_TABLE;
-pub use progress::{Counting, Progress, ProgressMode, ProgressSnapshot, StageProgress};
 pub use readiness::{Condition, Readiness};
-pub use screen::Screen;
-pub use summary::{
-    Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, SourceTotals,
-    StageSummary, StateTotals, SubmitSummary, Summary, WorkerSummary,
-};

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::{AdminOptions, LogFormat, LogOptions, ProgressMode};
+use super::{AdminOptions, LogFormat, LogOptions};
 use crate::config::Section;
+use crate::terminal::ProgressMode;
 
 /// How a process shows itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

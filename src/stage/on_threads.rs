@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Context, MissingModel, Models, Role};
 use crate::{
-    broker::{Output, Record},
     engine::{DeadLetter, Failure, Stage},
+    log::{Output, Record},
     method::{Recipe, way},
     record::{RecipeRef, Round, SCHEMA_VERSION, Thread},
     topic::{Topic, TopicName},

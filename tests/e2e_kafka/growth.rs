@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use avr::{
-    broker::{Log as _, Partition, Record},
+    log::{Log as _, Partition, Record},
     topic::{CRITIQUED, DRAFTED, IMPROVED, PROMPTS, RECORDS, SCORED, TopicName},
 };
 

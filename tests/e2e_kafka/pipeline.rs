@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use avr::{
-    broker::{Log as _, Record, kafka::KafkaLog},
     config,
+    log::{Log as _, Record, kafka::KafkaLog},
     topic::TopicName,
 };
 use serde_json::Value;

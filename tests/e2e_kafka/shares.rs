@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use avr::{
-    broker::{Log as _, Record},
     dataflow::STAGES,
+    log::{Log as _, Record},
     record::{WorkerStage, WorkerStatus},
     topic::WORKERS,
 };

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use avr::{
-    broker::{Committer as _, Log as _, Output},
     engine::EngineOptions,
+    log::{Committer as _, Log as _, Output},
     topic::{PROMPTS, RECORDS},
 };
 use bytes::Bytes;

@@ -8,12 +8,13 @@ use std::{
 };
 
 use avr::{
-    broker::{
-        Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition, Record,
-    },
+    dead_letter::dead_letter_header,
     engine::{
         Closed, Completed, Engine, EngineError, EngineOptions, Failure, Handle, Stage, StageSpec, Stop,
-        SubmitError, dead_letter_header, progress_text,
+        SubmitError, progress_text,
+    },
+    log::{
+        Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition, Record,
     },
     observe::Metrics,
     topic::{DEAD_LETTERS, PROMPTS, RECORDS, TopicName},

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use avr::{
-    broker::{Committer as _, Header, Log as _, Output, Record},
-    engine::{RETRIES, dead_letter_header},
-    letters::{Deed, HandleError, Letter, Report, Selection, handle, read_letters},
+    dead_letter::{
+        Deed, HandleError, Letter, RETRIES, Report, Selection, dead_letter_header, handle, read_letters,
+    },
+    log::{Committer as _, Header, Log as _, Output, Record},
     record::HandledAction,
     topic::{DEAD_LETTERS, DRAFTED, HANDLED, PROMPTS, TopicName},
 };

@@ -1,6 +1,6 @@
 //! The suite that any log must pass, over each log.
 
-use avr::broker::embedded::{EmbeddedLog, Options as EmbeddedOptions, Retention, TopicSpec};
+use avr::log::embedded::{EmbeddedLog, Options as EmbeddedOptions, Retention, TopicSpec};
 use tempfile::TempDir;
 
 use crate::{

@@ -4,8 +4,8 @@
 use std::{future::pending, time::Duration};
 
 use avr::{
-    broker::{Committer as _, Consumer as _, Event, GroupProgress, Log as _, Progress},
     engine::{EngineError, EngineOptions, ForeignProgress},
+    log::{Committer as _, Consumer as _, Event, GroupProgress, Log as _, Progress},
     topic::{PROMPTS, RECORDS},
 };
 

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use avr::{
-    broker::{Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition},
     command::status::{Looks, Picture, WorkerState},
     dataflow::STAGES,
     engine::{Completed, progress_text},
+    log::{Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition},
     record::WorkerStatus,
     topic::{DEAD_LETTERS, DRAFTED, HANDLED, PROMPTS, TopicName, WORKERS},
 };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use avr::broker::Record;
+use avr::log::Record;
 
 use crate::{
     log_suite::{

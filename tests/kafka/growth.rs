@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use avr::broker::{
+use avr::log::{
     Log as _, Partition,
     kafka::{GroupProtocol, KafkaLog, MissingProgress},
 };
@@ -26,14 +26,14 @@ async fn worker(
     name: &str,
 ) -> Running {
     let options = pipeline.options(protocol);
-    let process = pipeline.process(avr::broker::kafka::KafkaOptions { missing_progress: missing, ..options });
+    let process = pipeline.process(avr::log::kafka::KafkaOptions { missing_progress: missing, ..options });
     Running::start(process.await, name)
 }
 
 /// How many records there are in each partition.
 async fn counts(log: &KafkaLog) -> BTreeMap<i32, usize> {
     let mut counts = BTreeMap::new();
-    let mut count = |record: avr::broker::Record| *counts.entry(record.partition.index).or_default() += 1;
+    let mut count = |record: avr::log::Record| *counts.entry(record.partition.index).or_default() += 1;
     log.scan(WORK, &mut count).await.expect("a topic can be scanned");
     counts
 }

@@ -1,6 +1,6 @@
 //! The suite that any log must pass, with both of Kafka's group protocols.
 
-use avr::broker::kafka::{GroupProtocol, KafkaLog};
+use avr::log::kafka::{GroupProtocol, KafkaLog};
 
 use crate::{
     kafka_support::{Pipeline, cluster},

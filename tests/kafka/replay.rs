@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use avr::{
-    broker::{Committer as _, Log as _, Output, kafka::GroupProtocol},
+    log::{Committer as _, Log as _, Output, kafka::GroupProtocol},
     method::{Recipe, Templates},
     record::{Extra, IndexEntry, Origin, RecipeRef},
     topic::{INDEX, SCORED, TopicName},

@@ -9,7 +9,7 @@ use std::{
     sync::LazyLock,
 };
 
-use avr::broker::{
+use avr::log::{
     CommitError,
     kafka::{GroupProtocol, KafkaLog},
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use avr::broker::{CommitError, Committer, Log, Output};
+use avr::log::{CommitError, Committer, Log, Output};
 
 use tokio::sync::watch;
 
@@ -66,7 +66,7 @@ impl<L: Log> Writer<L> {
 
     async fn has(&self, output: &Output) -> bool {
         let mut values = BTreeSet::new();
-        let mut visit = |record: avr::broker::Record| {
+        let mut visit = |record: avr::log::Record| {
             values.insert(record.value);
         };
         self.log.scan(WORK, &mut visit).await.expect("the cluster comes back");

@@ -22,7 +22,7 @@ use std::{
 };
 
 use avr::{
-    broker::kafka::{GroupProtocol, KafkaLog, KafkaOptions, MissingProgress},
+    log::kafka::{GroupProtocol, KafkaLog, KafkaOptions, MissingProgress},
     topic::TopicName,
 };
 use rdkafka::{

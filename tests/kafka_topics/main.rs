@@ -9,14 +9,14 @@ mod pipeline;
 use std::{collections::BTreeMap, time::Duration};
 
 use avr::{
-    broker::{
+    log::{
         GroupName, Partition,
         kafka::topics::{
             Change, LostStart, Remedy, TopicDemands, TopicsError, apply, check, delete_consumed, survey,
         },
     },
     observe::Metrics,
-    run::cleanup,
+    pipeline::retention,
     topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORD_BYTES, RECORDS, SCORED, TopicName, catalogue},
 };
 use pipeline::Pipeline;
@@ -226,7 +226,7 @@ async fn a_worker_cleans_up_by_itself_and_counts_it() {
     let metrics = Metrics::new();
     let interval = Duration::from_millis(10);
     let topics = pipeline.demands().consumed();
-    let cleaning = tokio::spawn(cleanup::keep(pipeline.admin.clone(), topics, interval, metrics.clone()));
+    let cleaning = tokio::spawn(retention::keep(pipeline.admin.clone(), topics, interval, metrics.clone()));
     let deleted = metrics.deleted_offsets.with_label_values(&[PROMPTS.name.0]);
     let count = pipeline.until("records are deleted", || (deleted.get() > 0).then(|| deleted.get())).await;
     cleaning.abort();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use avr::{
-    broker::{
+    log::{
         GroupName, Partition,
         kafka::{
             Admin, KafkaOptions,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use avr::broker::{CommitError, Committer, Log, LogError, LogErrorKind, Output, Partition};
+use avr::log::{CommitError, Committer, Log, LogError, LogErrorKind, Output, Partition};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
@@ -40,7 +40,7 @@ pub(crate) async fn outputs_and_progress_come_together<T: LogUnderTest>() {
 /// A record of exactly so many bytes, key and header included.
 fn of_size(size: usize) -> Output {
     let mut output = output(SINGLE, "key", "");
-    let header = avr::broker::Header { name: "name".to_owned(), value: Some(Bytes::from_static(b"value")) };
+    let header = avr::log::Header { name: "name".to_owned(), value: Some(Bytes::from_static(b"value")) };
     output.headers.push(header);
     output.value = Some(Bytes::from(vec![b'x'; size - output.size()]));
     output

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use avr::broker::{CommitError, Committer, Consumer, Log, Partition, Progress};
+use avr::log::{CommitError, Committer, Consumer, Log, Partition, Progress};
 use futures_util::future::select_all;
 
 use super::{

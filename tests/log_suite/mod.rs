@@ -18,7 +18,7 @@ pub(crate) mod worker;
 use std::{future::Future, time::Duration};
 
 use avr::{
-    broker::{CommitError, Committer, GroupName, GroupProgress, Log, Output, Progress, Record},
+    log::{CommitError, Committer, GroupName, GroupProgress, Log, Output, Progress, Record},
     topic::TopicName,
 };
 use bytes::Bytes;

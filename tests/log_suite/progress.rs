@@ -1,6 +1,6 @@
 //! Progress: kept whole, handed back at the next assignment, and where reading starts.
 
-use avr::broker::{CommitError, Committer, Consumer, Log, MAX_PROGRESS_TEXT, Partition, Progress};
+use avr::log::{CommitError, Committer, Consumer, Log, MAX_PROGRESS_TEXT, Partition, Progress};
 
 use super::{
     GROUP, LogUnderTest, OTHER_GROUP, SINGLE, WORK, commit, output, reader::Reader, scan, texts, up_to, write,

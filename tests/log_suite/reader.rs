@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use avr::{
-    broker::{Budget, Consumer, Event, GroupName, GroupProgress, Log, Partition, Progress, Record},
+    log::{Budget, Consumer, Event, GroupName, GroupProgress, Log, Partition, Progress, Record},
     topic::TopicName,
 };
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use avr::broker::{Budget, Consumer, Header, Log, Output, Partition, Record, Visit};
+use avr::log::{Budget, Consumer, Header, Log, Output, Partition, Record, Visit};
 use bytes::Bytes;
 
 use super::{GROUP, LogUnderTest, MORE, SINGLE, WORK, output, reader::Reader, scan, text, texts, write};

@@ -10,7 +10,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use avr::broker::{
+use avr::log::{
     CommitError, Committer, Consumer, Event, GroupProgress, Log, LogErrorKind, Output, Partition, Progress,
     Record,
 };

@@ -47,15 +47,15 @@ const WALLS: [Wall; 6] = [
         why: "it names topics and their payloads, and moves nothing",
     },
     Wall {
-        folder: "src/broker",
-        ours: &["broker", "topic"],
+        folder: "src/log",
+        ours: &["log", "topic"],
         crates: &["blake3", "bytes", "fastrand", "fjall", "rdkafka", "thiserror", "tokio", "tracing"],
         outside: &["fs", "io", "process", "thread", "time"],
         why: "a log moves bytes and knows neither threads nor stages",
     },
     Wall {
         folder: "src/engine",
-        ours: &["broker", "engine", "observe", "topic"],
+        ours: &["dead_letter", "engine", "log", "observe", "topic"],
         crates: &[
             "base64",
             "blake3",
@@ -68,7 +68,7 @@ const WALLS: [Wall; 6] = [
             "zstd",
         ],
         outside: &["time"],
-        why: "it runs any stage over any log: what a stage does belongs in src/stage, what a log does in src/broker",
+        why: "it runs any stage over any log: what a stage does belongs in src/stage, what a log does in src/log",
     },
     Wall {
         folder: "src/simulate",
@@ -95,7 +95,7 @@ const WALLS: [Wall; 6] = [
 
 /// Dependencies that only one folder may name.
 const PRIVATE: [(&str, &str); 4] =
-    [("fjall", "src/broker"), ("rdkafka", "src/broker"), ("reqwest", "src/model"), ("parquet", "src/source")];
+    [("fjall", "src/log"), ("rdkafka", "src/log"), ("reqwest", "src/model"), ("parquet", "src/source")];
 
 /// Everything that a folder names and may not.
 pub(crate) fn breaches() -> Vec<String> {
@@ -224,12 +224,11 @@ pub(crate) fn topics_elsewhere() -> Vec<String> {
         "src/topic",
         "src/stage",
         "src/intake",
-        "src/letters",
+        "src/dead_letter",
         "src/command/replay",
         "src/dataflow.rs",
         "src/engine/committer.rs",
-        "src/engine/dead_letter.rs",
-        "src/run/heartbeat.rs",
+        "src/pipeline/heartbeat.rs",
         "src/command/status",
     ];
     named_elsewhere(&names, &may, "what is known of topics stands in topics/; ask topic::catalogue")

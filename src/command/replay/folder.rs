@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::ReplayError;
 use crate::{
+    app,
     config::Settings,
     export::{ExportOptions, Files},
     intake::difference,
-    run,
 };
 
 /// Where a folder says whose it is.
@@ -49,7 +49,7 @@ fn open_files(
     source: String,
     definition: Value,
 ) -> Result<Files, ReplayError> {
-    if folder.join(run::STATE).exists() {
+    if folder.join(app::STATE).exists() {
         return Err(ReplayError::RunFolder(folder.to_owned()));
     }
     if let Some(marker) = read(&folder.join(MARKER))? {

@@ -4,9 +4,9 @@ use std::{collections::HashSet, sync::atomic::Ordering};
 
 use super::{ReplayError, Watched};
 use crate::{
-    broker::{Log, LogError, Record},
     config::Settings,
     export::{BadHarvest, Entry, ExportError, Files, RawHarvest, Totals},
+    log::{Log, LogError, Record},
     method::{Recipe, Templates, harvest},
     record::{Harvest, RecipeRef, SCHEMA_VERSION, Thread, ThreadId},
     topic::{SCORED, TopicName},

@@ -8,13 +8,13 @@ use std::{
 
 use super::ReplayError;
 use crate::{
-    broker::kafka::KafkaOptions,
+    app,
     config::Settings,
     export::OUTCOMES_PATH,
     intake::{Index, difference},
+    log::kafka::KafkaOptions,
     method::Recipe,
     record::{Extra, RecipeRef},
-    run,
 };
 
 /// A state, as far as it is known without its log.
@@ -68,7 +68,7 @@ pub(super) fn compatible(index: &Index, settings: &Settings) -> Result<MadeBy, R
         return Err(ReplayError::NoRecipe { wanted: wanted.clone(), known });
     };
     let simulated = definition["simulated"].as_bool();
-    let difference = difference(definition, &run::definition(settings, simulated), &Recipe::SELECTION);
+    let difference = difference(definition, &app::definition(settings, simulated), &Recipe::SELECTION);
     if !difference.is_empty() {
         let allowed = Recipe::SELECTION[1..].join(", ");
         return Err(ReplayError::Incompatible { name: wanted.clone(), difference, allowed });

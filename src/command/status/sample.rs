@@ -9,11 +9,11 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    broker::{Log, LogError, Partition, Record},
     dataflow::STAGES,
-    engine::dead_letter_header,
+    dead_letter::dead_letter_header,
+    log::{Log, LogError, Partition, Record},
+    pipeline::backlog::{self, Behind, Left},
     record::WorkerStatus,
-    run::backlog::{self, Behind, Left},
     topic::{DEAD_LETTERS, HANDLED, WORKERS},
 };
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::picture::{Picture, StagePicture, WorkerPicture, WorkerState};
-use crate::observe::text::{count, counted, duration, rate};
+use crate::terminal::text::{count, counted, duration, rate};
 
 pub(super) fn render(picture: &Picture) -> String {
     let mut text = stages(picture);

@@ -2,7 +2,7 @@
 
 use super::table::table;
 use crate::{
-    broker::kafka::topics::{Applied, Change, Difference, MissingStart, Remedy, Survey, TopicDemands},
+    log::kafka::topics::{Applied, Change, Difference, MissingStart, Remedy, Survey, TopicDemands},
     topic::{Keep, catalogue},
 };
 
@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        broker::{
+        log::{
             GroupName, Partition,
             kafka::topics::{FoundPartition, FoundTopic, differences as compare},
         },

@@ -42,7 +42,7 @@ use super::{
     format::ENDING,
     rows::{FIXED, Placed, Rows},
 };
-use crate::broker::Partition;
+use crate::log::Partition;
 
 /// Below the output folder: what is not data yet.
 pub const STAGING_PATH: &str = ".staging";

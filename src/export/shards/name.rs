@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::super::ExportError;
-use crate::broker::Partition;
+use crate::log::Partition;
 
 /// Version of the note's own shape.
 const VERSION: u32 = 1;

@@ -1,9 +1,10 @@
 //! What the exporter's records say: entries for the files.
 
 use crate::{
-    broker::Record,
-    engine::{DeadLetter, Failure, RETRIES, dead_letter_header, describe_dead_letter},
+    dead_letter::{RETRIES, dead_letter_header, describe_dead_letter},
+    engine::{DeadLetter, Failure},
     export::{BadHarvest, Entry, RawHarvest},
+    log::Record,
     method,
     record::{
         Extra, HandledAction, HandledLetter, Origin, Outcome, RecipeRef, Reject, Thread, ThreadId, Verdict,

@@ -13,9 +13,9 @@ use tokio::sync::watch;
 
 use self::entries::{Entries, outcome_of};
 use crate::{
-    broker::{Partition, Record},
     engine::{Appended, Sink, SinkError},
     export::{ExportOptions, Files, Totals},
+    log::{Partition, Record},
     observe::{Metrics, OutcomeMetrics},
     record::Outcome,
 };

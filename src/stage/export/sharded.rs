@@ -9,9 +9,9 @@ use super::{
     entries::{Entries, outcome_of},
 };
 use crate::{
-    broker::{Partition, Record},
     engine::{Appended, DeadLetter, Sink, SinkError},
     export::{ShardBatch, ShardOptions, Shards},
+    log::{Partition, Record},
     observe::{Metrics, OutcomeMetrics},
     record::Outcome,
 };

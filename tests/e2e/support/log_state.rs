@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use avr::{
-    broker::{
+    log::{
         Log, Record,
         embedded::{EmbeddedLog, Options, Retention, TopicSpec},
     },

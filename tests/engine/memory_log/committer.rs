@@ -1,6 +1,6 @@
 //! The writer of a process.
 
-use avr::broker::{CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress};
+use avr::log::{CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress};
 use tokio::time::Instant;
 
 use super::{

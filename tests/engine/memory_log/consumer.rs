@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use avr::broker::{Budget, Consumer, Event, GroupName, LogError, Membership, Partition};
+use avr::log::{Budget, Consumer, Event, GroupName, LogError, Membership, Partition};
 use tokio::time::Instant;
 
 use super::{

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use avr::broker::{Membership, Partition};
+use avr::log::{Membership, Partition};
 use tokio::time::Instant;
 
 use super::state::ProcessId;

@@ -14,7 +14,7 @@
 //! - Cooperative rebalances: revoked, released or lost, then assigned to another; members that were silent.
 //! - Processes that die between any two steps: before an operation, or after it and before its answer.
 //!
-//! [`Committer::recover`]: avr::broker::Committer::recover
+//! [`Committer::recover`]: avr::log::Committer::recover
 
 mod committer;
 mod consumer;
@@ -28,7 +28,7 @@ mod topics;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use avr::{
-    broker::{Budget, GroupName, Log, LogError, Partition, Progress, Record, Visit},
+    log::{Budget, GroupName, Log, LogError, Partition, Progress, Record, Visit},
     topic::TopicName,
 };
 use tokio::{sync::Notify, time::Instant};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use avr::{
-    broker::{
+    log::{
         CommitError, Event, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Output,
         Partition, Progress, Record,
     },

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use avr::{
-    broker::{
+    log::{
         CommitError, Committer, Consumer, Event, GroupName, GroupProgress, Log, LogErrorKind, Output,
         Partition, Progress,
     },

@@ -6,7 +6,7 @@ use std::{
 };
 
 use avr::{
-    broker::{Output, Partition, Record},
+    log::{Output, Partition, Record},
     topic::TopicName,
 };
 use bytes::Bytes;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use avr::{
-    broker::{
+    log::{
         Budget, CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress,
         Record, Visit,
     },

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use avr::{
-    broker::{GroupName, Log as _, Output, Record},
     engine::{
         DeadLetter, Engine, EngineError, EngineOptions, Failure, Gathering, Handle, Notes, Sink, Stage,
         StageSpec, Stop, SubmitError,
     },
+    log::{GroupName, Log as _, Output, Record},
     observe::Metrics,
     topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORDS, TopicName},
 };
@@ -150,7 +150,7 @@ async fn submit_input(log: &Faulty, handle: &Handle) {
 }
 
 /// A batch is written whole or not at all: its first record tells.
-async fn is_there(log: &Faulty, batch: &[Output]) -> Result<bool, avr::broker::LogError> {
+async fn is_there(log: &Faulty, batch: &[Output]) -> Result<bool, avr::log::LogError> {
     let mut there = false;
     let mut visit = |record: Record| there |= record.key == batch[0].key;
     log.scan(PROMPTS.name, &mut visit).await?;

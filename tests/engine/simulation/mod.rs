@@ -12,8 +12,8 @@ mod world;
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 use avr::{
-    broker::{Committer as _, GroupName, Log as _},
     engine::Stop,
+    log::{Committer as _, GroupName, Log as _},
 };
 use tokio::{sync::watch, task::JoinSet};
 

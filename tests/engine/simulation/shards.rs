@@ -7,8 +7,8 @@ use std::{
 };
 
 use avr::{
-    broker::{Partition, Record},
     engine::{Appended, Sink, SinkError},
+    log::{Partition, Record},
 };
 use bytes::Bytes;
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use avr::{
-    broker::{GroupName, Output, Partition, Record},
     engine::{Appended, Sink, SinkError, progress_text},
+    log::{GroupName, Output, Partition, Record},
     topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORDS, TopicName},
 };
 use bytes::Bytes;
