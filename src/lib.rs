@@ -47,6 +47,7 @@ pub mod method;
 pub mod model;
 pub mod observe;
 pub mod pipeline;
+pub mod provision;
 pub mod record;
 pub mod simulate;
 pub mod source;

@@ -32,8 +32,8 @@ impl KafkaOptions {
         config
     }
 
-    /// For looking at topics: what is written counts, decided or not.
-    pub(super) fn looker_config(&self) -> ClientConfig {
+    /// For a reader of end offsets: what is written counts, decided or not.
+    pub(super) fn offset_reader_config(&self) -> ClientConfig {
         let mut config = self.admin_config();
         config.set("isolation.level", "read_uncommitted");
         config
@@ -66,7 +66,7 @@ impl KafkaOptions {
         config
     }
 
-    /// For a member of the group called `group`: like the reader, but with a place of its own where that is wanted.
+    /// For a member of the group called `group`: like the reader, but with a static membership where that is wanted.
     pub(super) fn member_config(&self, group: &str) -> ClientConfig {
         let mut config = self.consumer_config(group);
         if let Some(worker) = self.worker.as_ref().filter(|_| self.static_membership) {

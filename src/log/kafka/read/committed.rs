@@ -9,16 +9,14 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::failure::{self, Class};
-use crate::log::{LogError, Partition, Progress};
+use super::until_answered;
+use crate::log::{LogError, Partition, Progress, kafka::error};
 
 /// How long one try to read may take.
 const READ: Duration = Duration::from_secs(5);
-/// How long after a try without an answer the next one begins.
-const AGAIN: Duration = Duration::from_millis(50);
 
 /// Our partitions for librdkafka.
-pub(super) fn list_of<'a>(
+pub(crate) fn list_of<'a>(
     prefix: &str,
     partitions: impl IntoIterator<Item = &'a Partition>,
 ) -> TopicPartitionList {
@@ -30,7 +28,7 @@ pub(super) fn list_of<'a>(
 }
 
 /// Progress to be committed, for librdkafka.
-pub(super) fn to_commit(
+pub(crate) fn to_commit(
     prefix: &str,
     partitions: &[(Partition, Progress)],
 ) -> Result<TopicPartitionList, KafkaError> {
@@ -47,7 +45,7 @@ pub(super) fn to_commit(
 ///
 /// A commit under way makes it wait and look again, and so does a cluster that does not answer, until `gives_up`
 /// says that nobody wants to know any more.
-pub(super) fn read<C: ConsumerContext>(
+pub(crate) fn read<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     prefix: &str,
     partitions: &[Partition],
@@ -57,28 +55,12 @@ pub(super) fn read<C: ConsumerContext>(
     if partitions.is_empty() {
         return Ok(vec![]);
     }
-    let mut told = false;
-    loop {
-        match read_once(consumer, prefix, partitions) {
-            Ok(progress) => return Ok(progress),
-            Err(error) if gives_up() || failure::class(&error) == Class::Lasting => {
-                return Err(failure::log_error(context, &error));
-            }
-            Err(error) => {
-                // A commit of a process that died is undecided until the broker gives it up, some seconds later.
-                let is_pending = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnstableOffsetCommit);
-                if !is_pending && !told {
-                    tracing::warn!(%error, "{context}: no answer; asking again");
-                    told = true;
-                }
-                std::thread::sleep(AGAIN);
-            }
-        }
-    }
+    until_answered(context, gives_up, || read_once(consumer, prefix, partitions))
+        .map_err(|error| error::log_error(context, &error))
 }
 
 /// One try to read, see [`read`].
-pub(super) fn read_once<C: ConsumerContext>(
+pub(crate) fn read_once<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     prefix: &str,
     partitions: &[Partition],
@@ -92,7 +74,9 @@ fn found_in(
     prefix: &str,
     Partition { topic, index }: Partition,
 ) -> Result<Option<Progress>, KafkaError> {
-    let Some(element) = list.find_partition(&format!("{prefix}{topic}"), index) else { return Ok(None) };
+    // A partition that the answer leaves out is not one without progress.
+    let unanswered = || KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
+    let element = list.find_partition(&format!("{prefix}{topic}"), index).ok_or_else(unanswered)?;
     element.error()?;
     Ok(match element.offset() {
         Offset::Offset(offset) => Some(Progress { offset, text: element.metadata().to_owned() }),

@@ -1,4 +1,4 @@
-//! The engine's side of the committer: it hands everything to a thread that may block.
+//! The engine's side of the committer: it hands everything to an OS thread that may block.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -11,12 +11,15 @@ use std::{
 };
 
 use rdkafka::consumer::BaseConsumer;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use super::{KafkaOptions, failure, member::Members, progress, reporter::Reporter, transactor::Transactor};
-use crate::log::{CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress};
+use super::transaction_runner::TransactionRunner;
+use crate::log::{
+    CommitError, Committer, GroupName, GroupProgress, LogError, Output, Partition, Progress,
+    kafka::{KafkaOptions, consume::GroupRegistry, error, read::committed, reporter::Reporter},
+};
 
-/// What the thread is asked.
+/// What the OS thread is asked for.
 enum Task {
     Commit {
         outputs: Vec<Output>,
@@ -40,22 +43,24 @@ pub struct KafkaCommitter {
 
 impl KafkaCommitter {
     /// Becomes the committer called `name`; waits for the cluster as long as it takes.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         options: Arc<KafkaOptions>,
-        members: Arc<Members>,
+        registry: Arc<GroupRegistry>,
         name: &str,
+        hung_calls: watch::Sender<u64>,
     ) -> Result<Self, LogError> {
         let abandoned = Arc::new(AtomicBool::new(false));
-        let transactor =
-            Transactor::new(Arc::clone(&options), Arc::clone(&members), name, Arc::clone(&abandoned));
-        let worker = Worker { transactor, options, members, readers: BTreeMap::new(), abandoned };
-        // One task at a time: a committer is asked by one, who waits.
+        let (for_runner, stop) = (Arc::clone(&registry), Arc::clone(&abandoned));
+        let runner = TransactionRunner::new(Arc::clone(&options), for_runner, name, hung_calls, stop);
+        let (readers, stop) = (BTreeMap::new(), Arc::clone(&abandoned));
+        let worker = Worker { runner, options, registry, readers, abandoned: stop };
+        // One task at a time: the one who asks waits for the answer.
         let (tasks, queue) = mpsc::sync_channel(2);
-        let committer = Self { tasks, abandoned: Arc::clone(&worker.abandoned) };
         thread::Builder::new()
             .name("kafka-committer".to_owned())
             .spawn(move || worker.run(&queue))
-            .map_err(|error| LogError::new("starting a thread", error))?;
+            .map_err(|error| LogError::new("starting an OS thread", error))?;
+        let committer = Self { tasks, abandoned };
         let (reply, recovered) = oneshot::channel();
         committer.ask(Task::Recover(reply))?;
         recovered.await.map_err(|_| gone())??;
@@ -68,9 +73,9 @@ impl KafkaCommitter {
 }
 
 fn gone() -> LogError {
-    failure::ours(
+    error::ours(
         "committing",
-        "the thread of the committer is gone, or has not ended what it was asked before",
+        "the OS thread of the committer is gone, or has not ended what it was asked before",
     )
 }
 
@@ -108,11 +113,11 @@ impl Drop for KafkaCommitter {
     }
 }
 
-/// The thread's own state.
+/// The state of the OS thread.
 struct Worker {
-    transactor: Transactor,
+    runner: TransactionRunner,
     options: Arc<KafkaOptions>,
-    members: Arc<Members>,
+    registry: Arc<GroupRegistry>,
     /// Readers of the progress of groups of which this process is no member.
     readers: BTreeMap<GroupName, BaseConsumer<Reporter>>,
     abandoned: Arc<AtomicBool>,
@@ -121,13 +126,13 @@ struct Worker {
 impl Worker {
     fn run(mut self, queue: &mpsc::Receiver<Task>) {
         for task in queue {
-            // Whoever does not wait any more needs no answer.
+            // A caller that does not wait any more needs no answer.
             match task {
                 Task::Commit { outputs, progress, reply } => {
-                    let _ = reply.send(self.transactor.commit(&outputs, &progress));
+                    let _ = reply.send(self.runner.commit(&outputs, &progress));
                 }
                 Task::Recover(reply) => {
-                    let _ = reply.send(self.transactor.recover());
+                    let _ = reply.send(self.runner.recover());
                 }
                 Task::Progress { group, partitions, reply } => {
                     let _ = reply.send(self.progress(group, &partitions));
@@ -145,12 +150,13 @@ impl Worker {
         let prefix = &self.options.prefix;
         let is_abandoned = || self.abandoned.load(Ordering::Acquire);
         // A member has a connection to ask by, as long as it does not leave.
-        if let Some(member) = self.members.of(group).first() {
+        if let Some(member) = self.registry.members_of(group).first() {
             let gives_up = || is_abandoned() || member.is_leaving();
-            let found = progress::read(&member.native, prefix, partitions, &context, gives_up);
+            let found = committed::read(&member.client, prefix, partitions, &context, gives_up);
             if let Ok(found) = &found {
-                let mut holdings = member.holdings();
-                partitions.iter().zip(found).for_each(|(at, progress)| holdings.learn(*at, progress.clone()));
+                let mut owned = member.owned();
+                let found = partitions.iter().zip(found);
+                found.for_each(|(partition, progress)| owned.note_committed(*partition, progress.clone()));
             }
             if found.is_ok() || !member.is_leaving() {
                 return found;
@@ -162,9 +168,9 @@ impl Worker {
                 self.options
                     .consumer_config(group.0)
                     .create_with_context(Reporter::new(format!("reader of {group}")))
-                    .map_err(|error| failure::log_error(&context, &error))?,
+                    .map_err(|error| error::log_error(&context, &error))?,
             ),
         };
-        progress::read(reader, prefix, partitions, &context, is_abandoned)
+        committed::read(reader, prefix, partitions, &context, is_abandoned)
     }
 }

@@ -2,19 +2,47 @@
 
 use std::collections::BTreeMap;
 
-use super::FoundGroup;
-use crate::log::Partition;
+use super::audit::group_offsets;
+use crate::{
+    log::{
+        LogError, Partition,
+        kafka::{Admin, GroupOffsets},
+    },
+    topic::TopicName,
+};
+
+/// Deletes what every group is past, in these topics. How many offsets went, by topic.
+///
+/// # Errors
+/// The cluster does not answer or does not allow it.
+pub async fn delete_consumed(
+    admin: &Admin,
+    topics: &[TopicName],
+) -> Result<BTreeMap<TopicName, i64>, LogError> {
+    let shapes = admin.shapes(topics).await?;
+    let partitions = shapes.into_iter().map(|(name, (partitions, _))| (name, partitions)).collect();
+    let groups = group_offsets(admin, &partitions).await?;
+    let offsets = groups.iter().flat_map(|group| &group.partitions);
+    let first: BTreeMap<Partition, i64> =
+        offsets.map(|offsets| (offsets.partition, offsets.watermarks.first)).collect();
+    let mut gone = BTreeMap::new();
+    for (partition, now) in admin.delete_below(&consumed(&groups)).await? {
+        let before = first.get(&partition).copied().unwrap_or(now);
+        *gone.entry(partition.topic).or_insert(0) += (now - before).max(0);
+    }
+    Ok(gone)
+}
 
 /// For every partition from which something can be deleted: the first offset that stays.
 ///
 /// A partition for which some group has no offset loses nothing: nobody knows what that group still needs.
-pub fn consumed(found: &[FoundGroup]) -> BTreeMap<Partition, i64> {
+pub fn consumed(groups: &[GroupOffsets]) -> BTreeMap<Partition, i64> {
     let mut least: BTreeMap<Partition, Option<i64>> = BTreeMap::new();
     let mut first: BTreeMap<Partition, i64> = BTreeMap::new();
-    for partition in found.iter().flat_map(|group| &group.partitions) {
+    for partition in groups.iter().flat_map(|group| &group.partitions) {
         let so_far = least.entry(partition.partition).or_insert(partition.committed);
         *so_far = so_far.zip(partition.committed).map(|(a, b)| a.min(b));
-        first.insert(partition.partition, partition.first);
+        first.insert(partition.partition, partition.watermarks.first);
     }
     let deletable = |(partition, least): (Partition, Option<i64>)| {
         let least = least.filter(|offset| first.get(&partition).is_some_and(|first| offset > first))?;
@@ -29,7 +57,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        log::{GroupName, kafka::topics::FoundPartition},
+        log::{
+            GroupName,
+            kafka::{PartitionOffsets, Watermarks},
+        },
         topic::PROMPTS,
     };
 
@@ -38,14 +69,13 @@ mod tests {
     }
 
     /// Groups that read the same partitions, each with what it has committed in them; all begin at `first`.
-    fn groups(first: i64, committed: &[Vec<Option<i64>>]) -> Vec<FoundGroup> {
-        let partition = |(index, committed): (i32, &Option<i64>)| FoundPartition {
+    fn groups(first: i64, committed: &[Vec<Option<i64>>]) -> Vec<GroupOffsets> {
+        let partition = |(index, committed): (i32, &Option<i64>)| PartitionOffsets {
             partition: at(index),
             committed: *committed,
-            first,
-            end: 1000,
+            watermarks: Watermarks { first, end: 1000 },
         };
-        let group = |committed: &Vec<Option<i64>>| FoundGroup {
+        let group = |committed: &Vec<Option<i64>>| GroupOffsets {
             group: GroupName("any"),
             topic: PROMPTS.name,
             partitions: (0..).zip(committed).map(partition).collect(),

@@ -1,10 +1,10 @@
-//! The thread of one member: it polls librdkafka at all times, and answers what that asks about partitions.
+//! The OS thread of one member: it polls librdkafka at all times, and answers its rebalances.
 //!
 //! ```text
-//!   librdkafka ─▶ note ─▶ Assign  read the progress (a thread of its own) ─▶ incremental_assign ─▶ Event::Assigned
-//!                         Revoke  Event::Revoked ─▶ release of each ─▶ incremental_unassign
-//!                         Lose    incremental_unassign ─▶ Event::Lost
-//!   librdkafka ─▶ messages ─▶ Ahead ─▶ Event::Records, while the mailbox and the budget have room
+//!   librdkafka ─▶ Rebalance ─▶ Assign  read the progress (an OS thread of its own) ─▶ incremental_assign ─▶ Event::Assigned
+//!                              Revoke  Event::Revoked ─▶ release of each ─▶ incremental_unassign
+//!                              Lose    incremental_unassign ─▶ Event::Lost
+//!   librdkafka ─▶ messages ─▶ PrefetchBuffer ─▶ Event::Records, while the event queue and the budget have room
 //! ```
 //!
 //! Nothing here waits for the engine or for the cluster: a member that is not polled is taken for dead.
@@ -24,86 +24,103 @@ use rdkafka::{
 };
 
 use super::{
-    KafkaOptions,
-    ahead::Ahead,
-    beginning, failure,
-    failure::Class,
-    member::{Fetched, Member, Members, Note, Orders},
-    progress, record,
+    callbacks::Rebalance,
+    member::GroupMember,
+    prefetch::PrefetchBuffer,
+    queues::{Commands, FetchedProgress},
+    registry::GroupRegistry,
+    start_offsets,
 };
-use crate::log::{Budget, Event, LogError, Partition};
+use crate::log::{
+    Budget, Event, LogError, Partition,
+    kafka::{
+        KafkaOptions,
+        error::{self, ErrorClass},
+        read::committed,
+        record,
+    },
+};
 
 /// How long librdkafka is waited for when it is looked whether it has more.
 const GLANCE: Duration = Duration::from_millis(1);
 /// How long a member may take to hear that its session has ended.
 const MAY_HAVE_LOST: Duration = Duration::from_secs(30);
-/// The thread polls at least this often.
+/// The poller polls at least this often.
 const IDLE: Duration = Duration::from_millis(500);
-/// Messages that are taken before orders are looked at again.
+/// Messages that are taken before commands are looked at again.
 const ROUND: usize = 1024;
 
-/// The thread's own state.
+/// The state of the OS thread.
 pub(super) struct Poller {
-    member: Arc<Member>,
-    members: Arc<Members>,
+    member: Arc<GroupMember>,
+    registry: Arc<GroupRegistry>,
     options: Arc<KafkaOptions>,
-    ahead: Ahead,
+    buffer: PrefetchBuffer,
     budget: Arc<Budget>,
     /// Whether librdkafka waits for partitions to be assigned, whose progress is being read.
     fetching: bool,
-    /// Partitions that librdkafka wants back, and those of them that are not released yet.
+    /// Partitions that librdkafka wants back.
     revoked: Vec<Partition>,
+    /// The revoked partitions that the engine has not released yet.
     unreleased: BTreeSet<Partition>,
-    /// Since when records that were to be read next are not there any more.
+    /// Since when the records to be read next are missing from the log, and how librdkafka says so.
     deleted: Option<(Instant, KafkaError)>,
 }
 
 impl Poller {
-    /// Starts the thread. It ends when it is told to leave, or its consumer is dropped.
+    /// Starts the OS thread. It ends when it is told to leave, or its consumer is dropped.
     pub(super) fn start(
-        member: Member,
-        members: Arc<Members>,
+        member: GroupMember,
+        registry: Arc<GroupRegistry>,
         options: Arc<KafkaOptions>,
         budget: Arc<Budget>,
     ) -> Result<(), std::io::Error> {
         let member = Arc::new(member);
-        members.add(&member);
+        registry.add(&member);
         let name = format!("kafka-{}", member.group);
-        let (ahead, revoked, unreleased) = (Ahead::default(), Vec::new(), BTreeSet::new());
-        let (fetching, deleted) = (false, None);
-        let poller = Self { member, members, options, ahead, budget, fetching, revoked, unreleased, deleted };
+        let poller = Self {
+            member,
+            registry,
+            options,
+            buffer: PrefetchBuffer::default(),
+            budget,
+            fetching: false,
+            revoked: Vec::new(),
+            unreleased: BTreeSet::new(),
+            deleted: None,
+        };
         thread::Builder::new().name(name).spawn(move || poller.run())?;
         Ok(())
     }
 
     fn run(mut self) {
         loop {
-            let orders = self.member.inbox.take();
-            if let Some(reply) = orders.leave {
+            let commands = self.member.commands.take();
+            if let Some(reply) = commands.leave {
                 self.close();
                 // Whoever does not wait any more needs no answer.
                 let _ = reply.map(|reply| reply.send(()));
                 return;
             }
-            self.obey(orders);
+            self.obey(commands);
             let more = self.poll();
             self.hand_over();
             self.regulate();
-            self.miss_deleted();
+            self.report_deleted();
             if !more {
-                self.member.inbox.wait(IDLE);
+                self.member.commands.wait(IDLE);
             }
         }
     }
 
-    fn obey(&mut self, orders: Orders) {
-        for (partition, paused) in orders.pauses {
-            self.ahead.pause(partition, paused);
+    fn obey(&mut self, commands: Commands) {
+        for (partition, paused) in commands.pauses {
+            self.buffer.pause(partition, paused);
         }
-        if !orders.released.is_empty() {
-            self.release(&orders.released);
+        if !commands.released.is_empty() {
+            self.release(&commands.released);
         }
-        if let Some(fetched) = orders.fetched {
+        if let Some(fetched) = commands.fetched {
             self.fetching = false;
             self.assign(fetched);
         }
@@ -113,16 +130,16 @@ impl Poller {
     fn poll(&mut self) -> bool {
         for _ in 0..ROUND {
             let polled = self.poll_one();
-            let mut noted = false;
-            while let Some(note) = self.member.native.context().note() {
-                noted = true;
-                self.on_note(note);
+            let mut is_rebalanced = false;
+            while let Some(rebalance) = self.member.client.context().next_rebalance() {
+                is_rebalanced = true;
+                self.on_rebalance(rebalance);
             }
             match polled {
-                None if noted => {}
+                None if is_rebalanced => {}
                 None => return false,
-                // What is kept is to be handed on, or librdkafka to be stopped, before more is taken.
-                Some(Ok(())) if self.ahead.is_full() => return true,
+                // The buffer is full: records are handed on, or librdkafka is paused, before more is taken.
+                Some(Ok(())) if self.buffer.is_full() => return true,
                 Some(Ok(())) => {}
                 Some(Err(error)) => self.on_error(&error),
             }
@@ -132,20 +149,20 @@ impl Poller {
 
     fn poll_one(&mut self) -> Option<KafkaResult<()>> {
         let member = Arc::clone(&self.member);
-        let message = match member.native.poll(GLANCE)? {
+        let message = match member.client.poll(GLANCE)? {
             Ok(message) => message,
             Err(error) => return Some(Err(error)),
         };
         if let Some(partition) = member.topics.partition(message.topic(), message.partition()) {
-            self.ahead.push(record::from_message(&message, partition));
+            self.buffer.push(record::from_message(&message, partition));
         }
         Some(Ok(()))
     }
 
     fn hand_over(&mut self) {
-        while !self.member.mailbox.is_full() {
+        while !self.member.events.is_full() {
             let Some(turn) = self.budget.turn() else { return };
-            let batch = self.ahead.batch();
+            let batch = self.buffer.batch();
             if batch.is_empty() {
                 return;
             }
@@ -155,46 +172,46 @@ impl Poller {
     }
 
     fn regulate(&mut self) {
-        let (stop, go) = self.ahead.regulate();
-        let list = |partitions: &BTreeSet<Partition>| progress::list_of(&self.options.prefix, partitions);
-        let native = &self.member.native;
-        let stopped = if stop.is_empty() { Ok(()) } else { native.pause(&list(&stop)) };
-        let gone_on = if go.is_empty() { Ok(()) } else { native.resume(&list(&go)) };
+        let (stop, go) = self.buffer.regulate();
+        let list = |partitions: &BTreeSet<Partition>| committed::list_of(&self.options.prefix, partitions);
+        let client = &self.member.client;
+        let stopped = if stop.is_empty() { Ok(()) } else { client.pause(&list(&stop)) };
+        let gone_on = if go.is_empty() { Ok(()) } else { client.resume(&list(&go)) };
         if let Err(error) = stopped.and(gone_on) {
             self.fail("pausing or resuming", &error);
         }
     }
 
     fn tell(&self, event: Result<Event, LogError>) {
-        self.member.mailbox.put(self.members.latest(), event);
+        self.member.events.push(self.registry.latest(), event);
     }
 
     fn fail(&self, doing: &str, error: &KafkaError) {
         let context = format!("{doing}, group {}", self.member.group);
-        self.tell(Err(failure::log_error(context, error)));
+        self.tell(Err(error::log_error(context, error)));
     }
 
-    fn on_note(&mut self, note: Note) {
-        match note {
-            // Nothing new; librdkafka waits for the answer all the same.
-            Note::Assign(places) if places.is_empty() => self.assign(Ok(vec![])),
-            Note::Assign(places) => {
+    fn on_rebalance(&mut self, rebalance: Rebalance) {
+        match rebalance {
+            // Nothing new, and librdkafka waits for the answer all the same.
+            Rebalance::Assign(named) if named.is_empty() => self.assign(Ok(vec![])),
+            Rebalance::Assign(named) => {
                 self.fetching = true;
-                self.fetch(self.member.topics.partitions(&places));
+                self.fetch(self.member.topics.partitions(&named));
             }
-            Note::Revoke(places) => {
-                let partitions = self.member.topics.partitions(&places);
+            Rebalance::Revoke(named) => {
+                let partitions = self.member.topics.partitions(&named);
                 self.revoked.clone_from(&partitions);
                 self.unreleased = partitions.iter().copied().collect();
                 if partitions.is_empty() {
                     self.unassign(&[]);
                 } else {
-                    partitions.iter().for_each(|partition| self.ahead.end(*partition));
+                    partitions.iter().for_each(|partition| self.buffer.end(*partition));
                     self.tell(Ok(Event::Revoked(partitions)));
                 }
             }
-            Note::Lose(places) => {
-                let partitions = self.member.topics.partitions(&places);
+            Rebalance::Lose(named) => {
+                let partitions = self.member.topics.partitions(&named);
                 self.deleted = None;
                 self.give_up(&partitions);
                 self.unassign(&partitions);
@@ -203,14 +220,14 @@ impl Poller {
         }
     }
 
-    /// Reads where to begin, on a thread of its own: an undecided commit of the one who had the partitions may make
+    /// Reads where to begin, on an OS thread of its own: an undecided commit of the partitions' previous owner may make
     /// it wait for many seconds.
     fn fetch(&self, partitions: Vec<Partition>) {
         let (member, options) = (Arc::clone(&self.member), Arc::clone(&self.options));
         let read = move || {
             let missing = options.missing_progress;
-            let fetched = beginning::progress_of(&member, &options.prefix, &partitions, missing);
-            member.inbox.order(|orders| orders.fetched = Some(fetched));
+            let fetched = start_offsets::read_for_assignment(&member, &options.prefix, &partitions, missing);
+            member.commands.send(|commands| commands.fetched = Some(fetched));
         };
         let name = format!("kafka-{}-progress", self.member.group);
         if let Err(error) = thread::Builder::new().name(name).spawn(read) {
@@ -218,7 +235,7 @@ impl Poller {
         }
     }
 
-    fn assign(&mut self, fetched: Fetched) {
+    fn assign(&mut self, fetched: FetchedProgress) {
         let assigned = match fetched {
             Ok(assigned) => assigned,
             Err(error) => return self.tell(Err(error)),
@@ -231,11 +248,11 @@ impl Poller {
                 return self.fail("assigning partitions", &error);
             }
         }
-        // Numbered and held before anybody can hear of it.
-        let membership = self.members.next();
-        assigned.iter().for_each(|(partition, _)| self.ahead.begin(*partition));
-        self.member.holdings().take(assigned.clone(), membership);
-        if let Err(error) = self.member.native.incremental_assign(&list) {
+        // The ownership is on record before anybody can hear of it.
+        let membership = self.registry.advance();
+        assigned.iter().for_each(|(partition, _)| self.buffer.begin(*partition));
+        self.member.owned().take(assigned.clone(), membership);
+        if let Err(error) = self.member.client.incremental_assign(&list) {
             return self.fail("assigning partitions", &error);
         }
         if !assigned.is_empty() {
@@ -260,21 +277,21 @@ impl Poller {
 
     /// From now on nothing can be committed for these partitions, and nothing of them comes.
     fn give_up(&mut self, partitions: &[Partition]) {
-        self.member.holdings().give_up(partitions);
-        self.members.next();
-        partitions.iter().for_each(|partition| self.ahead.end(*partition));
+        self.member.owned().give_up(partitions);
+        self.registry.advance();
+        partitions.iter().for_each(|partition| self.buffer.end(*partition));
     }
 
     fn unassign(&self, partitions: &[Partition]) {
-        let list = progress::list_of(&self.options.prefix, partitions);
-        if let Err(error) = self.member.native.incremental_unassign(&list) {
+        let list = committed::list_of(&self.options.prefix, partitions);
+        if let Err(error) = self.member.client.incremental_unassign(&list) {
             self.fail("giving up partitions", &error);
         }
     }
 
-    /// A member that slept while others went on finds deleted what they did, and hears a moment later that it has lost
-    /// its partitions. One that hears nothing of the kind has lost records.
-    fn miss_deleted(&mut self) {
+    /// Reports records that are missing from the log, unless the member turns out to have lost its partitions: one that
+    /// slept while others went on finds deleted what they are past, and hears of the loss a moment later.
+    fn report_deleted(&mut self) {
         if self.deleted.as_ref().is_some_and(|(since, _)| since.elapsed() > MAY_HAVE_LOST)
             && let Some((_, error)) = self.deleted.take()
         {
@@ -288,33 +305,33 @@ impl Poller {
         let is_deleted = error.rdkafka_error_code().is_some_and(|code| deleted.contains(&code));
         if is_deleted && !fatal {
             self.deleted.get_or_insert_with(|| (Instant::now(), error.clone()));
-        } else if fatal || failure::class(error) == Class::Lasting {
+        } else if fatal || error::classify(error) == ErrorClass::Permanent {
             self.fail("reading", error);
         } else {
-            self.member.native.context().reporter.warn("poll", &error.to_string());
+            self.member.client.context().reporter.warn("poll", &error.to_string());
         }
     }
 
     /// Gives up all partitions and leaves the group.
     fn close(&mut self) {
-        let all = self.member.holdings().partitions();
+        let all = self.member.owned().partitions();
         self.give_up(&all);
-        let native = &self.member.native;
-        native.context().close();
-        // What librdkafka waits for an answer to it gets one to; the partitions are given up a moment later.
+        let client = &self.member.client;
+        client.context().close();
+        // librdkafka waits for an answer to a rebalance; whatever it is assigned now it gives up a moment later.
         if self.fetching {
-            let _ = native.incremental_assign(&TopicPartitionList::new());
+            let _ = client.incremental_assign(&TopicPartitionList::new());
         }
         if !self.unreleased.is_empty() {
             let revoked = std::mem::take(&mut self.revoked);
             self.unassign(&revoked);
         }
-        if let Err(error) = native.close_queue() {
-            native.context().reporter.warn("close", &error.to_string());
+        if let Err(error) = client.close_queue() {
+            client.context().reporter.warn("close", &error.to_string());
             return;
         }
-        while !native.closed() {
-            native.poll(Duration::from_millis(100));
+        while !client.closed() {
+            client.poll(Duration::from_millis(100));
         }
     }
 }

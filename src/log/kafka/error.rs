@@ -4,21 +4,20 @@ use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
 
 use crate::log::{LogError, LogErrorKind};
 
-/// What is to be done about an error.
+/// What an error means for what was being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum ErrorClass {
     /// The group has moved on without this member.
     Refused,
     /// A producer of the same transactional id took over, or the broker gave the transaction up.
     Fenced,
-    /// It will not pass: rights, limits, versions.
-    Lasting,
+    /// It does not pass by itself: rights, limits, versions.
+    Permanent,
     /// It may pass, or nothing is known about it.
-    Passing,
+    Transient,
 }
 
-/// What an error code means.
-pub(super) fn class_of(code: RDKafkaErrorCode) -> Class {
+fn class_of(code: RDKafkaErrorCode) -> ErrorClass {
     use RDKafkaErrorCode as Code;
     match code {
         Code::IllegalGeneration
@@ -28,8 +27,8 @@ pub(super) fn class_of(code: RDKafkaErrorCode) -> Class {
         | Code::FencedMemberEpoch
         | Code::UnreleasedInstanceId
         | Code::RebalanceInProgress
-        | Code::GroupIdNotFound => Class::Refused,
-        Code::ProducerFenced | Code::InvalidProducerEpoch | Code::Fenced => Class::Fenced,
+        | Code::GroupIdNotFound => ErrorClass::Refused,
+        Code::ProducerFenced | Code::InvalidProducerEpoch | Code::Fenced => ErrorClass::Fenced,
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
@@ -42,14 +41,14 @@ pub(super) fn class_of(code: RDKafkaErrorCode) -> Class {
         | Code::PolicyViolation
         | Code::UnsupportedVersion
         | Code::UnsupportedFeature
-        | Code::InvalidArgument => Class::Lasting,
-        _ => Class::Passing,
+        | Code::InvalidArgument => ErrorClass::Permanent,
+        _ => ErrorClass::Transient,
     }
 }
 
 /// What an error means.
-pub(super) fn class(error: &KafkaError) -> Class {
-    error.rdkafka_error_code().map_or(Class::Passing, class_of)
+pub(super) fn classify(error: &KafkaError) -> ErrorClass {
+    error.rdkafka_error_code().map_or(ErrorClass::Transient, class_of)
 }
 
 /// An error while doing `context`, with what to do about it where that is known.

@@ -1,4 +1,4 @@
-//! Commits, one after the other, on a thread that may block.
+//! Makes commits, one transaction after the other, on an OS thread that may block.
 //!
 //! ```text
 //!   checked ─▶ begin ─▶ offsets of each group, records ─▶ all arrived ─▶ commit ─▶ Ok
@@ -15,7 +15,7 @@
 //! **Throwing away.** After a time-out a producer's requests may still be on their way, and arrive after those that
 //! it makes next. So it makes none: a new one of the same name begins where the broker says, and the old one's
 //! requests are fenced. The new one fences a namesake as well, of which nothing was heard; so it is made by
-//! [`Transactor::recover`] alone, whose caller knows what that means.
+//! [`TransactionRunner::recover`] alone, whose caller knows what that means.
 //!
 //! **Fencing.** A broker fences a producer when a namesake took over, and when its transaction took too long. The
 //! two look alike but for the time: [`TRANSACTION_TIMEOUT_MS`] is ours.
@@ -25,7 +25,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -34,30 +33,30 @@ use rdkafka::{
     error::KafkaError,
 };
 
-use super::{
-    GroupProtocol, KafkaOptions,
-    client::TRANSACTION_TIMEOUT_MS,
-    failure::{self, Class},
-    member::{Member, Members},
-    producer::Producer,
-    progress,
-};
+use tokio::sync::watch;
+
+use super::producer::Producer;
 use crate::{
     log::{
         CommitError, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Membership, Output,
         Partition, Progress,
+        kafka::{
+            GroupProtocol, KafkaOptions,
+            client_config::TRANSACTION_TIMEOUT_MS,
+            consume::{GroupMember, GroupRegistry},
+            error::{self, ErrorClass},
+            read::{committed, until_answered},
+        },
     },
     topic::TopicName,
 };
 
-/// How long after a failed try the next one begins.
-const AGAIN: Duration = Duration::from_millis(200);
 /// A transaction of this age may have been given up by the broker.
 const MAY_BE_OVER: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS - 2000);
 
-/// What was asked and cannot be.
+/// Why a commit cannot be made as it was asked for.
 #[derive(Debug, thiserror::Error)]
-enum Mistake {
+enum InvalidCommit {
     #[error(
         "a record for topic {topic} has {size} bytes; with kafka.max_record_bytes as it is the topic takes {limit}"
     )]
@@ -70,71 +69,62 @@ enum Mistake {
     NotRecovered,
 }
 
-/// Progress of one member, ready to be added to a transaction.
-struct Share {
-    member: Arc<Member>,
+/// The progress of one member, ready to be added to a transaction.
+struct MemberProgress {
+    member: Arc<GroupMember>,
     metadata: Arc<ConsumerGroupMetadata>,
     partitions: Vec<(Partition, Progress)>,
 }
 
-/// Why a transaction was not made; nothing of it is written.
-enum Undone {
+/// Why a transaction was not filled; nothing of it is written.
+enum FillError {
     Refused(GroupName),
-    Failed(LogError, Class),
+    Failed(LogError, ErrorClass),
 }
 
-/// Makes commits under one name.
-pub(super) struct Transactor {
+/// Makes commits under one transactional id.
+pub(super) struct TransactionRunner {
     options: Arc<KafkaOptions>,
-    members: Arc<Members>,
+    registry: Arc<GroupRegistry>,
     id: String,
+    /// None after a commit that must be recovered from.
     producer: Option<Producer>,
-    /// Whether nobody waits for anything any more.
+    hung_calls: watch::Sender<u64>,
+    /// Whether nobody waits for a result any more.
     abandoned: Arc<AtomicBool>,
 }
 
-impl Transactor {
+impl TransactionRunner {
     pub(super) fn new(
         options: Arc<KafkaOptions>,
-        members: Arc<Members>,
+        registry: Arc<GroupRegistry>,
         name: &str,
+        hung_calls: watch::Sender<u64>,
         abandoned: Arc<AtomicBool>,
     ) -> Self {
         let id = options.name(name);
-        Self { options, members, id, producer: None, abandoned }
+        Self { options, registry, id, producer: None, hung_calls, abandoned }
     }
 
-    /// Becomes the committer of its name, and decides what the last one left.
+    /// Becomes the committer of its name, and decides what the one before left undecided.
     pub(super) fn recover(&mut self) -> Result<(), LogError> {
         self.producer = None;
-        let mut told = false;
-        loop {
-            let error = match self.become_the_one() {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            let context = format!("becoming the committer {}", self.id);
-            match failure::class(&error) {
-                Class::Fenced => return Err(LogError::new(context, LogErrorKind::Fenced)),
-                Class::Lasting => return Err(failure::log_error(context, &error)),
-                _ if self.abandoned.load(Ordering::Acquire) => {
-                    return Err(failure::log_error(context, &error));
-                }
-                _ => {}
+        let context = format!("becoming the committer {}", self.id);
+        let abandoned = Arc::clone(&self.abandoned);
+        let gives_up = || abandoned.load(Ordering::Acquire);
+        until_answered(&context, gives_up, || self.init_producer()).map_err(|error| {
+            match error::classify(&error) {
+                ErrorClass::Fenced => LogError::new(&context, LogErrorKind::Fenced),
+                _ => error::log_error(&context, &error),
             }
-            if !told {
-                tracing::warn!(%error, "{context}: no answer; asking again");
-                told = true;
-            }
-            thread::sleep(AGAIN);
-        }
+        })
     }
 
-    /// One try. A producer that ran out of time goes on with the next try where it was.
-    fn become_the_one(&mut self) -> Result<(), KafkaError> {
+    /// One try to become the committer. A producer that ran out of time stays, and the next try goes on where it was.
+    fn init_producer(&mut self) -> Result<(), KafkaError> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
-            None => Producer::new(&self.options, &self.id, self.members.lost_calls())?,
+            None => Producer::new(&self.options, &self.id, self.hung_calls.clone())?,
         };
         let begun = producer.init();
         let goes_on = match &begun {
@@ -158,11 +148,14 @@ impl Transactor {
             return Err(CommitError::Refused(refused));
         }
         let Some(mut producer) = self.producer.take() else {
-            return Err(CommitError::Fatal(failure::ours("committing", Mistake::NotRecovered.to_string())));
+            return Err(CommitError::Fatal(error::ours(
+                "committing",
+                InvalidCommit::NotRecovered.to_string(),
+            )));
         };
         match self.fill(&mut producer, outputs, progress) {
             Ok(shares) => self.finish(producer, shares),
-            Err(undone) => Err(self.undo(producer, undone)),
+            Err(error) => Err(self.give_up(producer, error)),
         }
     }
 
@@ -171,24 +164,23 @@ impl Transactor {
         let too_large = outputs.iter().find(|output| output.size() > limit(output));
         let mut texts = progress.iter().flat_map(|progress| &progress.partitions);
         let too_long = texts.find(|(_, progress)| is_too_long(&progress.text));
-        let mistake = match (too_large, too_long) {
+        let invalid = match (too_large, too_long) {
             (Some(output), _) => {
                 let (topic, size, limit) = (output.topic, output.size(), limit(output));
-                Mistake::RecordTooLarge { topic, size, limit }
+                InvalidCommit::RecordTooLarge { topic, size, limit }
             }
-            (_, Some((partition, _))) => Mistake::TextTooLong(*partition),
+            (_, Some((partition, _))) => InvalidCommit::TextTooLong(*partition),
             (None, None) => return Ok(()),
         };
-        Err(CommitError::Fatal(failure::ours("committing", mistake.to_string())))
+        Err(CommitError::Fatal(error::ours("committing", invalid.to_string())))
     }
 
     /// The groups that have given partitions away since their progress was made.
     fn refused(&self, progress: &[GroupProgress]) -> Vec<GroupName> {
         let moved = |of: &&GroupProgress| {
-            let members = self.members.of(of.group);
-            let holds =
-                |(partition, _): &(Partition, _)| holder(&members, *partition, of.membership).is_some();
-            !of.partitions.iter().all(holds)
+            let members = self.registry.members_of(of.group);
+            let owns = |(partition, _): &(Partition, _)| owner(&members, *partition, of.membership).is_some();
+            !of.partitions.iter().all(owns)
         };
         progress.iter().filter(moved).map(|of| of.group).collect()
     }
@@ -199,25 +191,25 @@ impl Transactor {
         producer: &mut Producer,
         outputs: &[Output],
         progress: &[GroupProgress],
-    ) -> Result<Vec<Share>, Undone> {
+    ) -> Result<Vec<MemberProgress>, FillError> {
         let failed = |doing: &str, error: KafkaError| {
             let class = match &error {
-                KafkaError::Transaction(_) | KafkaError::MessageProduction(_) => failure::class(&error),
-                _ => Class::Passing,
+                KafkaError::Transaction(_) | KafkaError::MessageProduction(_) => error::classify(&error),
+                _ => ErrorClass::Transient,
             };
-            Undone::Failed(failure::log_error(doing, &error), class)
+            FillError::Failed(error::log_error(doing, &error), class)
         };
         producer.begin().map_err(|error| failed("beginning a transaction", error))?;
         // Progress first. The brokers take one change of a transaction at a time and refuse others until it is written
         // down: librdkafka comes again for progress after some milliseconds, for the first records after twenty.
         let mut shares = Vec::new();
         for of in progress {
-            for share in self.shares(of)? {
-                let offsets = progress::to_commit(&self.options.prefix, &share.partitions)
+            for share in self.by_member(of)? {
+                let offsets = committed::to_commit(&self.options.prefix, &share.partitions)
                     .map_err(|error| failed("listing offsets", error))?;
                 producer.add_offsets(offsets, Arc::clone(&share.metadata)).map_err(|error| {
-                    match failure::class(&error) {
-                        Class::Refused => Undone::Refused(of.group),
+                    match error::classify(&error) {
+                        ErrorClass::Refused => FillError::Refused(of.group),
                         _ => failed(&format!("adding the progress of {}", of.group), error),
                     }
                 })?;
@@ -232,33 +224,37 @@ impl Transactor {
         Ok(shares)
     }
 
-    /// The progress of a group, by the member that holds each partition.
+    /// The progress of a group, by the member that owns each partition.
     ///
-    /// What the broker is to check is taken before it is looked who holds what: whoever takes a partition after the
-    /// look has made the group's generation another one.
-    fn shares(&self, of: &GroupProgress) -> Result<Vec<Share>, Undone> {
-        let mut shares: Vec<Share> = Vec::new();
-        let members = self.members.of(of.group);
+    /// The metadata that the broker is to check is taken before it is looked who owns what: a member that takes a
+    /// partition after the look has changed the group's generation.
+    fn by_member(&self, of: &GroupProgress) -> Result<Vec<MemberProgress>, FillError> {
+        let mut shares: Vec<MemberProgress> = Vec::new();
+        let members = self.registry.members_of(of.group);
         for (partition, progress) in &of.partitions {
-            let known = shares.iter_mut().find(|share| share.member.holdings().has(*partition));
+            let known = shares.iter_mut().find(|share| share.member.owned().has(*partition));
             if let Some(share) = known {
                 share.partitions.push((*partition, progress.clone()));
                 continue;
             }
-            let member = holder(&members, *partition, of.membership).ok_or(Undone::Refused(of.group))?;
-            let metadata = member.native.group_metadata().ok_or_else(|| {
-                let mistake = Mistake::NoMember(of.group);
-                Undone::Failed(failure::ours("committing", mistake.to_string()), Class::Lasting)
+            let member = owner(&members, *partition, of.membership).ok_or(FillError::Refused(of.group))?;
+            let metadata = member.client.group_metadata().ok_or_else(|| {
+                let invalid = InvalidCommit::NoMember(of.group);
+                FillError::Failed(error::ours("committing", invalid.to_string()), ErrorClass::Permanent)
             })?;
             let metadata = Arc::new(metadata);
-            shares.push(Share { member, metadata, partitions: vec![(*partition, progress.clone())] });
+            shares.push(MemberProgress {
+                member,
+                metadata,
+                partitions: vec![(*partition, progress.clone())],
+            });
         }
         let moved = shares.iter().any(|share| {
-            let holdings = share.member.holdings();
-            !share.partitions.iter().all(|(partition, _)| holdings.has_since(*partition, of.membership))
+            let owned = share.member.owned();
+            !share.partitions.iter().all(|(partition, _)| owned.has_since(*partition, of.membership))
         });
         if moved {
-            return Err(Undone::Refused(of.group));
+            return Err(FillError::Refused(of.group));
         }
         shares.iter().try_for_each(|share| self.verify(of.group, share))?;
         Ok(shares)
@@ -266,62 +262,62 @@ impl Transactor {
 
     /// A member with a fixed place can lose its partitions and have them again without a word from librdkafka, where
     /// its session ends in the middle of a rebalance. What others committed meanwhile tells.
-    fn verify(&self, group: GroupName, share: &Share) -> Result<(), Undone> {
+    fn verify(&self, group: GroupName, share: &MemberProgress) -> Result<(), FillError> {
         if !self.options.static_membership || self.options.group_protocol != GroupProtocol::Classic {
             return Ok(());
         }
         let doing = format!("looking whether the progress of {group} is as it was");
         let partitions: Vec<Partition> = share.partitions.iter().map(|(partition, _)| *partition).collect();
-        let found = progress::read_once(&share.member.native, &self.options.prefix, &partitions);
-        let found =
-            found.map_err(|error| Undone::Failed(failure::log_error(&doing, &error), Class::Passing))?;
-        let holdings = share.member.holdings();
+        let found = committed::read_once(&share.member.client, &self.options.prefix, &partitions);
+        let found = found
+            .map_err(|error| FillError::Failed(error::log_error(&doing, &error), ErrorClass::Transient))?;
+        let owned = share.member.owned();
         let is_as_it_was = |(partition, found): (&Partition, &Option<Progress>)| {
-            holdings.known(*partition) == found.as_ref()
+            owned.committed(*partition) == found.as_ref()
         };
         if partitions.iter().zip(&found).all(is_as_it_was) {
             return Ok(());
         }
         let text =
             "another member has worked on partitions of this one, which did not hear of it; start it again";
-        Err(Undone::Failed(failure::ours(doing, text), Class::Lasting))
+        Err(FillError::Failed(error::ours(doing, text), ErrorClass::Permanent))
     }
 
     /// Ends a transaction in which everything is.
-    fn finish(&mut self, producer: Producer, shares: Vec<Share>) -> Result<(), CommitError> {
+    fn finish(&mut self, producer: Producer, shares: Vec<MemberProgress>) -> Result<(), CommitError> {
         let Err(error) = producer.commit() else {
             self.producer = Some(producer);
-            for Share { member, partitions, .. } in shares {
-                let mut holdings = member.holdings();
+            for MemberProgress { member, partitions, .. } in shares {
+                let mut owned = member.owned();
                 partitions
                     .into_iter()
-                    .for_each(|(partition, progress)| holdings.learn(partition, Some(progress)));
+                    .for_each(|(partition, progress)| owned.note_committed(partition, Some(progress)));
             }
             return Ok(());
         };
-        let failed = failure::log_error(format!("committing as {}", self.id), &error);
+        let failed = error::log_error(format!("committing as {}", self.id), &error);
         // Whatever librdkafka takes it for, the request may have been on its way.
-        Err(match failure::class(&error) {
-            Class::Fenced if producer.age() < MAY_BE_OVER => fenced(&self.id),
-            Class::Lasting => CommitError::Fatal(failed),
+        Err(match error::classify(&error) {
+            ErrorClass::Fenced if producer.age() < MAY_BE_OVER => fenced(&self.id),
+            ErrorClass::Permanent => CommitError::Fatal(failed),
             _ => CommitError::Doubtful(failed),
         })
     }
 
     /// Gives up a transaction of which nothing is written.
-    fn undo(&mut self, producer: Producer, undone: Undone) -> CommitError {
-        match undone {
-            Undone::Failed(_, Class::Fenced) if producer.age() < MAY_BE_OVER => fenced(&self.id),
-            Undone::Failed(error, Class::Lasting) => {
+    fn give_up(&mut self, producer: Producer, error: FillError) -> CommitError {
+        match error {
+            FillError::Failed(_, ErrorClass::Fenced) if producer.age() < MAY_BE_OVER => fenced(&self.id),
+            FillError::Failed(error, ErrorClass::Permanent) => {
                 // A transaction that is not given up now ends with its time-out.
                 let _ = self.keep_if_aborted(producer);
                 CommitError::Fatal(error)
             }
-            Undone::Failed(error, _) => CommitError::Retriable(error),
-            Undone::Refused(group) => match self.keep_if_aborted(producer) {
+            FillError::Failed(error, _) => CommitError::Retriable(error),
+            FillError::Refused(group) => match self.keep_if_aborted(producer) {
                 Ok(()) => CommitError::Refused(vec![group]),
                 // It is refused again, by a producer that can go on.
-                Err(error) => CommitError::Retriable(failure::log_error("giving a commit up", &error)),
+                Err(error) => CommitError::Retriable(error::log_error("giving a commit up", &error)),
             },
         }
     }
@@ -339,9 +335,9 @@ fn fenced(id: &str) -> CommitError {
     CommitError::Fatal(LogError::new(format!("committing as {id}"), LogErrorKind::Fenced))
 }
 
-/// The member that has held a partition ever since.
-fn holder(members: &[Arc<Member>], partition: Partition, since: Membership) -> Option<Arc<Member>> {
-    members.iter().find(|member| member.holdings().has_since(partition, since)).cloned()
+/// The member that has owned a partition ever since.
+fn owner(members: &[Arc<GroupMember>], partition: Partition, since: Membership) -> Option<Arc<GroupMember>> {
+    members.iter().find(|member| member.owned().has_since(partition, since)).cloned()
 }
 
 /// UTF-16 never has more units than UTF-8 has bytes, so the units of a short text need no counting.

@@ -1,43 +1,29 @@
-//! What is against what should be: which differences there are between topics as they were found and as they are
-//! wanted, and what is to be done about each.
+//! In what the topics of a cluster differ from what is desired, and what is to be done about each difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    WantedTopic,
-    wanted::{MAX_MESSAGE_BYTES, MIN_INSYNC, SEGMENT_BYTES},
+use super::desired::{DesiredTopic, MAX_MESSAGE_BYTES, MIN_INSYNC, SEGMENT_BYTES};
+use crate::{
+    log::kafka::TopicDescription,
+    topic::{Retention, TopicName},
 };
-use crate::topic::{Keep, TopicName};
 
-/// A topic as the cluster has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FoundTopic {
-    /// How many partitions it has.
-    pub partitions: u32,
-    /// How many copies the partition with the fewest has.
-    pub replicas: u16,
-    /// Every setting that is in force, under Kafka's names.
-    pub config: BTreeMap<String, String>,
-    /// Those of them that are the topic's own, and not the cluster's.
-    pub own: BTreeSet<String>,
-}
-
-/// One respect in which a topic is not as it is wanted.
+/// One respect in which a topic is not as it is desired.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct Drift {
     /// The topic, inside the project.
     pub topic: TopicName,
     /// In what: `topic`, `partitions`, `replicas`, or the name of a setting.
     pub what: String,
     /// What is there.
-    pub found: String,
+    pub actual: String,
     /// What should be.
-    pub wanted: String,
+    pub desired: String,
     /// What is to be done about it.
     pub remedy: Remedy,
 }
 
-/// What is to be done about a difference.
+/// What is to be done about a drift.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remedy {
     /// Create the topic.
@@ -49,13 +35,20 @@ pub enum Remedy {
     /// Cannot be done by a client alone: somebody must decide how.
     ByHand,
     /// Nothing: the operator chose it, and no promise hangs on it.
-    Keep,
+    Leave,
 }
 
-impl Difference {
+impl Remedy {
+    /// Whether it is done by asking the cluster for it.
+    pub fn is_a_request(self) -> bool {
+        matches!(self, Self::Create | Self::AddPartitions | Self::Alter)
+    }
+}
+
+impl Drift {
     /// Whether the pipeline must not run like this.
-    pub fn is_wrong(&self) -> bool {
-        self.remedy != Remedy::Keep
+    pub fn breaks_a_promise(&self) -> bool {
+        self.remedy != Remedy::Leave
     }
 
     /// What somebody may decide, where a client alone can do nothing.
@@ -63,8 +56,8 @@ impl Difference {
         let advice = match self.what.as_str() {
             _ if self.remedy != Remedy::ByHand => return None,
             "replicas" => {
-                let found = &self.found;
-                format!("say kafka.replicas = {found}, or add copies with kafka-reassign-partitions")
+                let actual = &self.actual;
+                format!("say kafka.replicas = {actual}, or add copies with kafka-reassign-partitions")
             }
             MIN_INSYNC => "it has too few replicas for that".to_owned(),
             _ => {
@@ -75,63 +68,64 @@ impl Difference {
     }
 }
 
-/// Every difference, in the order of `wanted`.
-pub fn differences(wanted: &[WantedTopic], found: &BTreeMap<TopicName, FoundTopic>) -> Vec<Difference> {
-    wanted.iter().flat_map(|topic| differences_of(topic, found.get(&topic.name))).collect()
+/// Every drift, in the order of `desired`.
+pub fn compare(desired: &[DesiredTopic], actual: &BTreeMap<TopicName, TopicDescription>) -> Vec<Drift> {
+    desired.iter().flat_map(|topic| compare_topic(topic, actual.get(&topic.name))).collect()
 }
 
-fn differences_of(wanted: &WantedTopic, found: Option<&FoundTopic>) -> Vec<Difference> {
-    let difference = |what: &str, found: String, wanted_text: String, remedy| Difference {
-        topic: wanted.name,
+fn compare_topic(desired: &DesiredTopic, actual: Option<&TopicDescription>) -> Vec<Drift> {
+    let topic = desired.name;
+    let drift = |what: &str, actual: String, desired: String, remedy| Drift {
+        topic,
         what: what.to_owned(),
-        found,
-        wanted: wanted_text,
+        actual,
+        desired,
         remedy,
     };
-    let Some(found) = found else {
-        let shape = format!("partitions {}, replicas {}", wanted.partitions, wanted.replicas);
-        return vec![difference("topic", "missing".to_owned(), shape, Remedy::Create)];
+    let Some(actual) = actual else {
+        let shape = format!("partitions {}, replicas {}", desired.partitions, desired.replicas);
+        return vec![drift("topic", "missing".to_owned(), shape, Remedy::Create)];
     };
-    let mut differences = Vec::new();
-    if found.partitions != wanted.partitions {
-        let remedy = partitions_remedy(wanted, found.partitions);
-        let (there, asked) = (found.partitions.to_string(), wanted.partitions.to_string());
-        differences.push(difference("partitions", there, asked, remedy));
+    let mut drifts = Vec::new();
+    if actual.partitions != desired.partitions {
+        let remedy = partitions_remedy(desired, actual.partitions);
+        let (there, asked) = (actual.partitions.to_string(), desired.partitions.to_string());
+        drifts.push(drift("partitions", there, asked, remedy));
     }
-    if found.replicas != wanted.replicas {
-        let remedy = if found.replicas < wanted.replicas { Remedy::ByHand } else { Remedy::Keep };
-        let (there, asked) = (found.replicas.to_string(), wanted.replicas.to_string());
-        differences.push(difference("replicas", there, asked, remedy));
+    if actual.replicas != desired.replicas {
+        let remedy = if actual.replicas < desired.replicas { Remedy::ByHand } else { Remedy::Leave };
+        let (there, asked) = (actual.replicas.to_string(), desired.replicas.to_string());
+        drifts.push(drift("replicas", there, asked, remedy));
     }
-    for (key, asked) in &wanted.config {
-        let there = found.config.get(key).map_or("", String::as_str);
-        if let Some(remedy) = setting_remedy(wanted, found, key) {
-            differences.push(difference(key, there.to_owned(), asked.clone(), remedy));
+    for (key, asked) in &desired.config {
+        let there = actual.config.get(key).map_or("", String::as_str);
+        if let Some(remedy) = setting_remedy(desired, actual, key) {
+            drifts.push(drift(key, there.to_owned(), asked.clone(), remedy));
         }
     }
-    differences
+    drifts
 }
 
 /// Partitions can only be added. A compacted topic has one order for all its records, so it cannot have more.
-fn partitions_remedy(wanted: &WantedTopic, found: u32) -> Remedy {
-    match (found < wanted.partitions, wanted.retention) {
+fn partitions_remedy(desired: &DesiredTopic, actual: u32) -> Remedy {
+    match (actual < desired.partitions, desired.retention) {
         (true, _) => Remedy::AddPartitions,
-        (false, Keep::Compacted) => Remedy::ByHand,
-        (false, _) => Remedy::Keep,
+        (false, Retention::Compacted) => Remedy::ByHand,
+        (false, _) => Remedy::Leave,
     }
 }
 
 /// What to do about a setting; none where it is as it should be.
-fn setting_remedy(wanted: &WantedTopic, found: &FoundTopic, key: &str) -> Option<Remedy> {
-    let (there, asked) = (text(&found.config, key), text(&wanted.config, key));
+fn setting_remedy(desired: &DesiredTopic, actual: &TopicDescription, key: &str) -> Option<Remedy> {
+    let (there, asked) = (text(&actual.config, key), text(&desired.config, key));
     match rule(key) {
         _ if there == asked => None,
         Rule::Words if words(there) == words(asked) => None,
-        Rule::AtLeast if is_at_least(there, asked) => Some(Remedy::Keep),
-        Rule::Segment if is_at_least(there, text(&wanted.config, MAX_MESSAGE_BYTES)) => Some(Remedy::Keep),
-        Rule::Free if !there.is_empty() => Some(Remedy::Keep),
+        Rule::AtLeast if is_at_least(there, asked) => Some(Remedy::Leave),
+        Rule::Segment if is_at_least(there, text(&desired.config, MAX_MESSAGE_BYTES)) => Some(Remedy::Leave),
+        Rule::Free if !there.is_empty() => Some(Remedy::Leave),
         // Nothing could be written to a topic that asks for more copies than it has.
-        _ if key == MIN_INSYNC && !is_at_least(&found.replicas.to_string(), asked) => Some(Remedy::ByHand),
+        _ if key == MIN_INSYNC && !is_at_least(&actual.replicas.to_string(), asked) => Some(Remedy::ByHand),
         _ => Some(Remedy::Alter),
     }
 }
@@ -140,7 +134,7 @@ fn text<'a>(config: &'a BTreeMap<String, String>, key: &str) -> &'a str {
     config.get(key).map_or("", String::as_str)
 }
 
-/// What else than the wanted value a setting may have.
+/// What else than the desired value a setting may have.
 enum Rule {
     /// Nothing else.
     Exactly,
@@ -168,46 +162,46 @@ fn words(text: &str) -> BTreeSet<&str> {
     text.split(',').map(str::trim).collect()
 }
 
-fn is_at_least(found: &str, wanted: &str) -> bool {
+fn is_at_least(actual: &str, desired: &str) -> bool {
     let size = |text: &str| match text.parse::<i64>() {
         Ok(-1) => Some(i64::MAX),
         number => number.ok(),
     };
-    matches!((size(found), size(wanted)), (Some(found), Some(wanted)) if found >= wanted)
+    matches!((size(actual), size(desired)), (Some(actual), Some(desired)) if actual >= desired)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        log::kafka::topics::TopicDemands,
+        provision::TopicOverrides,
         topic::{INDEX, RECORDS, SCORED, WORKERS},
     };
 
-    fn wanted() -> Vec<WantedTopic> {
-        TopicDemands::default().wanted()
+    fn desired() -> Vec<DesiredTopic> {
+        TopicOverrides::default().desired()
     }
 
-    /// A cluster that has exactly what is wanted, and settings of its own beside.
-    fn cluster() -> BTreeMap<TopicName, FoundTopic> {
-        let found = |topic: WantedTopic| {
+    /// A cluster that has exactly what is desired, and settings of its own beside.
+    fn cluster() -> BTreeMap<TopicName, TopicDescription> {
+        let found = |topic: DesiredTopic| {
             let own = topic.config.keys().cloned().collect();
             let mut config = topic.config;
             config.insert("message.timestamp.type".into(), "CreateTime".into());
             let (partitions, replicas) = (topic.partitions, topic.replicas);
-            (topic.name, FoundTopic { partitions, replicas, config, own })
+            (topic.name, TopicDescription { partitions, replicas, config, own })
         };
-        wanted().into_iter().map(found).collect()
+        desired().into_iter().map(found).collect()
     }
 
     /// What comes of one change to the right cluster: what differs, what is there, what is to be done.
-    fn after(topic: TopicName, change: impl FnOnce(&mut FoundTopic)) -> Vec<(String, String, Remedy)> {
+    fn after(topic: TopicName, change: impl FnOnce(&mut TopicDescription)) -> Vec<(String, String, Remedy)> {
         let mut cluster = cluster();
         change(cluster.get_mut(&topic).expect("every topic is there"));
-        let differences = differences(&wanted(), &cluster);
-        assert!(differences.iter().all(|difference| difference.topic == topic), "{differences:?}");
-        let seen = |difference: Difference| (difference.what, difference.found, difference.remedy);
-        differences.into_iter().map(seen).collect()
+        let drifts = compare(&desired(), &cluster);
+        assert!(drifts.iter().all(|drift| drift.topic == topic), "{drifts:?}");
+        let seen = |drift: Drift| (drift.what, drift.actual, drift.remedy);
+        drifts.into_iter().map(seen).collect()
     }
 
     fn set(topic: TopicName, key: &str, value: &str) -> Option<Remedy> {
@@ -217,18 +211,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_differs_in_nothing() {
-        assert_eq!(differences(&wanted(), &cluster()), []);
+    fn what_is_desired_differs_in_nothing() {
+        assert_eq!(compare(&desired(), &cluster()), []);
     }
 
     #[test]
     fn a_missing_topic_is_one_difference() {
         let mut cluster = cluster();
         cluster.remove(&SCORED.name);
-        let differences = differences(&wanted(), &cluster);
-        assert_eq!(differences.len(), 1);
-        assert_eq!((differences[0].topic, differences[0].remedy), (SCORED.name, Remedy::Create));
-        assert_eq!(differences[0].wanted, "partitions 12, replicas 3");
+        let drifts = compare(&desired(), &cluster);
+        assert_eq!(drifts.len(), 1);
+        assert_eq!((drifts[0].topic, drifts[0].remedy), (SCORED.name, Remedy::Create));
+        assert_eq!(drifts[0].desired, "partitions 12, replicas 3");
     }
 
     #[test]
@@ -236,7 +230,7 @@ mod tests {
         let few = after(RECORDS.name, |found| found.partitions = 1);
         assert_eq!(few, [("partitions".to_owned(), "1".to_owned(), Remedy::AddPartitions)]);
         let many = after(RECORDS.name, |found| found.partitions = 100);
-        assert_eq!(many, [("partitions".to_owned(), "100".to_owned(), Remedy::Keep)]);
+        assert_eq!(many, [("partitions".to_owned(), "100".to_owned(), Remedy::Leave)]);
         let two_orders = after(INDEX.name, |found| found.partitions = 2);
         assert_eq!(two_orders, [("partitions".to_owned(), "2".to_owned(), Remedy::ByHand)]);
     }
@@ -246,7 +240,7 @@ mod tests {
         let few = after(RECORDS.name, |found| found.replicas = 1);
         assert_eq!(few, [("replicas".to_owned(), "1".to_owned(), Remedy::ByHand)]);
         let many = after(RECORDS.name, |found| found.replicas = 5);
-        assert_eq!(many, [("replicas".to_owned(), "5".to_owned(), Remedy::Keep)]);
+        assert_eq!(many, [("replicas".to_owned(), "5".to_owned(), Remedy::Leave)]);
     }
 
     #[test]
@@ -292,9 +286,13 @@ mod tests {
             ("compression.type", "lz4"),
             ("compression.type", "producer"),
         ] {
-            assert_eq!(set(SCORED.name, key, value), Some(Remedy::Keep), "{key} = {value}");
+            assert_eq!(set(SCORED.name, key, value), Some(Remedy::Leave), "{key} = {value}");
         }
-        assert_eq!(set(INDEX.name, SEGMENT_BYTES, "20000000"), Some(Remedy::Keep), "the largest record fits");
+        assert_eq!(
+            set(INDEX.name, SEGMENT_BYTES, "20000000"),
+            Some(Remedy::Leave),
+            "the largest record fits"
+        );
         assert_eq!(set(SCORED.name, "flush.ms", "1"), None, "what no file names is nobody's business");
     }
 
@@ -304,8 +302,8 @@ mod tests {
         let altered = |ms: i64| set(WORKERS.name, "retention.ms", &ms.to_string());
         assert_eq!(altered(day - 1), Some(Remedy::Alter));
         assert_eq!(altered(day), None);
-        assert_eq!(altered(day + 1), Some(Remedy::Keep));
-        assert_eq!(altered(-1), Some(Remedy::Keep));
+        assert_eq!(altered(day + 1), Some(Remedy::Leave));
+        assert_eq!(altered(-1), Some(Remedy::Leave));
     }
 
     #[test]
