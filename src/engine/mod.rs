@@ -47,7 +47,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use committer::SubmitError;
 pub use completed::Completed;
 pub use owner::Engine;
-pub use sink::{Appended, BatchPolicy, Notes, Sink, SinkError};
+pub use sink::{Appended, BatchPolicy, CheckpointScope, Sink, SinkError};
 pub use stage::{DeadLetter, Stage, StageSpec, StepError, Work};
 
 use self::{committer::Submission, progress_text::ProgressTextError};

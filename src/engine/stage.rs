@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-use super::Notes;
+use super::CheckpointScope;
 use crate::{
     log::{GroupName, Output, Record},
     topic::TopicName,
@@ -78,8 +78,8 @@ pub enum Work {
     },
     /// Batches for the engine's sink, in order within each partition.
     Sink {
-        /// Which partitions carry its notes.
-        notes: Notes,
+        /// Which partitions carry its checkpoints.
+        scope: CheckpointScope,
         /// Records in one batch, at most.
         max_batch: usize,
     },
@@ -103,8 +103,13 @@ impl StageSpec {
     }
 
     /// The engine's sink under the name `name`, reading `topics`, in batches of at most `max_batch` records.
-    pub fn sink(name: &'static str, topics: Vec<TopicName>, max_batch: usize, notes: Notes) -> Self {
-        Self { name, group: GroupName(name), topics, work: Work::Sink { notes, max_batch } }
+    pub fn sink(
+        name: &'static str,
+        topics: Vec<TopicName>,
+        max_batch: usize,
+        scope: CheckpointScope,
+    ) -> Self {
+        Self { name, group: GroupName(name), topics, work: Work::Sink { scope, max_batch } }
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use avr::{
     engine::{
-        BatchPolicy, DeadLetter, Engine, EngineError, EngineOptions, Handle, Notes, Sink, Stage, StageSpec,
-        StepError, Stop, SubmitError,
+        BatchPolicy, CheckpointScope, DeadLetter, Engine, EngineError, EngineOptions, Handle, Sink, Stage,
+        StageSpec, StepError, Stop, SubmitError,
     },
     log::{GroupName, Log as _, Output, Record},
     observe::Metrics,
@@ -53,9 +53,9 @@ impl<const SECOND: bool> Stage for Pass<SECOND> {
 /// Which parts a process has.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Parts {
-    /// Both stages, the sink with one note, and the input: the only process.
+    /// Both stages, the sink with one checkpoint, and the input: the only process.
     All,
-    /// Both stages, and a sink with a note for each partition; others have them too.
+    /// Both stages, and a sink with a checkpoint for each partition; others have them too.
     Shared,
 }
 
@@ -85,15 +85,15 @@ pub(super) async fn live(world: World, process: MemoryProcess, parts: Parts, sto
 }
 
 fn stages(world: &World, parts: Parts) -> Vec<StageSpec> {
-    let gathering = BatchPolicy { bytes: 8, linger: Duration::from_millis(world.draw(1..4000)) };
-    let notes = match parts {
-        Parts::All => Notes::One,
-        Parts::Shared => Notes::EachPartition(gathering),
+    let policy = BatchPolicy { bytes: 8, linger: Duration::from_millis(world.draw(1..4000)) };
+    let scope = match parts {
+        Parts::All => CheckpointScope::WholeSink,
+        Parts::Shared => CheckpointScope::EachPartition(policy),
     };
     vec![
         StageSpec::steps("first", PROMPTS.name, Pass::<false> { world: world.clone(), parts }, 4),
         StageSpec::steps("second", DRAFTED.name, Pass::<true> { world: world.clone(), parts }, 3),
-        StageSpec::sink("export", vec![RECORDS.name, DEAD_LETTERS], 5, notes),
+        StageSpec::sink("export", vec![RECORDS.name, DEAD_LETTERS], 5, scope),
     ]
 }
 
