@@ -131,5 +131,5 @@ fn every_request_to_a_model_says_which_process_sent_it() {
     let (senders, counts) = (cluster.senders(), cluster.counts());
     assert_eq!(senders.keys().collect::<Vec<_>>(), [&name]);
     let sent: Vec<(&String, u64)> = senders[&name].iter().map(|(id, sends)| (id, *sends)).collect();
-    assert_eq!(sent, counts.by_id.iter().map(|(id, count)| (id, count.sends)).collect::<Vec<_>>());
+    assert_eq!(sent, counts.by_id.iter().map(|(id, count)| (id, count.attempts)).collect::<Vec<_>>());
 }
