@@ -1,7 +1,7 @@
 //! Records out: files in which every committed line stands exactly once, however often the process died.
 //!
 //! ```text
-//!  records topic ─▶ RawSelectionResult::parse ─┐
+//!   records topic ─▶ RawSelectionResult::parse ─┐
 //!                               rejected lines ─┼─▶ Entry ─▶ Files::append ─▶ checkpoint ─▶ commit with the log's progress
 //!                                 dead letters ─┘              ▲                        │
 //!                                                              ├── Files::committed ◀───┤ done

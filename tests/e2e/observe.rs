@@ -54,7 +54,7 @@ fn every_promised_family_has_its_values() {
         ("avr_committed_outputs_total", "topic=\"scored\"", 10.0),
         ("avr_stage_in_flight", "", 0.0),
         ("avr_stage_buffered", "", 0.0),
-        ("avr_stage_held", "", 0.0),
+        ("avr_stage_parked", "", 0.0),
         ("avr_bytes_in_flight", "", 0.0),
         ("avr_records_total", "", output.records().len() as f64),
         ("avr_model_in_flight", "", 0.0),
