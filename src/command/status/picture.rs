@@ -49,7 +49,7 @@ pub struct StagePicture {
     /// Records fetched and waiting.
     pub waiting: u64,
     /// Threads left alone, because they follow another recipe than the worker.
-    pub held: u64,
+    pub parked: u64,
 }
 
 /// Whether a worker is heard of.
@@ -138,7 +138,7 @@ fn stage_of(sample: &StageSample, alive: &[&WorkerStatus], now_ms: i64) -> Stage
         workers: alive.iter().filter(of_stage).count() as u64,
         in_flight: sum(|stage| stage.in_flight),
         waiting: sum(|stage| stage.waiting),
-        held: sum(|stage| stage.held),
+        parked: sum(|stage| stage.parked),
     }
 }
 

@@ -19,8 +19,8 @@ pub(super) fn render(picture: &Picture) -> String {
             stage.name
         ));
     }
-    for stage in picture.stages.iter().filter(|stage| stage.held > 0) {
-        let threads = counted(stage.held, "thread", "threads");
+    for stage in picture.stages.iter().filter(|stage| stage.parked > 0) {
+        let threads = counted(stage.parked, "thread", "threads");
         text.push_str(&format!(
             "\n{threads} in {} follow a recipe that no worker of theirs has; the workers' logs say which.\n",
             stage.name
@@ -46,7 +46,7 @@ fn stage(stage: &StagePicture) -> Vec<String> {
         count(stage.workers),
         count(stage.in_flight),
         count(stage.waiting),
-        count(stage.held),
+        count(stage.parked),
     ]
 }
 
@@ -145,7 +145,7 @@ mod tests {
                     per_second: 4.12,
                     in_flight: 64,
                     waiting: 12,
-                    held: 2,
+                    parked: 2,
                     ..stage("draft", 120_400, 2)
                 },
                 stage("score", 1, 0),

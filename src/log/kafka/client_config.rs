@@ -66,7 +66,7 @@ impl KafkaOptions {
         config
     }
 
-    /// For a member of the group called `group`: like the reader, but with a static membership where that is wanted.
+    /// For a member of the group called `group`: like the reader, but with a static generation where that is wanted.
     pub(super) fn member_config(&self, group: &str) -> ClientConfig {
         let mut config = self.consumer_config(group);
         if let Some(worker) = self.worker.as_ref().filter(|_| self.static_membership) {

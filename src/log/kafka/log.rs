@@ -1,6 +1,6 @@
 //! The log itself: where consumers and committers come from.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::ControlFlow, sync::Arc};
 
 use tokio::sync::{mpsc, watch};
 
@@ -14,7 +14,7 @@ use super::{
     },
 };
 use crate::{
-    log::{Budget, GroupName, Log, LogError, Partition, Progress, Record, Visit},
+    log::{Budget, GroupName, Log, LogError, Partition, Progress, Record},
     topic::TopicName,
 };
 
@@ -65,7 +65,7 @@ impl KafkaLog {
         &self,
         doing: String,
         scan: impl FnOnce(Scan<'_>) -> Result<(), LogError> + Send + 'static,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogError> {
         let (options, offsets) = (Arc::clone(&self.options), Arc::clone(&self.offsets));
         let unwanted = Arc::new(Unwanted::default());
@@ -77,7 +77,7 @@ impl KafkaLog {
         while let Some(batch) = batches.recv().await {
             for record in batch {
                 let partition = record.partition;
-                if !unwanted.has(partition) && visit(record) == Visit::Enough {
+                if !unwanted.has(partition) && visit(record).is_break() {
                     unwanted.add(partition);
                 }
             }
@@ -110,7 +110,7 @@ impl Log for KafkaLog {
     async fn scan(&self, topic: TopicName, visit: &mut (dyn FnMut(Record) + Send)) -> Result<(), LogError> {
         let mut visit = |record| {
             visit(record);
-            Visit::More
+            ControlFlow::Continue(())
         };
         self.read(format!("reading topic {topic}"), move |scan| scan.topic(topic), &mut visit).await
     }
@@ -118,7 +118,7 @@ impl Log for KafkaLog {
     async fn scan_from(
         &self,
         starts: Vec<(Partition, i64)>,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogError> {
         self.read("reading partitions".to_owned(), move |scan| scan.partitions(&starts), visit).await
     }

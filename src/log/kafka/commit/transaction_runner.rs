@@ -38,7 +38,7 @@ use tokio::sync::watch;
 use super::producer::Producer;
 use crate::{
     log::{
-        CommitError, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Membership, Output,
+        CommitError, Generation, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Output,
         Partition, Progress,
         kafka::{
             GroupProtocol, KafkaOptions,
@@ -179,7 +179,7 @@ impl TransactionRunner {
     fn refused(&self, progress: &[GroupProgress]) -> Vec<GroupName> {
         let moved = |of: &&GroupProgress| {
             let members = self.registry.members_of(of.group);
-            let owns = |(partition, _): &(Partition, _)| owner(&members, *partition, of.membership).is_some();
+            let owns = |(partition, _): &(Partition, _)| owner(&members, *partition, of.generation).is_some();
             !of.partitions.iter().all(owns)
         };
         progress.iter().filter(moved).map(|of| of.group).collect()
@@ -237,7 +237,7 @@ impl TransactionRunner {
                 share.partitions.push((*partition, progress.clone()));
                 continue;
             }
-            let member = owner(&members, *partition, of.membership).ok_or(FillError::Refused(of.group))?;
+            let member = owner(&members, *partition, of.generation).ok_or(FillError::Refused(of.group))?;
             let metadata = member.client.group_metadata().ok_or_else(|| {
                 let invalid = InvalidCommit::NoMember(of.group);
                 FillError::Failed(error::ours("committing", invalid.to_string()), ErrorClass::Permanent)
@@ -251,7 +251,7 @@ impl TransactionRunner {
         }
         let moved = shares.iter().any(|share| {
             let owned = share.member.owned();
-            !share.partitions.iter().all(|(partition, _)| owned.has_since(*partition, of.membership))
+            !share.partitions.iter().all(|(partition, _)| owned.has_since(*partition, of.generation))
         });
         if moved {
             return Err(FillError::Refused(of.group));
@@ -336,7 +336,7 @@ fn fenced(id: &str) -> CommitError {
 }
 
 /// The member that has owned a partition ever since.
-fn owner(members: &[Arc<GroupMember>], partition: Partition, since: Membership) -> Option<Arc<GroupMember>> {
+fn owner(members: &[Arc<GroupMember>], partition: Partition, since: Generation) -> Option<Arc<GroupMember>> {
     members.iter().find(|member| member.owned().has_since(partition, since)).cloned()
 }
 

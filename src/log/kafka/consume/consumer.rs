@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     log::{
-        Budget, Consumer, Event, GroupName, LogError, Membership, Partition,
+        Budget, Consumer, Event, Generation, GroupName, LogError, Partition,
         kafka::{KafkaOptions, error, reporter::Reporter},
     },
     topic::TopicName,
@@ -26,7 +26,7 @@ pub struct KafkaConsumer {
     group: GroupName,
     events: Arc<EventQueue>,
     commands: Arc<CommandQueue>,
-    membership: Membership,
+    generation: Generation,
     has_left: bool,
 }
 
@@ -55,7 +55,7 @@ impl KafkaConsumer {
         budget.on_room(move || wakes.wake());
         Poller::start(member, Arc::clone(registry), Arc::clone(options), budget)
             .map_err(|error| LogError::new(context(), error))?;
-        Ok(Self { group, events, commands, membership: Membership::default(), has_left: false })
+        Ok(Self { group, events, commands, generation: Generation::default(), has_left: false })
     }
 
     fn pause_or_resume(&self, partitions: &[Partition], paused: bool) {
@@ -67,19 +67,19 @@ impl KafkaConsumer {
 impl Consumer for KafkaConsumer {
     async fn next(&mut self) -> Result<Event, LogError> {
         loop {
-            if let Some((membership, event, was_full)) = self.events.pop() {
+            if let Some((generation, event, was_full)) = self.events.pop() {
                 if was_full {
                     self.commands.wake();
                 }
-                self.membership = membership;
+                self.generation = generation;
                 return event;
             }
             self.events.wait().await;
         }
     }
 
-    fn membership(&self) -> Membership {
-        self.membership
+    fn generation(&self) -> Generation {
+        self.generation
     }
 
     fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError> {

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::log::{Membership, Partition, Progress};
+use crate::log::{Generation, Partition, Progress};
 
 #[derive(Clone, Debug)]
 struct Ownership {
-    since: Membership,
+    since: Generation,
     /// The committed progress, as far as this process knows; none where nothing is committed.
     committed: Option<Progress>,
 }
@@ -21,7 +21,7 @@ pub(crate) struct OwnedPartitions(BTreeMap<Partition, Ownership>);
 
 impl OwnedPartitions {
     /// Takes partitions, each with its committed progress.
-    pub(super) fn take(&mut self, partitions: Vec<(Partition, Option<Progress>)>, since: Membership) {
+    pub(super) fn take(&mut self, partitions: Vec<(Partition, Option<Progress>)>, since: Generation) {
         let owned = |(partition, committed)| (partition, Ownership { since, committed });
         self.0.extend(partitions.into_iter().map(owned));
     }
@@ -42,8 +42,8 @@ impl OwnedPartitions {
     }
 
     /// Whether it owned a partition at that time and has ever since.
-    pub(crate) fn has_since(&self, partition: Partition, membership: Membership) -> bool {
-        self.0.get(&partition).is_some_and(|owned| owned.since <= membership)
+    pub(crate) fn has_since(&self, partition: Partition, generation: Generation) -> bool {
+        self.0.get(&partition).is_some_and(|owned| owned.since <= generation)
     }
 
     /// The committed progress of a partition that it owns, as far as this process knows.
@@ -68,15 +68,15 @@ mod tests {
     fn what_moved_and_came_back_is_not_what_it_was() {
         let partition = Partition { topic: PROMPTS.name, index: 0 };
         let mut owned = OwnedPartitions::default();
-        assert!(!owned.has_since(partition, Membership(9)));
-        owned.take(vec![(partition, None)], Membership(3));
-        assert!(!owned.has_since(partition, Membership(2)), "not yet");
-        assert!(owned.has_since(partition, Membership(3)));
-        assert!(owned.has_since(partition, Membership(4)), "another event came meanwhile");
+        assert!(!owned.has_since(partition, Generation(9)));
+        owned.take(vec![(partition, None)], Generation(3));
+        assert!(!owned.has_since(partition, Generation(2)), "not yet");
+        assert!(owned.has_since(partition, Generation(3)));
+        assert!(owned.has_since(partition, Generation(4)), "another event came meanwhile");
         owned.give_up(&[partition]);
-        assert!(!owned.has_since(partition, Membership(4)));
-        owned.take(vec![(partition, None)], Membership(5));
-        assert!(!owned.has_since(partition, Membership(4)), "another had it meanwhile");
+        assert!(!owned.has_since(partition, Generation(4)));
+        owned.take(vec![(partition, None)], Generation(5));
+        assert!(!owned.has_since(partition, Generation(4)), "another had it meanwhile");
     }
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
         let mut owned = OwnedPartitions::default();
         owned.note_committed(partition, Some(progress.clone()));
         assert_eq!(owned.committed(partition), None, "it is not owned");
-        owned.take(vec![(partition, None)], Membership(1));
+        owned.take(vec![(partition, None)], Generation(1));
         owned.note_committed(partition, Some(progress.clone()));
         assert_eq!(owned.committed(partition), Some(&progress));
     }

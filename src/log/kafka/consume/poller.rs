@@ -249,9 +249,9 @@ impl Poller {
             }
         }
         // The ownership is on record before anybody can hear of it.
-        let membership = self.registry.advance();
+        let generation = self.registry.advance();
         assigned.iter().for_each(|(partition, _)| self.buffer.begin(*partition));
-        self.member.owned().take(assigned.clone(), membership);
+        self.member.owned().take(assigned.clone(), generation);
         if let Err(error) = self.member.client.incremental_assign(&list) {
             return self.fail("assigning partitions", &error);
         }

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::log::{Event, LogError, Membership, Partition, Progress, lock};
+use crate::log::{Event, Generation, LogError, Partition, Progress, lock};
 
 /// Bytes of records above which the poller hands over no more.
 const EVENT_BYTES: usize = 1 << 20;
@@ -23,7 +23,7 @@ pub(crate) struct EventQueue {
 
 #[derive(Debug, Default)]
 struct PendingEvents {
-    events: VecDeque<(Membership, Result<Event, LogError>)>,
+    events: VecDeque<(Generation, Result<Event, LogError>)>,
     bytes: usize,
 }
 
@@ -33,21 +33,21 @@ impl EventQueue {
         lock(&self.pending).bytes >= EVENT_BYTES
     }
 
-    pub(super) fn push(&self, membership: Membership, event: Result<Event, LogError>) {
+    pub(super) fn push(&self, generation: Generation, event: Result<Event, LogError>) {
         let mut pending = lock(&self.pending);
         pending.bytes += size(&event);
-        pending.events.push_back((membership, event));
+        pending.events.push_back((generation, event));
         drop(pending);
         self.arrived.notify_one();
     }
 
     /// Takes the oldest event, and says whether the queue was full before.
-    pub(super) fn pop(&self) -> Option<(Membership, Result<Event, LogError>, bool)> {
+    pub(super) fn pop(&self) -> Option<(Generation, Result<Event, LogError>, bool)> {
         let mut pending = lock(&self.pending);
-        let (membership, event) = pending.events.pop_front()?;
+        let (generation, event) = pending.events.pop_front()?;
         let was_full = pending.bytes >= EVENT_BYTES;
         pending.bytes -= size(&event);
-        Some((membership, event, was_full))
+        Some((generation, event, was_full))
     }
 
     /// Waits until there may be an event.

@@ -6,13 +6,13 @@ use std::sync::{
 };
 
 use super::member::GroupMember;
-use crate::log::{GroupName, Membership, lock};
+use crate::log::{Generation, GroupName, lock};
 
 /// The group members of one process.
 #[derive(Debug, Default)]
 pub(crate) struct GroupRegistry {
     members: Mutex<Vec<(GroupName, Weak<GroupMember>)>>,
-    /// Counts the changes of ownership that became known, see [`Membership`].
+    /// Counts the changes of ownership that became known, see [`Generation`].
     changes: AtomicU64,
 }
 
@@ -31,12 +31,12 @@ impl GroupRegistry {
     }
 
     /// Counts one more change, and returns the count.
-    pub(super) fn advance(&self) -> Membership {
-        Membership(self.changes.fetch_add(1, Ordering::AcqRel) + 1)
+    pub(super) fn advance(&self) -> Generation {
+        Generation(self.changes.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
     /// The latest count.
-    pub(super) fn latest(&self) -> Membership {
-        Membership(self.changes.load(Ordering::Acquire))
+    pub(super) fn latest(&self) -> Generation {
+        Generation(self.changes.load(Ordering::Acquire))
     }
 }
