@@ -10,20 +10,21 @@
 
 mod picture;
 mod sample;
-mod table;
 
 use std::{io::Write as _, time::Duration};
 
 use clap::Args;
 
-pub use picture::{Picture, StagePicture, WorkerPicture, WorkerState};
 pub use sample::{Letters, Sample, StageSample};
+
+use picture::picture;
 
 use crate::{
     app::{self, OpenError},
     cli::ClusterArgs,
     config::Settings,
     log::{Log, LogError},
+    terminal::Picture,
 };
 
 /// Clears a terminal and goes to its upper left corner.
@@ -148,9 +149,9 @@ impl<L: Log> Looks<L> {
         loop {
             tokio::time::sleep(self.interval).await;
             let now = Sample::take(&self.log, Some(&before)).await?;
-            let picture = Picture::of(&before, &now, self.silent_after);
-            if enough(&picture) {
-                return Ok(picture);
+            let seen = picture(&before, &now, self.silent_after);
+            if enough(&seen) {
+                return Ok(seen);
             }
             before = now;
         }
