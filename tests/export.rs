@@ -11,8 +11,8 @@ use std::{
 
 use avr::{
     export::{
-        Entry, ExportError, ExportOptions, Files, FormatName, KTO_RECORDS_PATH, MAX_NOTE, OUTCOMES_PATH,
-        PAIR_RECORDS_PATH, REJECTS_PATH, RawHarvest, SFT_RECORDS_PATH,
+        Entry, ExportError, ExportOptions, Files, FormatName, KTO_RECORDS_PATH, MAX_CHECKPOINT,
+        OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, RawHarvest, SFT_RECORDS_PATH,
     },
     record::{
         Extra, Harvest, Kind, Message, Models, Origin, Outcome, RecipeRef, Reject, Rewards, ThreadId,
@@ -71,11 +71,11 @@ enum Fate {
     Torn(usize, Vec<u8>),
 }
 
-/// A folder, the log's last committed note, and the lines that ought to be there.
+/// A folder, the log's last committed checkpoint, and the lines that ought to be there.
 struct World {
     folder: TempDir,
     files: Option<Files>,
-    committed_note: Option<String>,
+    committed_checkpoint: Option<String>,
     expected: BTreeMap<&'static str, Vec<String>>,
     given: usize,
 }
@@ -147,7 +147,7 @@ impl World {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let expected = PATHS.map(|path| (path, Vec::new())).into();
-        let mut world = Self { folder, files: None, committed_note: None, expected, given: 0 };
+        let mut world = Self { folder, files: None, committed_checkpoint: None, expected, given: 0 };
         world.restart();
         world
     }
@@ -162,20 +162,20 @@ impl World {
 
     fn reopen(&mut self) -> Result<Files, ExportError> {
         self.files = None;
-        Files::open(options(self.folder.path()), self.committed_note.as_deref())
+        Files::open(options(self.folder.path()), self.committed_checkpoint.as_deref())
     }
 
     fn restart(&mut self) {
         let mut files = self.reopen().unwrap();
-        if self.committed_note.is_none() {
-            self.committed_note = Some(files.append(&[]).unwrap());
+        if self.committed_checkpoint.is_none() {
+            self.committed_checkpoint = Some(files.append(&[]).unwrap());
             files.committed();
         }
         self.files = Some(files);
         self.check();
     }
 
-    /// Gives a batch; returns its note and the lines that it adds.
+    /// Gives a batch; returns its checkpoint and the lines that it adds.
     fn append(&mut self, items: &[Item]) -> (Result<String, ExportError>, Vec<(&'static str, String)>) {
         let first = self.given;
         self.given += items.len();
@@ -187,12 +187,12 @@ impl World {
     }
 
     fn step(&mut self, items: &[Item], fate: &Fate) {
-        let (note, added) = self.append(items);
-        let note = note.unwrap();
-        assert!(note.len() <= MAX_NOTE);
+        let (checkpoint, added) = self.append(items);
+        let checkpoint = checkpoint.unwrap();
+        assert!(checkpoint.len() <= MAX_CHECKPOINT);
         match fate {
-            Fate::Committed => self.commit(note, added, true),
-            Fate::KilledAfterCommit => self.commit(note, added, false),
+            Fate::Committed => self.commit(checkpoint, added, true),
+            Fate::KilledAfterCommit => self.commit(checkpoint, added, false),
             Fate::Refused => self.files().rollback().unwrap(),
             Fate::Killed => self.restart(),
             Fate::Torn(file, tail) => {
@@ -204,8 +204,8 @@ impl World {
         self.check();
     }
 
-    fn commit(&mut self, note: String, added: Vec<(&'static str, String)>, lives: bool) {
-        self.committed_note = Some(note);
+    fn commit(&mut self, checkpoint: String, added: Vec<(&'static str, String)>, lives: bool) {
+        self.committed_checkpoint = Some(checkpoint);
         for (path, line) in added {
             self.expected.get_mut(path).unwrap().push(line);
         }
@@ -389,8 +389,8 @@ fn a_changed_folder_is_refused() {
 }
 
 #[test]
-fn what_no_note_accounts_for_is_refused() {
-    let state_lost = refusal(|world| world.committed_note = None);
+fn what_no_checkpoint_accounts_for_is_refused() {
+    let state_lost = refusal(|world| world.committed_checkpoint = None);
     assert!(state_lost.contains("choose another folder with --out"), "{state_lost}");
     for path in [REJECTS_PATH, INFO_PATH] {
         let folder = TempDir::new().unwrap();
@@ -408,7 +408,7 @@ fn other_formats_are_refused() {
     let mut options = options(world.folder.path());
     for formats in [vec![], vec![FormatName::LlamaFactory, FormatName::Trl]] {
         options.formats = formats;
-        let opened = Files::open(options.clone(), world.committed_note.as_deref());
+        let opened = Files::open(options.clone(), world.committed_checkpoint.as_deref());
         assert!(matches!(opened, Err(ExportError::OtherFormats { .. })));
     }
 }
@@ -417,10 +417,10 @@ fn other_formats_are_refused() {
 fn a_folder_of_an_earlier_version_goes_on() {
     let mut world = World::new();
     world.step(&[sft()], &Fate::Committed);
-    let note = world.committed_note.take().unwrap();
-    let before = note.replace("\"llamafactory/avr_long_sft.jsonl\":0,", "");
-    assert_ne!(note, before);
-    world.committed_note = Some(before);
+    let checkpoint = world.committed_checkpoint.take().unwrap();
+    let before = checkpoint.replace("\"llamafactory/avr_long_sft.jsonl\":0,", "");
+    assert_ne!(checkpoint, before);
+    world.committed_checkpoint = Some(before);
     world.files = None;
     fs::remove_file(world.path(LONG_SFT_PATH)).unwrap();
     world.restart();
@@ -430,7 +430,7 @@ fn a_folder_of_an_earlier_version_goes_on() {
 #[test]
 fn a_second_process_is_refused() {
     let world = World::new();
-    let second = Files::open(options(world.folder.path()), world.committed_note.as_deref());
+    let second = Files::open(options(world.folder.path()), world.committed_checkpoint.as_deref());
     assert!(matches!(second, Err(ExportError::Locked(_))));
 }
 
@@ -439,7 +439,10 @@ fn a_process_that_died_before_its_first_commit_leaves_a_usable_folder() {
     let folder = TempDir::new().unwrap();
     let mut files = Files::open(options(folder.path()), None).unwrap();
     let letter = Entry::DeadLetter(outcome(0, Verdict::DeadLetter, None));
-    assert!(matches!(files.append(&[letter]), Err(ExportError::Undecided)), "a note comes before the lines");
+    assert!(
+        matches!(files.append(&[letter]), Err(ExportError::Undecided)),
+        "a checkpoint comes before the lines"
+    );
     files.append(&[]).unwrap();
     files.rollback().unwrap();
     drop(files);

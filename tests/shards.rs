@@ -102,7 +102,7 @@ fn only_committed_shards_lie_where_trainers_look() {
         record(RECORDS.name, 1, 8, &harvest(8)),
     ];
     let appended = sink.append(&batch).unwrap();
-    assert_eq!(appended.notes.len(), 3, "one for each partition");
+    assert_eq!(appended.checkpoints.len(), 3, "one for each partition");
     assert_eq!(
         appended.refused.iter().map(|(at, letter)| (*at, letter.kind)).collect::<Vec<_>>(),
         [(3, "schema")]
@@ -130,8 +130,8 @@ fn only_committed_shards_lie_where_trainers_look() {
     let info: Value = serde_json::from_slice(&info).unwrap();
     assert_eq!([&info["avr_sft"]["file_name"], &info["avr_pairs"]["file_name"]], ["avr_sft", "avr_pairs"]);
     assert_eq!((&info["avr_pairs"]["ranking"], info.as_object().unwrap().len()), (&json!(true), 2));
-    let note = &appended.notes[&Partition { topic: RECORDS.name, index: 1 }];
-    assert!(note.contains("records-1-0000000000000000005-0000000000000000008-"), "{note}");
+    let checkpoint = &appended.checkpoints[&Partition { topic: RECORDS.name, index: 1 }];
+    assert!(checkpoint.contains("records-1-0000000000000000005-0000000000000000008-"), "{checkpoint}");
     assert_eq!(written.borrow().totals.threads(), 3);
 }
 
@@ -146,7 +146,7 @@ fn a_thread_that_was_sent_back_is_open_until_it_ends_again() {
 
     // The topics are read side by side, so that what was done may come before the letter.
     let appended = sink.append(&[sent_back, dropped, tombstone]).unwrap();
-    assert!(appended.notes.is_empty() && appended.refused.is_empty(), "it has no rows: {appended:?}");
+    assert!(appended.checkpoints.is_empty() && appended.refused.is_empty(), "it has no rows: {appended:?}");
     sink.committed().unwrap();
     assert_eq!(written.borrow().totals.threads(), 0);
     sink.append(&[letter]).unwrap();

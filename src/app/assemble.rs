@@ -13,7 +13,7 @@ use crate::{
     command::run::RunError,
     config::{KafkaSettings, LogSettings, Settings},
     dataflow::{self, Chosen, EXPORT},
-    engine::{Engine, EngineOptions, Handle, Notes, Sink},
+    engine::{CheckpointScope, Engine, EngineOptions, Handle, Sink},
     export::{ExportOptions, ShardOptions},
     log::{
         Log, LogError,
@@ -135,8 +135,8 @@ pub(crate) fn assemble<L: Log>(
         reference: reference.clone(),
         templates: Arc::new(settings.templates.clone()),
     };
-    let notes = notes(settings);
-    let stages = dataflow::stages(&context, &process.models.asked, &settings.limits, chosen, notes)?;
+    let scope = checkpoint_scope(settings);
+    let stages = dataflow::stages(&context, &process.models.asked, &settings.limits, chosen, scope)?;
     if stages.is_empty() {
         let stages = chosen.names().collect::<Vec<_>>().join(", ");
         return Err(RunError::NoStage { recipe: reference.name, stages });
@@ -146,11 +146,11 @@ pub(crate) fn assemble<L: Log>(
     Ok(Assembled { engine, handle, written, reference })
 }
 
-/// Over a cluster each partition has its own note, because each may be another exporter's.
-fn notes(settings: &Settings) -> Notes {
+/// Over a cluster each partition has its own checkpoint, because each may be another exporter's.
+fn checkpoint_scope(settings: &Settings) -> CheckpointScope {
     match settings.kafka {
-        None => Notes::One,
-        Some(_) => Notes::EachPartition(settings.gathering),
+        None => CheckpointScope::WholeSink,
+        Some(_) => CheckpointScope::EachPartition(settings.gathering),
     }
 }
 

@@ -46,7 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use committer::SubmitError;
 pub use completed::Completed;
 pub use owner::Engine;
-pub use sink::{Appended, Gathering, Notes, Sink, SinkError};
+pub use sink::{Appended, CheckpointScope, Gathering, Sink, SinkError};
 pub use stage::{DeadLetter, DynStage, Failure, Stage, StageSpec, Work};
 
 use self::{committer::Submission, progress_text::ProgressTextError};

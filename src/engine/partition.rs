@@ -68,7 +68,7 @@ pub(super) struct PartitionState {
     pub(super) epoch: Epoch,
     /// What is committed, and the gaps in which the log has nothing.
     pub(super) completed: Completed,
-    pub(super) note: String,
+    pub(super) checkpoint: String,
     /// Whether no new step starts, because the partition is to be given up.
     pub(super) closed: bool,
     /// Whether the next record waits because the text of the progress could become too long.
@@ -82,10 +82,10 @@ pub(super) struct PartitionState {
 }
 
 impl PartitionState {
-    pub(super) fn new(epoch: Epoch, completed: Completed, note: String) -> Self {
+    pub(super) fn new(epoch: Epoch, completed: Completed, checkpoint: String) -> Self {
         let next = completed.prefix();
         let (waiting, open) = (VecDeque::new(), BTreeMap::new());
-        Self { epoch, completed, note, closed: false, crowded: false, waiting, open, held: 0, next }
+        Self { epoch, completed, checkpoint, closed: false, crowded: false, waiting, open, held: 0, next }
     }
 
     /// Takes what was fetched; false when it is done already or was seen before.
@@ -117,9 +117,9 @@ impl PartitionState {
     }
 
     fn next_has_room(&self) -> bool {
-        let note = self.reserved_for_note();
+        let checkpoint = self.reserved_for_checkpoint();
         self.waiting.front().is_none_or(|next| {
-            progress_text::has_room(&self.completed, self.open.len(), next.record.offset, note)
+            progress_text::has_room(&self.completed, self.open.len(), next.record.offset, checkpoint)
         })
     }
 
@@ -210,9 +210,9 @@ impl PartitionState {
         }
     }
 
-    /// A note grows while it is in use: the counters in it get longer.
-    fn reserved_for_note(&self) -> usize {
-        if self.note.is_empty() { 0 } else { progress_text::MAX_NOTE }
+    /// A checkpoint grows while it is in use: the counters in it get longer.
+    fn reserved_for_checkpoint(&self) -> usize {
+        if self.checkpoint.is_empty() { 0 } else { progress_text::MAX_CHECKPOINT }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-use super::Notes;
+use super::CheckpointScope;
 use crate::{
     log::{GroupName, Output, Record},
     topic::TopicName,
@@ -79,7 +79,7 @@ pub enum Work {
     /// Steps that run side by side.
     Steps(Arc<dyn DynStage>),
     /// Batches for the engine's sink, in order within each partition.
-    Sink(Notes),
+    Sink(CheckpointScope),
 }
 
 impl StageSpec {
@@ -95,8 +95,13 @@ impl StageSpec {
     }
 
     /// The engine's sink under the name `name`, reading `topics`.
-    pub fn sink(name: &'static str, topics: Vec<TopicName>, max_batch: usize, notes: Notes) -> Self {
-        Self { name, group: GroupName(name), topics, max_in_flight: max_batch, work: Work::Sink(notes) }
+    pub fn sink(
+        name: &'static str,
+        topics: Vec<TopicName>,
+        max_batch: usize,
+        scope: CheckpointScope,
+    ) -> Self {
+        Self { name, group: GroupName(name), topics, max_in_flight: max_batch, work: Work::Sink(scope) }
     }
 }
 

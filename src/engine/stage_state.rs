@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    EngineError, Gathering, Notes, PartitionStatus, StageSpec, StageStatus, Work,
+    CheckpointScope, EngineError, Gathering, PartitionStatus, StageSpec, StageStatus, Work,
     partition::{Epoch, PartitionState, Phase, Remains},
     pump::Order,
     sink::Gathered,
@@ -81,17 +81,17 @@ impl StageState {
         self.partitions.get_mut(&partition).filter(|state| state.epoch == epoch)
     }
 
-    fn notes(&self) -> Option<Notes> {
+    fn checkpoint_scope(&self) -> Option<CheckpointScope> {
         match self.spec.work {
             Work::Steps(_) => None,
-            Work::Sink(notes) => Some(notes),
+            Work::Sink(scope) => Some(scope),
         }
     }
 
     fn gathering(&self) -> Option<Gathering> {
-        match self.notes()? {
-            Notes::One => None,
-            Notes::EachPartition(gathering) => Some(gathering),
+        match self.checkpoint_scope()? {
+            CheckpointScope::WholeSink => None,
+            CheckpointScope::EachPartition(gathering) => Some(gathering),
         }
     }
 
@@ -100,40 +100,40 @@ impl StageState {
         self.gathering().is_some()
     }
 
-    /// The partition that carries a sink's one note.
-    pub(super) fn note_carrier(&self) -> Option<Partition> {
+    /// The partition that carries a sink's one checkpoint.
+    pub(super) fn checkpoint_partition(&self) -> Option<Partition> {
         let topic = *self.spec.topics.first()?;
-        (self.notes() == Some(Notes::One)).then_some(Partition { topic, index: 0 })
+        (self.checkpoint_scope() == Some(CheckpointScope::WholeSink)).then_some(Partition { topic, index: 0 })
     }
 
-    /// Whether a note of the sink is committed with this partition's progress.
-    pub(super) fn carries_note(&self, partition: Partition) -> bool {
-        self.gathers() || self.note_carrier() == Some(partition)
+    /// Whether a checkpoint of the sink is committed with this partition's progress.
+    pub(super) fn carries_checkpoint(&self, partition: Partition) -> bool {
+        self.gathers() || self.checkpoint_partition() == Some(partition)
     }
 
-    /// Keeps a note that is committed.
-    pub(super) fn keep_note(&mut self, partition: Partition, note: String) {
+    /// Keeps a checkpoint that is committed.
+    pub(super) fn keep_checkpoint(&mut self, partition: Partition, checkpoint: String) {
         if let Some(state) = self.partitions.get_mut(&partition) {
-            state.note = note;
+            state.checkpoint = checkpoint;
         }
     }
 
-    /// Whether the sink must have its one note committed before it may write.
+    /// Whether the sink must have its one checkpoint committed before it may write.
     pub(super) fn sink_begins(&self) -> bool {
-        let carrier = self.note_carrier().and_then(|carrier| self.partitions.get(&carrier));
-        carrier.is_some_and(|state| state.note.is_empty())
+        let carrier = self.checkpoint_partition().and_then(|carrier| self.partitions.get(&carrier));
+        carrier.is_some_and(|state| state.checkpoint.is_empty())
     }
 
-    /// Whether the stage has a sink that has work for a commit now. Without the partition that carries its one note
+    /// Whether the stage has a sink that has work for a commit now. Without the partition that carries its one checkpoint
     /// it may not write: another process has the files.
     pub(super) fn sink_takes_part(&self, more_may_come: bool, now: Instant) -> bool {
-        let Some(notes) = self.notes().filter(|_| !self.is_refused(now)) else { return false };
-        match notes {
-            Notes::One => {
-                let has_carrier = self.note_carrier().is_some_and(|it| self.partitions.contains_key(&it));
-                has_carrier && self.revoking.is_empty() && (self.waiting > 0 || self.sink_begins())
+        let Some(scope) = self.checkpoint_scope().filter(|_| !self.is_refused(now)) else { return false };
+        match scope {
+            CheckpointScope::WholeSink => {
+                let has_it = self.checkpoint_partition().is_some_and(|it| self.partitions.contains_key(&it));
+                has_it && self.revoking.is_empty() && (self.waiting > 0 || self.sink_begins())
             }
-            Notes::EachPartition(gathering) => {
+            CheckpointScope::EachPartition(gathering) => {
                 let waiting = Gathered {
                     records: self.waiting,
                     bytes: self.waiting_bytes,
@@ -373,7 +373,7 @@ mod tests {
     /// are open, until there is no room for the next.
     fn stage() -> (StageState, mpsc::Receiver<Order>) {
         let (orders, told) = mpsc::channel(8);
-        let spec = StageSpec::sink("stage", vec![PROMPTS.name], 2, Notes::One);
+        let spec = StageSpec::sink("stage", vec![PROMPTS.name], 2, CheckpointScope::WholeSink);
         let mut stage = StageState::new(spec, orders, StageMetrics::new(&Metrics::new(), "stage"));
         let mut every_second = Completed::default();
         (0..16_000).for_each(|n| every_second.insert(n * 2 + 1));

@@ -1,4 +1,4 @@
-//! Running totals of everything written, kept in the note so that they survive restarts.
+//! Running totals of everything written, kept in the checkpoint so that they survive restarts.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use crate::record::{Kind, Models, Outcome, Reject, Verdict};
 
-/// The most reasons that are counted by name; the note must stay short whatever comes.
+/// The most reasons that are counted by name; the checkpoint must stay short whatever comes.
 const MAX_REASONS: usize = 16;
 /// The longest reason that is counted by name, in bytes.
 const MAX_REASON: usize = 22;
@@ -66,7 +66,8 @@ impl ModelCounts {
     }
 }
 
-/// Counts a model under its name; one too many, or one whose name does not fit a note, under the name of all others.
+/// Counts a model under its name; one too many, or one whose name does not fit a checkpoint, under the name of all
+/// others.
 fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
     let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
     let has_room = counts.len() < MAX_MODELS && name.len() <= MAX_MODEL && is_plain(name);

@@ -71,7 +71,7 @@ impl<C: Committer> Committer for FaultyCommitter<C> {
     }
 }
 
-/// The texts of steps' progress; the sink's holds its note and stays.
+/// The texts of steps' progress; the sink's holds its checkpoint and stays.
 fn texts(progress: &mut [GroupProgress]) -> impl Iterator<Item = &mut String> {
     let steps = progress.iter_mut().filter(|group| group.group != GroupName("export"));
     steps.flat_map(|group| group.partitions.iter_mut().map(|(_, progress)| &mut progress.text))

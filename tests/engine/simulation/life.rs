@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use avr::{
     engine::{
-        DeadLetter, Engine, EngineError, EngineOptions, Failure, Gathering, Handle, Notes, Sink, Stage,
-        StageSpec, Stop, SubmitError,
+        CheckpointScope, DeadLetter, Engine, EngineError, EngineOptions, Failure, Gathering, Handle, Sink,
+        Stage, StageSpec, Stop, SubmitError,
     },
     log::{GroupName, Log as _, Output, Record},
     observe::Metrics,
@@ -64,9 +64,9 @@ impl Stage for Pass<true> {
 /// Which parts a process has.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Parts {
-    /// Both stages, the sink with one note, and the input: the only process.
+    /// Both stages, the sink with one checkpoint, and the input: the only process.
     All,
-    /// Both stages, and a sink with a note for each partition; others have them too.
+    /// Both stages, and a sink with a checkpoint for each partition; others have them too.
     Shared,
 }
 
@@ -97,14 +97,14 @@ pub(super) async fn live(world: World, process: MemoryProcess, parts: Parts, sto
 
 fn stages(world: &World, parts: Parts) -> Vec<StageSpec> {
     let gathering = Gathering { bytes: 8, interval: Duration::from_millis(world.draw(1..4000)) };
-    let notes = match parts {
-        Parts::All => Notes::One,
-        Parts::Shared => Notes::EachPartition(gathering),
+    let scope = match parts {
+        Parts::All => CheckpointScope::WholeSink,
+        Parts::Shared => CheckpointScope::EachPartition(gathering),
     };
     vec![
         StageSpec::steps(Pass::<false> { world: world.clone(), parts }, 4),
         StageSpec::steps(Pass::<true> { world: world.clone(), parts }, 3),
-        StageSpec::sink("export", vec![RECORDS.name, DEAD_LETTERS], 5, notes),
+        StageSpec::sink("export", vec![RECORDS.name, DEAD_LETTERS], 5, scope),
     ]
 }
 

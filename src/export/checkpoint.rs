@@ -1,4 +1,4 @@
-//! The note: what is committed with the log's progress so that files and log agree after any crash.
+//! The checkpoint: what is committed with the log's progress so that files and log agree after any crash.
 
 use std::collections::BTreeMap;
 
@@ -6,40 +6,43 @@ use serde::{Deserialize, Serialize};
 
 use super::{ExportError, Totals};
 
-/// The most a note may hold, in bytes, all of them ASCII: it shares the log's text with the engine's progress.
-pub const MAX_NOTE: usize = 3300;
+/// The most a checkpoint may hold, in bytes, all of them ASCII: it shares the log's text with the engine's progress.
+pub const MAX_CHECKPOINT: usize = 3300;
 
-/// Version of the note's own shape.
+/// Version of the checkpoint's own shape.
 const VERSION: u32 = 1;
 
 /// Every file's committed length and the totals at that point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Note {
+pub(super) struct Checkpoint {
     version: u32,
     /// Length in bytes by path below the output folder.
     pub(super) files: BTreeMap<String, u64>,
     pub(super) totals: Totals,
 }
 
-impl Note {
+impl Checkpoint {
     pub(super) fn new(files: impl Iterator<Item = (&'static str, u64)>, totals: Totals) -> Self {
         Self { version: VERSION, files: files.map(|(path, length)| (path.into(), length)).collect(), totals }
     }
 
-    /// The note as compact JSON.
+    /// The checkpoint as compact JSON.
     pub(super) fn encode(&self) -> String {
-        let text = serde_json::to_string(self).expect("a note has only string keys");
-        debug_assert!(text.len() <= MAX_NOTE && text.is_ascii(), "{text}");
+        let text = serde_json::to_string(self).expect("a checkpoint has only string keys");
+        debug_assert!(text.len() <= MAX_CHECKPOINT && text.is_ascii(), "{text}");
         text
     }
 
     /// # Errors
-    /// The text is not a note, or one of another version.
+    /// The text is not a checkpoint, or one of another version.
     pub(super) fn decode(text: &str) -> Result<Self, ExportError> {
-        let note: Self = serde_json::from_str(text).map_err(|e| ExportError::Note(e.to_string()))?;
-        match note.version {
-            VERSION => Ok(note),
-            other => Err(ExportError::Note(format!("it has version {other}, this avr writes {VERSION}"))),
+        let checkpoint: Self =
+            serde_json::from_str(text).map_err(|e| ExportError::Checkpoint(e.to_string()))?;
+        match checkpoint.version {
+            VERSION => Ok(checkpoint),
+            other => {
+                Err(ExportError::Checkpoint(format!("it has version {other}, this avr writes {VERSION}")))
+            }
         }
     }
 }
@@ -60,7 +63,7 @@ mod tests {
         names.chain(["others".to_owned()]).map(|name| (name, MOST)).collect()
     }
 
-    fn largest() -> Note {
+    fn largest() -> Checkpoint {
         let formats = FormatName::ALL.iter().flat_map(|name| name.format().files());
         let files = FIXED.iter().chain(formats).map(|path| (*path, MOST));
         let totals = Totals {
@@ -73,21 +76,21 @@ mod tests {
             outputs: Outputs { count: MOST, chars: MOST },
             models: ModelCounts { writers: most_models(), rewards: most_models() },
         };
-        Note::new(files, totals)
+        Checkpoint::new(files, totals)
     }
 
     #[test]
-    fn the_largest_note_is_short_enough() {
+    fn the_largest_checkpoint_is_short_enough() {
         let text = largest().encode();
-        assert!(text.len() < MAX_NOTE, "{} bytes", text.len());
-        assert_eq!(Note::decode(&text).unwrap(), largest());
+        assert!(text.len() < MAX_CHECKPOINT, "{} bytes", text.len());
+        assert_eq!(Checkpoint::decode(&text).unwrap(), largest());
     }
 
     #[test]
-    fn other_notes_are_refused() {
+    fn other_checkpoints_are_refused() {
         let newer = largest().encode().replace("\"version\":1", "\"version\":2");
         for text in ["", "{}", "x", newer.as_str()] {
-            assert!(matches!(Note::decode(text), Err(ExportError::Note(_))), "{text}");
+            assert!(matches!(Checkpoint::decode(text), Err(ExportError::Checkpoint(_))), "{text}");
         }
     }
 }
