@@ -17,7 +17,7 @@ pub struct StageMetrics {
     metrics: Metrics,
     in_flight: IntGauge,
     buffered: IntGauge,
-    held: IntGauge,
+    parked: IntGauge,
     done: IntCounter,
     seconds: Histogram,
     committed: IntCounter,
@@ -30,7 +30,7 @@ impl StageMetrics {
             stage,
             in_flight: metrics.stage_in_flight.with_label_values(&[stage]),
             buffered: metrics.stage_buffered.with_label_values(&[stage]),
-            held: metrics.stage_held.with_label_values(&[stage]),
+            parked: metrics.stage_parked.with_label_values(&[stage]),
             done: metrics.stage_steps.with_label_values(&[stage, "done"]),
             seconds: metrics.stage_step_duration.with_label_values(&[stage]),
             committed: metrics.commit_steps.with_label_values(&[stage]),
@@ -43,15 +43,15 @@ impl StageMetrics {
         self.in_flight.set(steps as i64);
     }
 
-    /// This many records wait for a place, and this many are left undone by this process.
-    pub fn waiting(&self, buffered: usize, held: usize) {
+    /// This many records wait for a place, and this many are parked.
+    pub fn waiting(&self, buffered: usize, parked: usize) {
         self.buffered.set(buffered as i64);
-        self.held.set(held as i64);
+        self.parked.set(parked as i64);
     }
 
-    /// So many steps were begun in vain: their partitions were given up.
-    pub fn dropped(&self, steps: usize) {
-        self.metrics.stage_steps.with_label_values(&[self.stage, "dropped"]).inc_by(steps as u64);
+    /// So many steps were begun in vain: their partitions were given up, or the process stopped.
+    pub fn discarded(&self, steps: usize) {
+        self.metrics.stage_steps.with_label_values(&[self.stage, "discarded"]).inc_by(steps as u64);
     }
 
     /// A step ended with `result` after `seconds`.

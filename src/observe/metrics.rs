@@ -122,12 +122,12 @@ metrics! {
     records: counter = "avr_records_total" ["kind"] "Training records written.";
     reward_gain: histogram(GAIN) = "avr_reward_gain" [] "Best improvement's reward less the answer's, for each thread.";
     dead_letters: counter = "avr_dead_letters_total" ["stage", "kind"] "Records that a stage could not handle.";
-    stage_steps: counter = "avr_stage_steps_total" ["stage", "result"] "Steps that ended, by their result; those dropped with their partition are made again elsewhere.";
+    stage_steps: counter = "avr_stage_steps_total" ["stage", "result"] "Steps that ended, by their result; those discarded with their partition are made again elsewhere.";
     stage_step_duration: histogram(SECONDS) = "avr_stage_step_duration_seconds" ["stage"] "Time from a step's start to its result.";
     stage_in_flight: gauge = "avr_stage_in_flight" ["stage"] "Steps that are running.";
     stage_buffered: gauge = "avr_stage_buffered" ["stage"] "Records fetched and waiting for a place.";
-    stage_held: gauge = "avr_stage_held" ["stage"] "Threads left waiting because their recipe is not this process's.";
-    stage_closed: gauge = "avr_stage_closed" ["stage"] "1 while a stage starts nothing new because stages behind it lag by more than kafka.max_lag.";
+    stage_parked: gauge = "avr_stage_parked" ["stage"] "Threads parked because their recipe is not this process's.";
+    stage_paused: gauge = "avr_stage_paused" ["stage"] "1 while a stage starts nothing new because stages behind it lag by more than kafka.max_lag.";
     bytes_in_flight: gauge = "avr_bytes_in_flight" [] "Bytes of records fetched and not yet committed, those on their way from consumers among them, and of results that wait for a commit.";
     commits: counter = "avr_commits_total" ["result"] "Commits to the log, by their result.";
     commit_duration: histogram(SECONDS) = "avr_commit_duration_seconds" [] "Time that a commit to the log took.";

@@ -60,7 +60,7 @@ fn stage(status: &StageStatus) -> WorkerStage {
         name: status.name.to_owned(),
         in_flight: status.in_flight as u64,
         waiting: status.waiting as u64,
-        held: status.held as u64,
+        parked: status.parked as u64,
         done: status.done,
         partitions: partitions.collect(),
     }

@@ -2,7 +2,7 @@
 
 use super::{Context, MissingModel, Models, Role, ThreadStage};
 use crate::{
-    engine::Failure,
+    engine::StepError,
     method::{self, Recipe},
     record::{Harvest, Thread},
     topic::{SCORED, Topic},
@@ -24,7 +24,7 @@ impl ThreadStage for SelectStage {
         Ok(Self(context.clone()))
     }
 
-    async fn step(&self, thread: Thread) -> Result<Harvest, Failure> {
+    async fn step(&self, thread: Thread) -> Result<Harvest, StepError> {
         Ok(method::harvest(&thread, &self.0.recipe, &self.0.templates))
     }
 }

@@ -52,7 +52,7 @@ pub struct StagePicture {
     /// Records fetched and waiting.
     pub waiting: u64,
     /// Threads left alone, because they follow another recipe than the worker.
-    pub held: u64,
+    pub parked: u64,
 }
 
 /// Whether a worker is heard of.
@@ -103,8 +103,8 @@ impl Picture {
                 "Nobody runs {name}: start a worker with `avr run --kafka … --stage {name}`."
             ));
         }
-        for stage in self.stages.iter().filter(|stage| stage.held > 0) {
-            let threads = counted(stage.held, "thread", "threads");
+        for stage in self.stages.iter().filter(|stage| stage.parked > 0) {
+            let threads = counted(stage.parked, "thread", "threads");
             page.heading(&format!(
                 "{threads} in {} follow a recipe that no worker of theirs has; the workers' logs say which.",
                 stage.name
@@ -131,7 +131,7 @@ fn stages(stages: &[StagePicture]) -> String {
             count(stage.workers),
             count(stage.in_flight),
             count(stage.waiting),
-            count(stage.held),
+            count(stage.parked),
         ]
     };
     let head = [
@@ -206,7 +206,7 @@ mod tests {
                     per_second: 4.12,
                     in_flight: 64,
                     waiting: 12,
-                    held: 2,
+                    parked: 2,
                     ..stage("draft", 120_400, 2)
                 },
                 stage("score", 1, 0),

@@ -100,7 +100,7 @@ fn a_letter_says_how_often_its_call_was_sent() {
     bench.write("prompts.jsonl", format!("{}\n", json!({"id": "long", "prompt": "word ".repeat(4000)})));
     let flaky = Cluster::start(&["--max-model-len", "2000", "--error-rate", "0.7", "--seed", "7"]);
     bench.run(&flaky, &["prompts.jsonl"]).expect_code(0);
-    let sent: Vec<u64> = flaky.counts().by_id.values().map(|count| count.sends).collect();
+    let sent: Vec<u64> = flaky.counts().by_id.values().map(|count| count.attempts).collect();
     let [sent] = sent[..] else { panic!("one call: {sent:?}") };
     assert!(sent > 1, "with this seed it fails at first");
     let letter = &listed(&bench, &[])[0];

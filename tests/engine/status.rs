@@ -58,7 +58,7 @@ async fn done(
     let encoded =
         |(partition, completed): (Partition, Completed)| (partition, progress_text::encode(&completed, ""));
     let partitions = progress.into_iter().map(encoded).collect();
-    let progress = vec![GroupProgress { group, membership: consumer.membership(), partitions }];
+    let progress = vec![GroupProgress { group, generation: consumer.generation(), partitions }];
     let mut committer = process.committer(stage).await.expect("calm");
     committer.commit(outputs, progress).await.expect("it is the owner");
     consumer.leave().await.expect("calm");

@@ -54,7 +54,7 @@ fn stage_of(sample: &StageSample, alive: &[&WorkerStatus], now_ms: i64) -> Stage
         workers: alive.iter().filter(of_stage).count() as u64,
         in_flight: sum(|stage| stage.in_flight),
         waiting: sum(|stage| stage.waiting),
-        held: sum(|stage| stage.held),
+        parked: sum(|stage| stage.parked),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     dead_letter::{RETRIES, dead_letter_header, describe_dead_letter},
-    engine::{DeadLetter, Failure},
+    engine::{DeadLetter, StepError},
     export::{BadHarvest, Entry, RawHarvest},
     log::Record,
     method,
@@ -70,7 +70,7 @@ fn read_harvest(payload: &[u8]) -> Result<RawHarvest<'_>, DeadLetter> {
 
 fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Result<T, DeadLetter> {
     decode(record).map_err(|failure| match failure {
-        Failure::DeadLetter(letter) => letter,
+        StepError::DeadLetter(letter) => letter,
         other => DeadLetter::new("schema", format!("{other:?}")),
     })
 }

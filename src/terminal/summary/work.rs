@@ -39,7 +39,7 @@ pub struct StageSummary {
     /// Steps that ended in a dead letter.
     pub dead_letters: u64,
     /// Threads left to others at the end, because their recipe is not this worker's.
-    pub held: u64,
+    pub parked: u64,
 }
 
 impl WorkerSummary {
@@ -57,8 +57,8 @@ impl WorkerSummary {
             if stage.dead_letters > 0 {
                 page.part(stage.dead_letters, "dead letters");
             }
-            if stage.held > 0 {
-                page.part(stage.held, "threads of another recipe, left to other workers");
+            if stage.parked > 0 {
+                page.part(stage.parked, "threads of another recipe, left to other workers");
             }
         }
         if !self.models.is_empty() {
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_worker_tells_what_it_did_and_nothing_of_the_whole() {
         let stage =
-            |name, steps, dead_letters| StageSummary { name, steps, dead_letters, held: dead_letters };
+            |name, steps, dead_letters| StageSummary { name, steps, dead_letters, parked: dead_letters };
         let summary = WorkerSummary {
             simulated: true,
             worker: "gpu1".into(),
