@@ -38,7 +38,7 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
   OLDEST   how long the oldest of them has been there
   DONE     offsets done, over all time: records and the markers between them
   RATE     how fast DONE grows
-  RUNNING, WAITING, HELD
+  RUNNING, WAITING, PARKED
            steps that run, records fetched, and threads left alone because they follow another recipe, as the workers
            said last (they say so every kafka.heartbeat_interval_s); a silent worker is shown as such and not counted
 

@@ -118,7 +118,7 @@ metrics! {
     threads_taken_in: counter = "avr_threads_taken_in_total" ["recipe"] "Prompts taken in as new threads.";
     threads_known: counter = "avr_threads_known_total" ["recipe"] "Prompts that were taken in before and so passed over.";
     inputs_rejected: counter = "avr_inputs_rejected_total" ["reason"] "Lines of input that could not be used.";
-    outcomes: counter = "avr_outcomes_total" ["verdict"] "Threads that ended, by what they came to.";
+    outcomes: counter = "avr_outcomes_total" ["reason"] "Threads that ended, by what they came to.";
     records: counter = "avr_records_total" ["kind"] "Training records written.";
     reward_gain: histogram(GAIN) = "avr_reward_gain" [] "Best improvement's reward less the answer's, for each thread.";
     dead_letters: counter = "avr_dead_letters_total" ["stage", "kind"] "Records that a stage could not handle.";

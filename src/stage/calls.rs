@@ -5,7 +5,7 @@ use crate::{
     engine::{DeadLetter, StepError},
     method::{CallSite, TemplateError, Turn},
     model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardModel, RewardRequest, Scope},
-    record::{Call, Extra},
+    record::{Extra, ModelCall},
 };
 
 /// Work near the end goes first: a stage's rank among the calls that wait for a server.
@@ -117,7 +117,7 @@ pub(super) struct Read<T> {
     /// The text, and what was read from it.
     pub(super) found: Option<(String, T)>,
     /// The call that gave it, or the last that was tried.
-    pub(super) call: Call,
+    pub(super) call: ModelCall,
 }
 
 /// What a text must have, and how it is read.
@@ -171,12 +171,12 @@ impl Ask<'_> {
                 (None, self.failed(Some(reader.missing.to_owned())))
             }
         };
-        Read { found, call: Call { choice, ..call } }
+        Read { found, call: ModelCall { choice, ..call } }
     }
 
     /// The record of a chat call whose answer was taken.
-    pub(super) fn answered(&self, answer: &ChatAnswer) -> Call {
-        Call {
+    pub(super) fn answered(&self, answer: &ChatAnswer) -> ModelCall {
+        ModelCall {
             finish_reason: answer.finish_reason.clone(),
             prompt_tokens: answer.prompt_tokens,
             completion_tokens: answer.completion_tokens,
@@ -185,8 +185,8 @@ impl Ask<'_> {
     }
 
     /// The record of a chat call that gave nothing.
-    pub(super) fn failed(&self, failure: Option<String>) -> Call {
-        Call {
+    pub(super) fn failed(&self, failure: Option<String>) -> ModelCall {
+        ModelCall {
             model: self.model.model().to_owned(),
             seed: self.site.seed(),
             choice: 0,

@@ -143,7 +143,7 @@ fn stages(stages: &[StagePicture]) -> String {
         ("WORKERS", Right),
         ("RUNNING", Right),
         ("WAITING", Right),
-        ("HELD", Right),
+        ("PARKED", Right),
     ];
     aligned(head, &stages.iter().map(row).collect::<Vec<_>>())
 }
@@ -218,9 +218,9 @@ mod tests {
             ..Picture::default()
         };
         let expected = "\
-STAGE       LEFT  OLDEST    DONE   RATE  WORKERS  RUNNING  WAITING  HELD
-draft  ≤ 120,400  2m 10s  18,100  4.1/s        2       64       12     2
-score          1       –       0    0/s        0        0        0     0
+STAGE       LEFT  OLDEST    DONE   RATE  WORKERS  RUNNING  WAITING  PARKED
+draft  ≤ 120,400  2m 10s  18,100  4.1/s        2       64       12       2
+score          1       –       0    0/s        0        0        0       0
 
 WORKER    STATE   HEARD      VERSION  STAGES
 gpu1�[2J  works   4.0 s ago  0.1.0    draft score

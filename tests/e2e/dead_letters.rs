@@ -55,9 +55,9 @@ fn a_letter_is_listed_shown_sent_back_and_its_thread_ends_well() {
     let lines = bench.output().outcomes();
     let lines: Vec<&Value> = lines.iter().filter(|line| line["thread"] == "stage1:long").collect();
     assert_eq!(lines.len(), 2, "the last one counts");
-    assert_eq!((&lines[0]["verdict"], &lines[0]["retried"]), (&json!("dead_letter"), &Value::Null));
+    assert_eq!((&lines[0]["reason"], &lines[0]["retried"]), (&json!("dead_letter"), &Value::Null));
     assert_eq!(lines[1]["retried"], 1);
-    assert_ne!(lines[1]["verdict"], "dead_letter");
+    assert_ne!(lines[1]["reason"], "dead_letter");
     // What is there is as if nothing had ever been refused.
     let undisturbed = Bench::new();
     undisturbed.write("prompts.jsonl", std::fs::read(bench.path("prompts.jsonl")).expect("there"));

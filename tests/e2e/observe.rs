@@ -64,9 +64,9 @@ fn every_promised_family_has_its_values() {
         assert!(!samples(&metrics, family).is_empty(), "{family}");
         assert_eq!(sum(&metrics, family, label), value, "{family} {label}");
     }
-    for (verdict, count) in Output::count(&output.outcomes(), "verdict") {
-        let label = format!("verdict=\"{verdict}\"");
-        assert_eq!(sum(&metrics, "avr_outcomes_total", &label), count as f64, "{verdict}");
+    for (reason, count) in Output::count(&output.outcomes(), "reason") {
+        let label = format!("reason=\"{reason}\"");
+        assert_eq!(sum(&metrics, "avr_outcomes_total", &label), count as f64, "{reason}");
     }
     for (family, label) in [
         ("avr_commits_total", "result=\"done\""),
