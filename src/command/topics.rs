@@ -1,8 +1,5 @@
 //! `avr topics`: what the topics of a cluster are to be, what they are, and how the one becomes the other.
 
-mod table;
-mod text;
-
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{
@@ -13,6 +10,7 @@ use crate::{
         kafka::{Admin, LostStart},
     },
     provision::{self, TopicOverrides},
+    terminal::topics as shown,
     topic::{catalogue, schema},
 };
 
@@ -154,7 +152,7 @@ pub async fn run(args: &TopicsArgs, settings: &Settings) -> Result<Told, TopicsC
 async fn diff(args: &ClusterArgs, settings: &Settings) -> Result<Told, TopicsCommandError> {
     let (admin, overrides) = cluster(settings)?;
     let audit = provision::audit(&admin, &overrides).await?;
-    let text = text::drift(&audit, &|ours| admin.name(ours), &apply_command(args));
+    let text = shown::drift(&audit, &|ours| admin.name(ours), &apply_command(args));
     Ok(Told { text, is_fit: audit.is_clean() })
 }
 
@@ -162,7 +160,7 @@ async fn apply(args: &ApplyArgs, settings: &Settings) -> Result<Told, TopicsComm
     let (admin, overrides) = cluster(settings)?;
     let lost = args.start_lost_groups_at.map(LostStart::from);
     let applied = provision::apply(&admin, &overrides, lost).await?;
-    let text = text::changes(&applied, &|ours| admin.name(ours));
+    let text = shown::changes(&applied, &|ours| admin.name(ours));
     Ok(Told { text, is_fit: applied.is_complete() })
 }
 
@@ -174,7 +172,7 @@ fn cluster(settings: &Settings) -> Result<(Admin, TopicOverrides), TopicsCommand
 fn list(kafka: Option<&KafkaSettings>) -> String {
     let overrides = kafka.map_or_else(TopicOverrides::default, |kafka| kafka.topics);
     let prefix = kafka.map_or("", |kafka| &kafka.options.prefix);
-    text::list(&overrides, prefix)
+    shown::list(&overrides, prefix)
 }
 
 fn schema_of(asked: &str) -> Result<String, TopicsCommandError> {

@@ -42,7 +42,7 @@ fn a_letter_is_listed_shown_sent_back_and_its_thread_ends_well() {
     }
 
     let would = letters(&bench, &["retry", "--all", "--dry-run"]).expect_code(0).stdout;
-    assert!(would.contains("1 letters would be sent back; nothing was done"), "{would}");
+    assert!(would.contains("1 letter would be sent back; nothing was done"), "{would}");
     letters(&bench, &["retry", "--stage", "draft"]).expect_code(0);
     assert_eq!(listed(&bench, &[]), Vec::<Value>::new());
     assert_eq!(listed(&bench, &["--handled"])[0]["handled"]["action"], "retried");

@@ -190,7 +190,7 @@ fn send_back(pipeline: &Pipeline, raw: &Raw) {
     let left = listed(pipeline, &[]);
     assert_eq!(texts(&left, "stage"), ["draft"; EACH + 1]);
     let id = texts(&left, "id")[0];
-    assert!(told(pipeline, &["retry", id]).starts_with("1 letters were sent back"));
+    assert!(told(pipeline, &["retry", id]).starts_with("1 letter was sent back"));
     assert_eq!(sizes(), (prompts + 1, critiqued + EACH));
     let again = told(pipeline, &["retry", id]);
     assert_eq!(again, format!("0 letters were sent back\n{id} had been handled before\n"));
