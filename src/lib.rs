@@ -35,6 +35,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod dataflow;
@@ -47,6 +48,7 @@ pub mod method;
 pub mod model;
 pub mod observe;
 pub mod pipeline;
+pub mod provision;
 pub mod record;
 pub mod simulate;
 pub mod source;

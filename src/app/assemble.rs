@@ -13,20 +13,18 @@ use crate::{
     command::run::RunError,
     config::{KafkaSettings, LogSettings, Settings},
     dataflow::{self, Chosen, EXPORT},
-    engine::{Engine, EngineOptions, Handle, Notes, Sink},
+    engine::{CheckpointScope, Engine, EngineOptions, Handle, Sink},
     export::{ExportOptions, ShardOptions},
     log::{
         Log, LogError,
-        embedded::{Durability, EmbeddedLog, Retention, TopicSpec},
-        kafka::{
-            Admin, KafkaLog,
-            topics::{self, TopicsError},
-        },
+        embedded::{Durability, EmbeddedLog, TopicSpec},
+        kafka::{Admin, KafkaLog},
     },
     observe::Metrics,
+    provision::{self, ProvisionError},
     record::RecipeRef,
     stage::{Context, ExportSink, ShardSink, Written},
-    topic::{Keep, Spread, TopicInfo, TopicName, catalogue},
+    topic::{PartitionCount, TopicInfo, TopicName, catalogue},
 };
 
 /// Where the embedded log lies, below the output folder.
@@ -56,7 +54,7 @@ pub(crate) async fn open_cluster(
     stages: &[&str],
     mend: &str,
 ) -> Result<KafkaLog, OpenError> {
-    topics::check(&Admin::new(&kafka.options)?, &kafka.demands(), stages, mend).await?;
+    provision::check(&Admin::new(&kafka.options)?, &kafka.topics, stages, mend).await?;
     Ok(KafkaLog::connect(kafka.options.clone()).await?)
 }
 
@@ -69,7 +67,7 @@ pub(crate) async fn await_cluster(
     let begun = Instant::now();
     loop {
         let error = match open_cluster(kafka, stages, mend).await {
-            Err(OpenError::Topics(TopicsError::Log(error)) | OpenError::Log(error)) => error,
+            Err(OpenError::Topics(ProvisionError::Log(error)) | OpenError::Log(error)) => error,
             opened => return opened,
         };
         if begun.elapsed() > PATIENCE {
@@ -85,7 +83,7 @@ pub(crate) async fn await_cluster(
 pub enum OpenError {
     /// Its topics are not as they must be.
     #[error(transparent)]
-    Topics(#[from] TopicsError),
+    Topics(#[from] ProvisionError),
     /// It does not answer.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -100,14 +98,10 @@ fn topic_specs(log: &LogSettings) -> Vec<TopicSpec> {
     let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
         name: *name,
         partitions: match info.partitions {
-            Spread::Stages => log.partitions,
-            Spread::One => 1,
+            PartitionCount::Stages => log.partitions,
+            PartitionCount::One => 1,
         },
-        retention: match info.retention {
-            Keep::Consumed => Retention::Consumed,
-            Keep::Replay if !log.keep_for_replay => Retention::Consumed,
-            Keep::Replay | Keep::Forever | Keep::Compacted => Retention::Forever,
-        },
+        retention: info.retention.with_replay(log.keep_for_replay),
     };
     catalogue().iter().map(spec).collect()
 }
@@ -135,8 +129,8 @@ pub(crate) fn assemble<L: Log>(
         reference: reference.clone(),
         templates: Arc::new(settings.templates.clone()),
     };
-    let notes = notes(settings);
-    let stages = dataflow::stages(&context, &process.models.asked, &settings.limits, chosen, notes)?;
+    let scope = checkpoint_scope(settings);
+    let stages = dataflow::stages(&context, &process.models.asked, &settings.limits, chosen, scope)?;
     if stages.is_empty() {
         let stages = chosen.names().collect::<Vec<_>>().join(", ");
         return Err(RunError::NoStage { recipe: reference.name, stages });
@@ -146,11 +140,11 @@ pub(crate) fn assemble<L: Log>(
     Ok(Assembled { engine, handle, written, reference })
 }
 
-/// Over a cluster each partition has its own note, because each may be another exporter's.
-fn notes(settings: &Settings) -> Notes {
+/// Over a cluster each partition has its own checkpoint, because each may be another exporter's.
+fn checkpoint_scope(settings: &Settings) -> CheckpointScope {
     match settings.kafka {
-        None => Notes::One,
-        Some(_) => Notes::EachPartition(settings.gathering),
+        None => CheckpointScope::WholeSink,
+        Some(_) => CheckpointScope::EachPartition(settings.gathering),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     app::{self, Process, Signals, simulated},
     config::{KafkaSettings, Settings},
     dataflow::{self, Chosen},
-    engine::{Closed, EngineError, EngineOptions, Handle, Status, Stop},
+    engine::{EngineError, EngineOptions, Handle, PausedStages, Status, Stop},
     intake,
     log::{Log, kafka::Admin},
     observe::Metrics,
@@ -47,10 +47,10 @@ pub(super) async fn run(
     };
     let log = connected?;
     let mut aside = JoinSet::new();
-    aside.spawn(count_lost(log.lost_calls(), process.metrics.clone()));
+    aside.spawn(count_hung(log.hung_calls(), process.metrics.clone()));
     if let Some(interval) = kafka.cleanup_interval {
         let admin = Admin::new(&kafka.options)?;
-        let topics = kafka.demands().consumed();
+        let topics = kafka.topics.consumed();
         aside.spawn(retention::keep(admin, topics, interval, process.metrics.clone()));
     }
     let is_simulated = simulated(&settings, options.simulate);
@@ -113,10 +113,10 @@ impl Worker<'_> {
             fits = self.fits(&log, &parts.reference) => fits?,
         }
 
-        let (gates, closed) = watch::channel(Closed::new());
+        let (gates, closed) = watch::channel(PausedStages::new());
         let (lags_to, lags) = watch::channel(Lags::new());
         let (stop, stopped) = watch::channel(Stop::Run);
-        let mut engine = tokio::spawn(parts.engine.with_gates(closed).run(stopped));
+        let mut engine = tokio::spawn(parts.engine.with_paused(closed).run(stopped));
         let status = parts.handle.status();
         let aside = self.start_aside(&log, &parts.handle, process, name.clone(), (lags_to, gates));
         let display = show_progress(self.settings, screen, status.clone(), lags);
@@ -155,7 +155,7 @@ impl Worker<'_> {
         handle: &Handle,
         process: &Process,
         name: String,
-        (lags, gates): (watch::Sender<Lags>, watch::Sender<Closed>),
+        (lags, gates): (watch::Sender<Lags>, watch::Sender<PausedStages>),
     ) -> Aside {
         let (metrics, status) = (process.metrics.clone(), handle.status());
         let (stop_heart, heart_stopped) = oneshot::channel();
@@ -205,11 +205,11 @@ fn joined(ended: Result<Result<(), EngineError>, JoinError>) -> Result<(), RunEr
     ended.map_err(|_| RunError::Broken("engine"))?.map_err(RunError::from)
 }
 
-/// Counts calls that never return for operators, until it is dropped.
-async fn count_lost(mut lost: watch::Receiver<u64>, metrics: Metrics) {
-    let counter = metrics.lost_calls.with_label_values(&[] as &[&str]);
-    while lost.changed().await.is_ok() {
-        let now = *lost.borrow_and_update();
+/// Counts calls that hang for operators, until it is dropped.
+async fn count_hung(mut hung: watch::Receiver<u64>, metrics: Metrics) {
+    let counter = metrics.hung_calls.with_label_values(&[] as &[&str]);
+    while hung.changed().await.is_ok() {
+        let now = *hung.borrow_and_update();
         counter.inc_by(now - counter.get());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use avr::{
     log::{Log as _, Partition, Record},
-    simulate::Counts,
+    simulate::RequestCounts,
 };
 
 use super::{pipeline::Pipeline, workers::PAIR};
@@ -18,7 +18,7 @@ use crate::support::{
 /// What there was when a worker had died: how far topics reached, and then what had been asked.
 struct Death {
     ends: BTreeMap<Partition, i64>,
-    counts: Counts,
+    counts: RequestCounts,
 }
 
 impl Death {

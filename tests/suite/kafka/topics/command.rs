@@ -17,7 +17,6 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-#[ignore = "needs a Kafka cluster: scripts/test starts one"]
 fn without_a_cluster_it_says_what_to_say() {
     for action in ["diff", "apply"] {
         let output = avr_topics(&[action]);
