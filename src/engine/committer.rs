@@ -14,8 +14,9 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Completed, DeadLetter, EngineError, Sink, partition::Epoch, progress_text, time::now_ms};
+use super::{Completed, DeadLetter, EngineError, Sink, partition::Epoch, progress_text};
 use crate::{
+    clock::now_ms,
     dead_letter::dead_letter,
     log::{
         CommitError, Committer, Generation, GroupName, GroupProgress, LogError, Output, Partition, Progress,

@@ -38,7 +38,6 @@ mod sink;
 mod stage;
 mod stage_state;
 mod step;
-mod time;
 
 use std::time::Duration;
 

@@ -5,8 +5,9 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{DeadLetter, Stage, StepError, committer::too_large, partition::Epoch, time::now_ms};
+use super::{DeadLetter, Stage, StepError, committer::too_large, partition::Epoch};
 use crate::{
+    clock::now_ms,
     dead_letter::dead_letter,
     log::{Output, Record},
 };

@@ -3,7 +3,10 @@
 use super::{Ending, GainTotals, ModelSummary, ProcessTotals, SourceTotals, StateTotals, Summary};
 use crate::{
     record::{OutcomeReason, RecordKind},
-    terminal::text::{count, counted, duration, rate, share},
+    terminal::{
+        page::Page,
+        text::{count, counted, duration, rate, share},
+    },
 };
 
 /// What to do after a look at simulated models.
@@ -13,35 +16,6 @@ const REAL_MODELS: &str =
 /// What must be said wherever simulated models took part.
 pub(super) const SIMULATED: &str =
     "The models were SIMULATED: the records show the shape of things and teach nothing.";
-
-/// Lines under headings.
-#[derive(Default)]
-pub(super) struct Page {
-    pub(super) text: String,
-}
-
-impl Page {
-    pub(super) fn heading(&mut self, heading: &str) {
-        self.text.push('\n');
-        self.line(heading);
-    }
-
-    pub(super) fn line(&mut self, line: &str) {
-        // Names of models and files are somebody else's text; a terminal must not take orders from it.
-        self.text.extend(line.chars().filter(|character| !character.is_control()));
-        self.text.push('\n');
-    }
-
-    /// A number, right-aligned so that a list of them can be compared, and what it counts.
-    pub(super) fn number(&mut self, number: u64, what: &str) {
-        self.line(&format!("  {:>11}  {what}", count(number)));
-    }
-
-    /// A part of the number above.
-    pub(super) fn part(&mut self, number: u64, what: &str) {
-        self.line(&format!("      {:>11}  {what}", count(number)));
-    }
-}
 
 /// The whole page.
 pub(super) fn render(summary: &Summary) -> String {
@@ -55,7 +29,7 @@ pub(super) fn render(summary: &Summary) -> String {
     }
     places(&mut page, summary);
     next_steps(&mut page, summary);
-    page.text
+    page.into_text()
 }
 
 fn opening(page: &mut Page, summary: &Summary) {
@@ -381,7 +355,7 @@ This process
     3,201,332  tokens in, 1,577,800 out
            31  tries used up by unusable answers and refusals
             6  answers cut off at a length limit (marked in records made of them)
-  reward RLHFlow/ArmoRM[2J
+  reward RLHFlow/ArmoRM�[2J
         4,025  calls, 0 repeats
 
 Files
