@@ -3,7 +3,7 @@
 use super::Context;
 use crate::{
     engine::{DeadLetter, StepError},
-    method::{CallSite, TemplateError, Turn},
+    method::{CallSite, ChatTurn, TemplateError},
     model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardModel, RewardRequest, Scope},
     record::{Extra, ModelCall},
 };
@@ -23,7 +23,7 @@ pub(super) struct Ask<'a> {
     pub(super) site: CallSite<'a>,
     pub(super) rank: Rank,
     pub(super) temperature: f64,
-    pub(super) turns: &'a [Turn<'a>],
+    pub(super) turns: &'a [ChatTurn<'a>],
 }
 
 /// What a try came to, when the run can go on.
@@ -73,7 +73,7 @@ impl Context {
             .collect())
     }
 
-    fn request<'a>(&self, ask: &'a Ask<'_>, id: &'a str) -> ChatRequest<'a, [Turn<'a>]> {
+    fn request<'a>(&self, ask: &'a Ask<'_>, id: &'a str) -> ChatRequest<'a, [ChatTurn<'a>]> {
         ChatRequest {
             id,
             seed: ask.site.seed(),
@@ -90,7 +90,7 @@ impl Context {
         &self,
         reward: &RewardModel,
         site: CallSite<'_>,
-        turns: &[Turn<'_>],
+        turns: &[ChatTurn<'_>],
     ) -> Result<Option<f64>, StepError> {
         for attempt in 0..self.recipe.reward_tries {
             let site = CallSite { attempt, ..site };

@@ -210,7 +210,7 @@ async fn stage2_goes_round_until_nothing_gains() {
 
 #[tokio::test]
 async fn texts_that_lost_may_be_dropped() {
-    let recipe = "recipe = \"lean\"\n[recipes.lean]\nbase = \"stage2\"\nlosing_texts_bytes = 0\nrounds = 3\nanswer = \"draft\"";
+    let recipe = "recipe = \"lean\"\n[recipes.lean]\nbase = \"stage2\"\nprune_above_bytes = 0\nrounds = 3\nanswer = \"draft\"";
     let found = check(recipe).await;
     assert!(!found.records.is_empty());
 }
