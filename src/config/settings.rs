@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{KafkaSettings, Reader, engine, kafka, models, recipe};
+use strum::VariantNames as _;
+
+use super::{KafkaSettings, Reader, engine, kafka, models, reader::unknown_name, recipe};
 use crate::{
     dataflow::StageLimits,
     engine::{BatchPolicy, EngineOptions},
@@ -191,7 +193,6 @@ impl Settings {
 }
 
 fn formats(section: &mut super::Section<'_>) -> Vec<FormatName> {
-    let known = [("llama-factory", FormatName::LlamaFactory), ("trl", FormatName::Trl)];
     if !section.has("formats") {
         section.note_default("formats", "[\"llama-factory\"]");
         section.know("formats");
@@ -199,13 +200,12 @@ fn formats(section: &mut super::Section<'_>) -> Vec<FormatName> {
     }
     let mut formats = Vec::new();
     for name in section.texts("formats") {
-        match known.iter().find(|(text, _)| *text == name) {
-            Some((_, format)) if formats.contains(format) => {
+        match name.parse() {
+            Ok(format) if formats.contains(&format) => {
                 section.mistake("formats", format!("{name:?} is named twice"))
             }
-            Some((_, format)) => formats.push(*format),
-            None => section
-                .mistake("formats", format!("{name:?} is not known; one of \"llama-factory\", \"trl\"")),
+            Ok(format) => formats.push(format),
+            Err(_) => section.mistake("formats", unknown_name(&name, FormatName::VARIANTS)),
         }
     }
     formats

@@ -18,18 +18,25 @@ use crate::terminal::Screen;
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
 /// What a log line looks like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    clap::ValueEnum,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum LogFormat {
     /// Time, level, target, message and fields, for people.
     #[default]
     Human,
     /// One JSON object with `timestamp`, `level`, `target`, `fields` and the innermost `span`.
     Json,
-}
-
-impl LogFormat {
-    /// Every format with its name in the configuration.
-    pub const NAMES: [(&'static str, Self); 2] = [("human", Self::Human), ("json", Self::Json)];
 }
 
 /// What is logged, and how.

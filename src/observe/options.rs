@@ -21,11 +21,9 @@ impl ObserveOptions {
     /// Reads the section; mistakes go to the section's reader.
     pub fn read(section: &mut Section<'_>) -> Self {
         let admin = AdminOptions { listen: listen(section) };
-        let log = LogOptions {
-            format: section.choice("log_format", &LogFormat::NAMES, "human"),
-            filter: filter(section),
-        };
-        Self { admin, log, progress: section.choice("progress", &ProgressMode::NAMES, "auto") }
+        let log =
+            LogOptions { format: section.choice("log_format", LogFormat::Human), filter: filter(section) };
+        Self { admin, log, progress: section.choice("progress", ProgressMode::Auto) }
     }
 }
 

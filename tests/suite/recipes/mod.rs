@@ -263,11 +263,7 @@ async fn selection_beyond_the_paper_gives_every_kind_it_is_asked_for() {
                   records = [\"response_pair\", \"critique_pair\", \"improvement_pair\", \"kto\", \"reward_pair\"]";
     let found = check(recipe).await;
     let count = |kind: RecordKind| found.records.values().filter(|record| record.kind == kind).count();
-    assert!(
-        RecordKind::ALL.into_iter().filter(|kind| count(*kind) > 0).count() == 5,
-        "{:?}",
-        found.records.keys()
-    );
+    assert!(RecordKind::all().filter(|kind| count(*kind) > 0).count() == 5, "{:?}", found.records.keys());
     let labels: Vec<_> = found.records.values().filter_map(|record| record.label).collect();
     assert!(labels.contains(&true) && labels.contains(&false));
 }
