@@ -8,7 +8,7 @@ use super::{Context, MissingModel, Models, Role, ThreadStage};
 use crate::{
     engine::StepError,
     method::{CallSite, Recipe, ask, losing::drop_losing_texts, scoring},
-    model::RewardModel,
+    model::{Priority, RewardModel},
     record::Thread,
     topic::{IMPROVED, Topic},
 };
@@ -22,6 +22,7 @@ pub struct ScoreStage {
 impl ThreadStage for ScoreStage {
     const NAME: &'static str = "score";
     const INPUT: Topic<Thread> = IMPROVED;
+    const PRIORITY: Priority = Priority(3);
     type Out = Thread;
 
     fn is_passed(recipe: &Recipe) -> bool {
@@ -54,6 +55,6 @@ impl ScoreStage {
         let Some(text) = text else { return Ok(None) };
         let round = thread.rounds.len().saturating_sub(1) as u32;
         let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, attempt: 0 };
-        self.context.score(&self.reward, site, &ask::reward(&thread.prompt, text)).await
+        self.context.score(&self.reward, site, Self::PRIORITY, &ask::reward(&thread.prompt, text)).await
     }
 }
