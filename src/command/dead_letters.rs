@@ -1,16 +1,13 @@
 //! `avr dead-letters`: what could not be handled, and what is to become of it.
 
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::letter_text;
 use crate::{
     app,
     cli::{ClusterArgs, SettingsArgs},
+    clock::now_ms,
     command::run::RunError,
     config::Settings,
     dead_letter::{
@@ -18,6 +15,7 @@ use crate::{
     },
     log::{Log, LogError, kafka::KafkaLog},
     record::HandledAction,
+    terminal::dead_letters as shown,
 };
 
 const EXIT_CODES: &str = "\
@@ -196,7 +194,7 @@ async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<Answer, DeadLet
         DeadLettersCommand::List { handled, json, .. } => {
             let mut all = read_letters(log).await?;
             all.letters.retain(|letter| *handled || letter.handled.is_none());
-            let text = if *json { letter_text::json(&all) } else { letter_text::list(&all) };
+            let text = if *json { shown::json(&all) } else { shown::list(&all) };
             Ok(Answer { text, problems: vec![] })
         }
         DeadLettersCommand::Show { id, .. } => show(log, *id).await,
@@ -212,9 +210,7 @@ async fn show<L: Log>(log: &L, id: LetterId) -> Result<Answer, DeadLettersError>
     let Letters { letters } = read_letters(log).await?;
     let letter = letters.into_iter().find(|letter| letter.id == id);
     Ok(match (letter, read_letter(log, id).await?) {
-        (Some(letter), Some(record)) => {
-            Answer { text: letter_text::show(&letter, &record), problems: vec![] }
-        }
+        (Some(letter), Some(record)) => Answer { text: shown::show(&letter, &record), problems: vec![] },
         _ => Answer { text: String::new(), problems: vec![missing(id)] },
     })
 }
@@ -225,17 +221,9 @@ async fn act<L: Log>(log: &L, args: &HandleArgs, action: HandledAction) -> Resul
         handle(log, &args.selection(), deed, now_ms()).await?;
     let problems = absent.into_iter().map(missing);
     let unreturnable = unreturnable.iter().map(|(id, why)| format!("letter {id} cannot be sent back: {why}"));
-    Ok(Answer {
-        text: letter_text::done(&done, &before, deed),
-        problems: problems.chain(unreturnable).collect(),
-    })
+    Ok(Answer { text: shown::done(&done, &before, deed), problems: problems.chain(unreturnable).collect() })
 }
 
 fn missing(id: LetterId) -> String {
     format!("there is no letter {id}: `avr dead-letters list --handled` shows all")
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -14,9 +14,9 @@ use super::{
     EngineError, Sink, SinkError,
     commit_batch::{CommitBatch, NewCheckpoints, OffsetAdvance, count_by_topic},
     progress_text::{self, Decoded},
-    time::now_ms,
 };
 use crate::{
+    clock::now_ms,
     dead_letter::dead_letter,
     log::{CommitError, Committer, GroupName, LogError, Output, Partition, Progress, Record},
     topic::TopicName,

@@ -42,7 +42,6 @@ mod sink;
 mod stage;
 mod stage_state;
 mod step;
-mod time;
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{DeadLetter, Stage, StepError, partition::Epoch, time::now_ms};
+use super::{DeadLetter, Stage, StepError, partition::Epoch};
 use crate::{
+    clock::now_ms,
     dead_letter::dead_letter,
     log::{Output, Record},
 };

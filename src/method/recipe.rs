@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Templates;
-use crate::record::{Extra, Kind, RecipeRef};
+use crate::record::{Extra, RecipeRef, RecordKind};
 
 /// How an instruction is put to the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,25 +74,30 @@ impl Base {
     }
 
     /// The kinds of record that it makes unless a recipe says otherwise.
-    pub fn kinds(self) -> &'static [Kind] {
+    pub fn kinds(self) -> &'static [RecordKind] {
         match self {
-            Self::Stage1 => &[Kind::Sft, Kind::ResponsePair, Kind::CritiquePair, Kind::ImprovementPair],
-            Self::Stage2 => &[Kind::LongSft],
-            Self::LongPairs => &[Kind::LongPair],
+            Self::Stage1 => &[
+                RecordKind::Sft,
+                RecordKind::ResponsePair,
+                RecordKind::CritiquePair,
+                RecordKind::ImprovementPair,
+            ],
+            Self::Stage2 => &[RecordKind::LongSft],
+            Self::LongPairs => &[RecordKind::LongPair],
             Self::Evaluation => &[],
-            Self::Fusion => &[Kind::FusionPair],
+            Self::Fusion => &[RecordKind::FusionPair],
         }
     }
 
     /// The kinds of record that it can make: whatever has rewards can be labelled and compared, too.
-    pub fn possible_kinds(self) -> Vec<Kind> {
-        let from_rewards: &[Kind] = if self == Self::Evaluation { &[] } else { &FROM_REWARDS };
+    pub fn possible_kinds(self) -> Vec<RecordKind> {
+        let from_rewards: &[RecordKind] = if self == Self::Evaluation { &[] } else { &FROM_REWARDS };
         self.kinds().iter().chain(from_rewards).copied().collect()
     }
 }
 
 /// The kinds that need nothing but scored answers to a prompt.
-const FROM_REWARDS: [Kind; 2] = [Kind::Kto, Kind::RewardPair];
+const FROM_REWARDS: [RecordKind; 2] = [RecordKind::Kto, RecordKind::RewardPair];
 
 /// What is to be made of a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,7 +126,7 @@ pub struct Recipe {
     pub rounds: u32,
     /// Bytes of text in a thread's rounds beyond which what lost in a round goes before the next: critiques and
     /// improvements that no later step needs. Their rewards stay.
-    pub losing_texts_bytes: u64,
+    pub prune_above_bytes: u64,
     /// Long answers to each prompt.
     pub long_answers: u32,
     /// Answers waited for until a long one has a final answer.
@@ -142,7 +147,7 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "is_zero")]
     pub max_pairs: u32,
     /// The kinds of record to make.
-    pub records: Vec<Kind>,
+    pub records: Vec<RecordKind>,
 }
 
 // What was added later is left out where it is off: a folder that was begun before goes on.
@@ -161,7 +166,7 @@ impl Default for Recipe {
 }
 
 /// As much as a round of two critiques and four improvements has where answers are of ordinary length, many times.
-const LOSING_TEXTS_BYTES: u64 = 1 << 20;
+const PRUNE_ABOVE_BYTES: u64 = 1 << 20;
 
 impl Recipe {
     /// The paper's recipe of a base, under the base's own name.
@@ -188,7 +193,7 @@ impl Recipe {
             critique_tries: 5,
             reward_tries: 3,
             rounds: 1,
-            losing_texts_bytes: LOSING_TEXTS_BYTES,
+            prune_above_bytes: PRUNE_ABOVE_BYTES,
             long_answers: 0,
             long_answer_tries: 2,
             verdicts_must_agree: true,

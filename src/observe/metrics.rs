@@ -118,7 +118,7 @@ metrics! {
     threads_taken_in: counter = "avr_threads_taken_in_total" ["recipe"] "Prompts taken in as new threads.";
     threads_known: counter = "avr_threads_known_total" ["recipe"] "Prompts that were taken in before and so passed over.";
     inputs_rejected: counter = "avr_inputs_rejected_total" ["reason"] "Lines of input that could not be used.";
-    outcomes: counter = "avr_outcomes_total" ["verdict"] "Threads that ended, by what they came to.";
+    outcomes: counter = "avr_outcomes_total" ["reason"] "Threads that ended, by what they came to.";
     records: counter = "avr_records_total" ["kind"] "Training records written.";
     reward_gain: histogram(GAIN) = "avr_reward_gain" [] "Best improvement's reward less the answer's, for each thread.";
     dead_letters: counter = "avr_dead_letters_total" ["stage", "kind"] "Records that a stage could not handle.";
@@ -135,7 +135,7 @@ metrics! {
     committed_outputs: counter = "avr_committed_outputs_total" ["topic"] "Records written to the log.";
     cleanups: counter = "avr_log_cleanups_total" ["result"] "Attempts to delete records of the cluster that every stage is past, by their result.";
     deleted_offsets: counter = "avr_log_offsets_deleted_total" ["topic"] "Offsets that were deleted in the cluster because every stage is past them, markers of transactions among them.";
-    lost_calls: counter = "avr_kafka_lost_calls_total" [] "Calls about transactions that librdkafka never answered: each left two threads and a client behind in memory, which only another start frees.";
+    hung_calls: counter = "avr_kafka_hung_calls_total" [] "Calls about transactions that hung in librdkafka: each left two OS threads and a client behind in memory, which only another start frees.";
     lag: gauge = "kafka_consumergroup_lag" ["consumergroup", "topic", "partition"] "Records of a partition that a stage has not yet done.";
     call_duration: histogram(SECONDS) = "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_request_model", "server_address", "avr_stage", "error_type"] "Time of one request to a model server; error_type is empty for an answer.";
     token_usage: histogram(TOKENS) = "gen_ai_client_token_usage" ["gen_ai_operation_name", "gen_ai_request_model", "server_address", "avr_stage", "gen_ai_token_type"] "Tokens of one answered request, input and output.";

@@ -3,9 +3,9 @@
 use super::Context;
 use crate::{
     engine::{DeadLetter, StepError},
-    method::{CallSite, TemplateError, Turn},
+    method::{CallSite, ChatTurn, TemplateError},
     model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardModel, RewardRequest, Scope},
-    record::{Call, Extra},
+    record::{Extra, ModelCall},
 };
 
 /// Work near the end goes first: a stage's rank among the calls that wait for a server.
@@ -23,7 +23,7 @@ pub(super) struct Ask<'a> {
     pub(super) site: CallSite<'a>,
     pub(super) rank: Rank,
     pub(super) temperature: f64,
-    pub(super) turns: &'a [Turn<'a>],
+    pub(super) turns: &'a [ChatTurn<'a>],
 }
 
 /// What a try came to, when the run can go on.
@@ -73,7 +73,7 @@ impl Context {
             .collect())
     }
 
-    fn request<'a>(&self, ask: &'a Ask<'_>, id: &'a str) -> ChatRequest<'a, [Turn<'a>]> {
+    fn request<'a>(&self, ask: &'a Ask<'_>, id: &'a str) -> ChatRequest<'a, [ChatTurn<'a>]> {
         ChatRequest {
             id,
             seed: ask.site.seed(),
@@ -90,7 +90,7 @@ impl Context {
         &self,
         reward: &RewardModel,
         site: CallSite<'_>,
-        turns: &[Turn<'_>],
+        turns: &[ChatTurn<'_>],
     ) -> Result<Option<f64>, StepError> {
         for attempt in 0..self.recipe.reward_tries {
             let site = CallSite { attempt, ..site };
@@ -117,7 +117,7 @@ pub(super) struct Read<T> {
     /// The text, and what was read from it.
     pub(super) found: Option<(String, T)>,
     /// The call that gave it, or the last that was tried.
-    pub(super) call: Call,
+    pub(super) call: ModelCall,
 }
 
 /// What a text must have, and how it is read.
@@ -171,12 +171,12 @@ impl Ask<'_> {
                 (None, self.failed(Some(reader.missing.to_owned())))
             }
         };
-        Read { found, call: Call { choice, ..call } }
+        Read { found, call: ModelCall { choice, ..call } }
     }
 
     /// The record of a chat call whose answer was taken.
-    pub(super) fn answered(&self, answer: &ChatAnswer) -> Call {
-        Call {
+    pub(super) fn answered(&self, answer: &ChatAnswer) -> ModelCall {
+        ModelCall {
             finish_reason: answer.finish_reason.clone(),
             prompt_tokens: answer.prompt_tokens,
             completion_tokens: answer.completion_tokens,
@@ -185,8 +185,8 @@ impl Ask<'_> {
     }
 
     /// The record of a chat call that gave nothing.
-    pub(super) fn failed(&self, failure: Option<String>) -> Call {
-        Call {
+    pub(super) fn failed(&self, failure: Option<String>) -> ModelCall {
+        ModelCall {
             model: self.model.model().to_owned(),
             seed: self.site.seed(),
             choice: 0,

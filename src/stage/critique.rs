@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     engine::StepError,
-    method::{Base, CallSite, Recipe, Turn, ask, pairwise::verdict, rating::rating},
+    method::{Base, CallSite, ChatTurn, Recipe, ask, pairwise::verdict, rating::rating},
     model::ChatModel,
     record::{Comparison, Critique, Extra, Preferred, Round, Thread},
     topic::{DRAFTED, Topic},
@@ -107,7 +107,7 @@ impl CritiqueStage {
         thread: &Thread,
         index: usize,
         temperature: f64,
-        turns: &[Turn<'_>],
+        turns: &[ChatTurn<'_>],
         reader: &Reader<T>,
     ) -> Result<Read<T>, StepError> {
         let (round, index) = (thread.rounds.len() as u32, index as u32);

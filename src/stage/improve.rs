@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::StepError,
     method::{
-        Base, CallSite, Recipe, Turn, ask,
+        Base, CallSite, ChatTurn, Recipe, ask,
         pairwise::{Compared, compared},
     },
     model::ChatModel,
@@ -102,7 +102,7 @@ impl ImproveStage {
         &self,
         site: CallSite<'_>,
         temperature: f64,
-        turns: &[Turn<'_>],
+        turns: &[ChatTurn<'_>],
     ) -> Result<Improvement, StepError> {
         let ask = Ask { model: &self.generator, site, rank: Rank::Improve, temperature, turns };
         Ok(match self.context.ask(&ask).await? {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     engine::StepError,
-    method::{CallSite, Recipe, Turn, ask, final_answer::final_answer},
+    method::{CallSite, ChatTurn, Recipe, ask, final_answer::final_answer},
     model::ChatModel,
     record::{Extra, LongSample, Thread},
 };
@@ -45,7 +45,7 @@ struct Long<'a> {
     stage: &'a DraftStage,
     model: &'a ChatModel,
     thread: &'a Thread,
-    turns: &'a [Turn<'a>],
+    turns: &'a [ChatTurn<'a>],
 }
 
 impl Long<'_> {

@@ -6,9 +6,12 @@ use serde::Serialize;
 
 use super::{
     InputTotals, ModelSummary, as_seconds,
-    text::{Page, SIMULATED, model},
+    text::{SIMULATED, model},
 };
-use crate::terminal::text::{count, counted, duration};
+use crate::terminal::{
+    page::Page,
+    text::{counted, duration},
+};
 
 /// What a worker did until it was told to stop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -62,7 +65,7 @@ impl WorkerSummary {
             page.heading("Models");
             self.models.iter().for_each(|totals| model(&mut page, totals));
         }
-        page.text
+        page.into_text()
     }
 
     /// For machines: one line of JSON.
@@ -98,7 +101,7 @@ impl SubmitSummary {
                 "Stopped after {time}, before the end of the input; the same command carries on and makes nothing twice."
             )),
         }
-        page.text.push('\n');
+        page.gap();
         page.number(self.input.new, "new prompts");
         page.number(self.input.known, "prompts known from before, passed over");
         let rejected = self.input.rejected;
@@ -109,18 +112,17 @@ impl SubmitSummary {
                 "  The exporter writes them, with the reasons, to rejects.jsonl: mend {lines}."
             ));
         }
-        page.heading(&format!("The pipeline has taken in {} so far.", prompts(self.threads)));
-        page.text
+        page.heading(&format!(
+            "The pipeline has taken in {} so far.",
+            counted(self.threads, "prompt", "prompts")
+        ));
+        page.into_text()
     }
 
     /// For machines: one line of JSON.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("keys are texts, and nothing else can fail in memory")
     }
-}
-
-fn prompts(number: u64) -> String {
-    format!("{} {}", count(number), if number == 1 { "prompt" } else { "prompts" })
 }
 
 #[cfg(test)]
