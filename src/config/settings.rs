@@ -4,7 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use strum::VariantNames as _;
 
-use super::{KafkaSettings, Reader, engine, kafka, models, reader::unknown_name, recipe};
+use super::{
+    KafkaSettings, ObserveSettings, Reader, engine, kafka, models, observe, reader::unknown_name, recipe,
+};
 use crate::{
     dataflow::StageLimits,
     engine::{BatchPolicy, EngineOptions},
@@ -13,7 +15,6 @@ use crate::{
     log::embedded,
     method::{AnswerSource, Recipe, Templates},
     model::{CHAT_RESERVED, ModelOptions, REWARD_RESERVED, RewardKind},
-    observe::ObserveOptions,
     source::AnswerUse,
 };
 
@@ -52,7 +53,7 @@ pub struct Settings {
     /// How long rows gather before they become a shard, over Kafka.
     pub gathering: BatchPolicy,
     /// How the process shows itself.
-    pub observe: ObserveOptions,
+    pub observe: ObserveSettings,
     /// The process' threads.
     pub runtime: RuntimeSettings,
 }
@@ -110,7 +111,7 @@ impl Settings {
             intake,
             formats,
             gathering,
-            observe: ObserveOptions::read(&mut reader.section("observe")),
+            observe: observe::read(&mut reader.section("observe")),
             runtime: runtime(&mut reader.section("runtime")),
             // Last: sections that nobody read would be reported as unknown, too.
             templates: templates?,

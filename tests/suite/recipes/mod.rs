@@ -14,7 +14,7 @@ use avr::{
     command::run::{self, RunOptions},
     config::{self, Settings},
     method::select_records,
-    model::{ChatModel, RewardModel, Stop},
+    model::{ChatModel, RewardModel, StopSignal},
     observe::Metrics,
     record::{
         Extra, Message, ModelOutput, Origin, Outcome, RecordKind, SelectionResult, Thread, ThreadId,
@@ -95,7 +95,7 @@ impl Bench {
 
     /// What the recipe gives when it is played by hand.
     async fn by_hand(&self, settings: &Settings) -> Vec<SelectionResult> {
-        let (stop, metrics) = (Stop::new(), Metrics::new());
+        let (stop, metrics) = (StopSignal::new(), Metrics::new());
         let chat = ChatModel::new(settings.generator.clone(), stop.clone(), &metrics).expect("a model");
         let long = ChatModel::new(settings.long.clone(), stop.clone(), &metrics).expect("a model");
         let reward = RewardModel::new(settings.reward.clone(), settings.reward_kind, stop, &metrics);
