@@ -33,7 +33,7 @@ mod shape;
 mod split;
 
 pub use prompt::{AnswerUse, ContentHash, Prompt};
-pub use reader::{DEFAULT_MAX_LINE_BYTES, Source, SourceError, open_all};
+pub use reader::{DEFAULT_MAX_LINE_BYTES, Source, SourceError, SourceErrors, open_all};
 pub use reject::{Reject, RejectReason};
 pub use shape::parse;
 

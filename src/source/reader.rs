@@ -68,6 +68,11 @@ pub enum SourceError {
     },
 }
 
+/// Sources that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct SourceErrors(pub Vec<SourceError>);
+
 impl SourceError {
     fn new(name: &str, cause: io::Error) -> Self {
         let name = name.to_owned();
@@ -221,7 +226,7 @@ impl Source {
 ///
 /// # Errors
 /// Every file that cannot be read, so that all are put right at once.
-pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<Source>, Vec<SourceError>> {
+pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<Source>, SourceErrors> {
     let (mut sources, mut errors) = (Vec::new(), Vec::new());
     for path in paths {
         match Source::open(path.as_ref()) {
@@ -229,7 +234,7 @@ pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<Source>, Vec<SourceErr
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty() { Ok(sources) } else { Err(errors) }
+    if errors.is_empty() { Ok(sources) } else { Err(SourceErrors(errors)) }
 }
 
 /// The reading thread.
