@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    engine::{Notes, StageSpec},
+    engine::{CheckpointScope, StageSpec},
     method::{
         Recipe,
         way::{Next, after_draft, after_improve, after_score},
@@ -31,7 +31,7 @@ pub const STAGES: [(&str, &[TopicName]); 6] = [
     (EXPORT, &EXPORTED),
 ];
 
-/// What the exporter reads; its note lies with the first.
+/// What the exporter reads; its checkpoint lies with the first.
 const EXPORTED: [TopicName; 4] = [RECORDS.name, DEAD_LETTERS, REJECTS.name, HANDLED.name];
 
 /// The stages whose lag a stage waits for before it takes on more: where work is admitted to the loop, everything
@@ -136,7 +136,7 @@ pub fn asks(recipe: &Recipe, chosen: &Chosen) -> BTreeSet<Role> {
 ///   records, dead-letters, rejects, handled ─▶ export ─▶ files
 /// ```
 ///
-/// `notes` are those of the sink that the exporter has.
+/// `scope` is that of the checkpoints of the sink that the exporter has.
 ///
 /// # Errors
 /// A stage asks a model that is not there.
@@ -145,7 +145,7 @@ pub fn stages(
     models: &Models,
     limits: &StageLimits,
     chosen: &Chosen,
-    notes: Notes,
+    scope: CheckpointScope,
 ) -> Result<Vec<StageSpec>, MissingModel> {
     let mut flow = Flow { context, models, chosen, specs: vec![] };
     flow.add::<DraftStage>(limits.draft, |recipe, _| waits_in(after_draft(recipe)))?;
@@ -155,7 +155,7 @@ pub fn stages(
     flow.add::<SelectStage>(limits.select, |_, _| RECORDS)?;
     let mut specs = flow.specs;
     if chosen.has(EXPORT) {
-        specs.push(StageSpec::sink(EXPORT, EXPORTED.to_vec(), limits.export, notes));
+        specs.push(StageSpec::sink(EXPORT, EXPORTED.to_vec(), limits.export, scope));
     }
     Ok(specs)
 }
@@ -186,7 +186,7 @@ impl Flow<'_> {
     ) -> Result<(), MissingModel> {
         if self.chosen.has(S::NAME) && S::is_passed(&self.context.recipe) {
             let stage = OnThreads::new(S::assemble(self.context, self.models)?, self.context, onward);
-            self.specs.push(StageSpec::steps(stage, max_in_flight));
+            self.specs.push(StageSpec::steps(S::NAME, S::INPUT.name, stage, max_in_flight));
         }
         Ok(())
     }
@@ -244,7 +244,8 @@ mod tests {
         let reference = recipe.reference(&templates);
         let context = Context { recipe: recipe.into(), reference, templates };
         let (models, limits) = (Models::default(), StageLimits::default());
-        let assembled = |names: &[&str]| stages(&context, &models, &limits, &chosen(names), Notes::One);
+        let assembled =
+            |names: &[&str]| stages(&context, &models, &limits, &chosen(names), CheckpointScope::WholeSink);
         let names: Vec<_> =
             assembled(&["select", "export"]).expect("they ask none").iter().map(|s| s.name).collect();
         assert_eq!(names, ["select", EXPORT]);

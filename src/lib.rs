@@ -34,6 +34,7 @@
 //! - Nothing redoes a model call to save memory or code.
 
 pub mod app;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod dataflow;
@@ -46,6 +47,7 @@ pub mod method;
 pub mod model;
 pub mod observe;
 pub mod pipeline;
+pub mod provision;
 pub mod record;
 pub mod simulate;
 pub mod source;

@@ -11,12 +11,12 @@ use std::{
 
 use avr::{
     export::{
-        Entry, ExportError, ExportOptions, Files, FormatName, KTO_RECORDS_PATH, MAX_NOTE, OUTCOMES_PATH,
-        PAIR_RECORDS_PATH, REJECTS_PATH, RawHarvest, SFT_RECORDS_PATH,
+        Entry, ExportError, ExportOptions, Files, FormatName, KTO_RECORDS_PATH, MAX_CHECKPOINT,
+        OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, RawSelectionResult, SFT_RECORDS_PATH,
     },
     record::{
-        Extra, Harvest, Kind, Message, Models, Origin, Outcome, RecipeRef, Reject, Rewards, ThreadId,
-        TrainingRecord, Verdict,
+        Extra, Message, Origin, Outcome, OutcomeReason, RecipeRef, RecordKind, Reject, Rewards,
+        SelectionResult, SourceModels, ThreadId, TrainingRecord,
     },
 };
 use proptest::prelude::*;
@@ -55,7 +55,7 @@ const DATA_SETS: [(&str, &str); 6] = [
 /// What a test gives the sink; numbered when it is given, so that no two are equal.
 #[derive(Clone, Debug)]
 enum Item {
-    Harvest(Vec<Kind>, String, f64),
+    Selected(Vec<RecordKind>, String, f64),
     DeadLetter,
     Reject(String),
 }
@@ -71,11 +71,11 @@ enum Fate {
     Torn(usize, Vec<u8>),
 }
 
-/// A folder, the log's last committed note, and the lines that ought to be there.
+/// A folder, the log's last committed checkpoint, and the lines that ought to be there.
 struct World {
     folder: TempDir,
     files: Option<Files>,
-    committed_note: Option<String>,
+    committed_checkpoint: Option<String>,
     expected: BTreeMap<&'static str, Vec<String>>,
     given: usize,
 }
@@ -84,14 +84,14 @@ fn options(folder: &Path) -> ExportOptions {
     ExportOptions { sync: false, ..ExportOptions::new(folder) }
 }
 
-fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
+fn outcome(number: usize, reason: OutcomeReason, gain: Option<f64>) -> Outcome {
     Outcome {
         thread: ThreadId::new("stage1", &number.to_string()),
         recipe: RecipeRef { name: "stage1".into(), hash: "00ff".into(), extra: Extra::new() },
         origin: Origin { source: "prompts.jsonl".into(), line: number as u64 + 1, extra: Extra::new() },
-        verdict,
+        reason,
         records: Vec::new(),
-        withheld: BTreeMap::from([(Kind::Sft, Verdict::TooLong)]),
+        withheld: BTreeMap::from([(RecordKind::Sft, OutcomeReason::TooLong)]),
         rounds: 0,
         answer_reward: gain,
         best_reward: gain,
@@ -102,7 +102,7 @@ fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
     }
 }
 
-fn record(number: usize, kind: Kind, text: &str, reward: f64) -> TrainingRecord {
+fn record(number: usize, kind: RecordKind, text: &str, reward: f64) -> TrainingRecord {
     let side = |side: &str| vec![Message::assistant(format!("{side} {text}"))];
     TrainingRecord {
         id: format!("stage1:{number}/{}", kind.as_str()),
@@ -112,17 +112,17 @@ fn record(number: usize, kind: Kind, text: &str, reward: f64) -> TrainingRecord 
         rejected: if kind.is_pair() { side("worse") } else { Vec::new() },
         rewards: Rewards { answer: reward, chosen: reward, rejected: kind.is_pair().then_some(reward) },
         gain: reward,
-        label: (kind == Kind::Kto).then_some(reward > 0.0),
+        label: (kind == RecordKind::Kto).then_some(reward > 0.0),
         provenance: format!("{{\"thread\":\"stage1:{number}\"}}"),
     }
 }
 
-fn harvest(number: usize, kinds: &[Kind], text: &str, reward: f64) -> Harvest {
+fn selection_result(number: usize, kinds: &[RecordKind], text: &str, reward: f64) -> SelectionResult {
     let records = kinds.iter().map(|kind| record(number, *kind, text, reward)).collect();
-    Harvest {
-        outcome: outcome(number, Verdict::Selected, Some(reward)),
+    SelectionResult {
+        outcome: outcome(number, OutcomeReason::Selected, Some(reward)),
         records,
-        models: Models::default(),
+        models: SourceModels::default(),
         output: None,
     }
 }
@@ -147,7 +147,7 @@ impl World {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let expected = PATHS.map(|path| (path, Vec::new())).into();
-        let mut world = Self { folder, files: None, committed_note: None, expected, given: 0 };
+        let mut world = Self { folder, files: None, committed_checkpoint: None, expected, given: 0 };
         world.restart();
         world
     }
@@ -162,20 +162,20 @@ impl World {
 
     fn reopen(&mut self) -> Result<Files, ExportError> {
         self.files = None;
-        Files::open(options(self.folder.path()), self.committed_note.as_deref())
+        Files::open(options(self.folder.path()), self.committed_checkpoint.as_deref())
     }
 
     fn restart(&mut self) {
         let mut files = self.reopen().unwrap();
-        if self.committed_note.is_none() {
-            self.committed_note = Some(files.append(&[]).unwrap());
+        if self.committed_checkpoint.is_none() {
+            self.committed_checkpoint = Some(files.append(&[]).unwrap());
             files.committed();
         }
         self.files = Some(files);
         self.check();
     }
 
-    /// Gives a batch; returns its note and the lines that it adds.
+    /// Gives a batch; returns its checkpoint and the lines that it adds.
     fn append(&mut self, items: &[Item]) -> (Result<String, ExportError>, Vec<(&'static str, String)>) {
         let first = self.given;
         self.given += items.len();
@@ -187,12 +187,12 @@ impl World {
     }
 
     fn step(&mut self, items: &[Item], fate: &Fate) {
-        let (note, added) = self.append(items);
-        let note = note.unwrap();
-        assert!(note.len() <= MAX_NOTE);
+        let (checkpoint, added) = self.append(items);
+        let checkpoint = checkpoint.unwrap();
+        assert!(checkpoint.len() <= MAX_CHECKPOINT);
         match fate {
-            Fate::Committed => self.commit(note, added, true),
-            Fate::KilledAfterCommit => self.commit(note, added, false),
+            Fate::Committed => self.commit(checkpoint, added, true),
+            Fate::KilledAfterCommit => self.commit(checkpoint, added, false),
             Fate::Refused => self.files().rollback().unwrap(),
             Fate::Killed => self.restart(),
             Fate::Torn(file, tail) => {
@@ -204,8 +204,8 @@ impl World {
         self.check();
     }
 
-    fn commit(&mut self, note: String, added: Vec<(&'static str, String)>, lives: bool) {
-        self.committed_note = Some(note);
+    fn commit(&mut self, checkpoint: String, added: Vec<(&'static str, String)>, lives: bool) {
+        self.committed_checkpoint = Some(checkpoint);
         for (path, line) in added {
             self.expected.get_mut(path).unwrap().push(line);
         }
@@ -238,18 +238,18 @@ impl World {
 
 /// A numbered item in the shape in which it comes.
 enum Payload {
-    Harvest(String, Box<Harvest>),
+    Selected(String, Box<SelectionResult>),
     DeadLetter(Box<Outcome>),
     Reject(Reject),
 }
 
 fn payload(item: &Item, number: usize) -> Payload {
     match item {
-        Item::Harvest(kinds, text, reward) => {
-            let harvest = harvest(number, kinds, text, *reward);
-            Payload::Harvest(json(&harvest), Box::new(harvest))
+        Item::Selected(kinds, text, reward) => {
+            let result = selection_result(number, kinds, text, *reward);
+            Payload::Selected(json(&result), Box::new(result))
         }
-        Item::DeadLetter => Payload::DeadLetter(Box::new(outcome(number, Verdict::DeadLetter, None))),
+        Item::DeadLetter => Payload::DeadLetter(Box::new(outcome(number, OutcomeReason::DeadLetter, None))),
         Item::Reject(reason) => Payload::Reject(Reject {
             source: "-".into(),
             line: number as u64,
@@ -261,7 +261,7 @@ fn payload(item: &Item, number: usize) -> Payload {
 
 fn entry(payload: &Payload) -> Entry<'_> {
     match payload {
-        Payload::Harvest(text, _) => Entry::Harvest(RawHarvest::parse(text.as_bytes()).unwrap()),
+        Payload::Selected(text, _) => Entry::Selected(RawSelectionResult::parse(text.as_bytes()).unwrap()),
         Payload::DeadLetter(outcome) => Entry::DeadLetter(Outcome::clone(outcome)),
         Payload::Reject(line) => Entry::Reject(line.clone()),
     }
@@ -269,20 +269,21 @@ fn entry(payload: &Payload) -> Entry<'_> {
 
 fn expected_lines(payload: &Payload) -> Vec<(&'static str, String)> {
     match payload {
-        Payload::Harvest(_, harvest) => {
-            let mut lines = vec![(OUTCOMES_PATH, json(&harvest.outcome))];
-            for record in &harvest.records {
+        Payload::Selected(_, result) => {
+            let mut lines = vec![(OUTCOMES_PATH, json(&result.outcome))];
+            for record in &result.records {
                 let (canonical, path) = match record.kind {
-                    Kind::Sft => (SFT_RECORDS_PATH, SFT_PATH),
-                    Kind::LongSft => (SFT_RECORDS_PATH, LONG_SFT_PATH),
-                    Kind::LongPair => (PAIR_RECORDS_PATH, LONG_PAIRS_PATH),
-                    Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair | Kind::FusionPair => {
-                        (PAIR_RECORDS_PATH, PAIRS_PATH)
-                    }
-                    Kind::RewardPair => (PAIR_RECORDS_PATH, REWARD_PAIRS_PATH),
-                    Kind::Kto => (KTO_RECORDS_PATH, KTO_PATH),
+                    RecordKind::Sft => (SFT_RECORDS_PATH, SFT_PATH),
+                    RecordKind::LongSft => (SFT_RECORDS_PATH, LONG_SFT_PATH),
+                    RecordKind::LongPair => (PAIR_RECORDS_PATH, LONG_PAIRS_PATH),
+                    RecordKind::ResponsePair
+                    | RecordKind::CritiquePair
+                    | RecordKind::ImprovementPair
+                    | RecordKind::FusionPair => (PAIR_RECORDS_PATH, PAIRS_PATH),
+                    RecordKind::RewardPair => (PAIR_RECORDS_PATH, REWARD_PAIRS_PATH),
+                    RecordKind::Kto => (KTO_RECORDS_PATH, KTO_PATH),
                 };
-                let line = if record.kind == Kind::Kto { labelled(record) } else { json(record) };
+                let line = if record.kind == RecordKind::Kto { labelled(record) } else { json(record) };
                 lines.extend([(canonical, line), (path, json(&record.id))]);
             }
             lines
@@ -312,10 +313,10 @@ fn labelled(record: &TrainingRecord) -> String {
 }
 
 fn any_item() -> impl Strategy<Value = Item> {
-    let kinds = proptest::sample::subsequence(Kind::ALL.to_vec(), 0..=Kind::ALL.len());
+    let kinds = proptest::sample::subsequence(RecordKind::ALL.to_vec(), 0..=RecordKind::ALL.len());
     let reward = any::<f64>().prop_filter("JSON has no other", |reward| reward.is_finite());
     prop_oneof![
-        6 => (kinds, any::<String>(), reward).prop_map(|(kinds, text, gain)| Item::Harvest(kinds, text, gain)),
+        6 => (kinds, any::<String>(), reward).prop_map(|(kinds, text, gain)| Item::Selected(kinds, text, gain)),
         1 => Just(Item::DeadLetter),
         1 => "[a-z_]{1,40}".prop_map(Item::Reject),
     ]
@@ -351,16 +352,16 @@ proptest! {
         let reward = f64::from_bits(bits);
         prop_assume!(reward.is_finite());
         let mut world = World::new();
-        world.step(&[Item::Harvest(vec![Kind::CritiquePair], text.clone(), reward)], &Fate::Committed);
+        world.step(&[Item::Selected(vec![RecordKind::CritiquePair], text.clone(), reward)], &Fate::Committed);
         let line = fs::read_to_string(world.path(PAIR_RECORDS_PATH)).unwrap();
         let back: TrainingRecord = serde_json::from_str(&line).unwrap();
         prop_assert_eq!(back.gain.to_bits(), bits);
-        prop_assert_eq!(back, record(0, Kind::CritiquePair, &text, reward));
+        prop_assert_eq!(back, record(0, RecordKind::CritiquePair, &text, reward));
     }
 }
 
 fn sft() -> Item {
-    Item::Harvest(vec![Kind::Sft], "text".into(), 0.5)
+    Item::Selected(vec![RecordKind::Sft], "text".into(), 0.5)
 }
 
 /// What opening again reports after `change` was made to a folder with one committed record.
@@ -389,8 +390,8 @@ fn a_changed_folder_is_refused() {
 }
 
 #[test]
-fn what_no_note_accounts_for_is_refused() {
-    let state_lost = refusal(|world| world.committed_note = None);
+fn what_no_checkpoint_accounts_for_is_refused() {
+    let state_lost = refusal(|world| world.committed_checkpoint = None);
     assert!(state_lost.contains("choose another folder with --out"), "{state_lost}");
     for path in [REJECTS_PATH, INFO_PATH] {
         let folder = TempDir::new().unwrap();
@@ -408,7 +409,7 @@ fn other_formats_are_refused() {
     let mut options = options(world.folder.path());
     for formats in [vec![], vec![FormatName::LlamaFactory, FormatName::Trl]] {
         options.formats = formats;
-        let opened = Files::open(options.clone(), world.committed_note.as_deref());
+        let opened = Files::open(options.clone(), world.committed_checkpoint.as_deref());
         assert!(matches!(opened, Err(ExportError::OtherFormats { .. })));
     }
 }
@@ -417,20 +418,20 @@ fn other_formats_are_refused() {
 fn a_folder_of_an_earlier_version_goes_on() {
     let mut world = World::new();
     world.step(&[sft()], &Fate::Committed);
-    let note = world.committed_note.take().unwrap();
-    let before = note.replace("\"llamafactory/avr_long_sft.jsonl\":0,", "");
-    assert_ne!(note, before);
-    world.committed_note = Some(before);
+    let checkpoint = world.committed_checkpoint.take().unwrap();
+    let before = checkpoint.replace("\"llamafactory/avr_long_sft.jsonl\":0,", "");
+    assert_ne!(checkpoint, before);
+    world.committed_checkpoint = Some(before);
     world.files = None;
     fs::remove_file(world.path(LONG_SFT_PATH)).unwrap();
     world.restart();
-    world.step(&[Item::Harvest(vec![Kind::LongSft], "text".into(), 0.5)], &Fate::Committed);
+    world.step(&[Item::Selected(vec![RecordKind::LongSft], "text".into(), 0.5)], &Fate::Committed);
 }
 
 #[test]
 fn a_second_process_is_refused() {
     let world = World::new();
-    let second = Files::open(options(world.folder.path()), world.committed_note.as_deref());
+    let second = Files::open(options(world.folder.path()), world.committed_checkpoint.as_deref());
     assert!(matches!(second, Err(ExportError::Locked(_))));
 }
 
@@ -438,8 +439,11 @@ fn a_second_process_is_refused() {
 fn a_process_that_died_before_its_first_commit_leaves_a_usable_folder() {
     let folder = TempDir::new().unwrap();
     let mut files = Files::open(options(folder.path()), None).unwrap();
-    let letter = Entry::DeadLetter(outcome(0, Verdict::DeadLetter, None));
-    assert!(matches!(files.append(&[letter]), Err(ExportError::Undecided)), "a note comes before the lines");
+    let letter = Entry::DeadLetter(outcome(0, OutcomeReason::DeadLetter, None));
+    assert!(
+        matches!(files.append(&[letter]), Err(ExportError::Undecided)),
+        "a checkpoint comes before the lines"
+    );
     files.append(&[]).unwrap();
     files.rollback().unwrap();
     drop(files);
@@ -474,8 +478,8 @@ fn every_format_asked_for_is_written_and_synced() {
     let mut files =
         Files::open(ExportOptions { formats, ..ExportOptions::new(folder.path()) }, None).unwrap();
     files.committed();
-    let payload = json(&harvest(7, &Kind::ALL, "text", 1.0));
-    files.append(&[Entry::Harvest(RawHarvest::parse(payload.as_bytes()).unwrap())]).unwrap();
+    let payload = json(&selection_result(7, &RecordKind::ALL, "text", 1.0));
+    files.append(&[Entry::Selected(RawSelectionResult::parse(payload.as_bytes()).unwrap())]).unwrap();
     let counts = [
         ("trl/avr_sft.jsonl", 1),
         ("trl/avr_dpo.jsonl", 4),

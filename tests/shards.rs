@@ -26,7 +26,7 @@ fn record(topic: TopicName, index: i32, offset: i64, value: &Value) -> Arc<Recor
     Arc::new(Record { partition, offset, timestamp_ms: 0, key, value, headers: vec![] })
 }
 
-fn harvest(number: i64) -> Value {
+fn selection_result(number: i64) -> Value {
     let turn = |role: &str, text: &str| json!({"role": role, "content": text});
     let side = |text: &str| json!([turn("assistant", text)]);
     let record = |kind: &str, rejected: Value| {
@@ -38,7 +38,7 @@ fn harvest(number: i64) -> Value {
     };
     let outcome = json!({
         "thread": format!("stage1:{number}"), "recipe": {"name": "stage1", "hash": "00"},
-        "origin": {"source": "-", "line": number}, "verdict": "selected", "records": ["sft", "response_pair"],
+        "origin": {"source": "-", "line": number}, "reason": "selected", "records": ["sft", "response_pair"],
         "withheld": {}, "answer_reward": 0.1, "best_reward": 0.2, "gain": 0.1, "cut_off": 0, "error": null,
     });
     json!({"outcome": outcome, "records": [record("sft", json!([])), record("response_pair", side("bad"))]})
@@ -95,14 +95,14 @@ fn only_committed_shards_lie_where_trainers_look() {
     let folder = TempDir::new().unwrap();
     let (mut sink, written) = sink(folder.path());
     let batch = [
-        record(RECORDS.name, 0, 3, &harvest(3)),
-        record(RECORDS.name, 1, 5, &harvest(5)),
+        record(RECORDS.name, 0, 3, &selection_result(3)),
+        record(RECORDS.name, 1, 5, &selection_result(5)),
         record(REJECTS.name, 0, 0, &reject(9)),
-        record(RECORDS.name, 1, 6, &json!({"no": "harvest"})),
-        record(RECORDS.name, 1, 8, &harvest(8)),
+        record(RECORDS.name, 1, 6, &json!({"no": "selection result"})),
+        record(RECORDS.name, 1, 8, &selection_result(8)),
     ];
     let appended = sink.append(&batch).unwrap();
-    assert_eq!(appended.notes.len(), 3, "one for each partition");
+    assert_eq!(appended.checkpoints.len(), 3, "one for each partition");
     assert_eq!(
         appended.refused.iter().map(|(at, letter)| (*at, letter.kind)).collect::<Vec<_>>(),
         [(3, "schema")]
@@ -130,8 +130,8 @@ fn only_committed_shards_lie_where_trainers_look() {
     let info: Value = serde_json::from_slice(&info).unwrap();
     assert_eq!([&info["avr_sft"]["file_name"], &info["avr_pairs"]["file_name"]], ["avr_sft", "avr_pairs"]);
     assert_eq!((&info["avr_pairs"]["ranking"], info.as_object().unwrap().len()), (&json!(true), 2));
-    let note = &appended.notes[&Partition { topic: RECORDS.name, index: 1 }];
-    assert!(note.contains("records-1-0000000000000000005-0000000000000000008-"), "{note}");
+    let checkpoint = &appended.checkpoints[&Partition { topic: RECORDS.name, index: 1 }];
+    assert!(checkpoint.contains("records-1-0000000000000000005-0000000000000000008-"), "{checkpoint}");
     assert_eq!(written.borrow().totals.threads(), 3);
 }
 
@@ -146,14 +146,15 @@ fn a_thread_that_was_sent_back_is_open_until_it_ends_again() {
 
     // The topics are read side by side, so that what was done may come before the letter.
     let appended = sink.append(&[sent_back, dropped, tombstone]).unwrap();
-    assert!(appended.notes.is_empty() && appended.refused.is_empty(), "it has no rows: {appended:?}");
+    assert!(appended.checkpoints.is_empty() && appended.refused.is_empty(), "it has no rows: {appended:?}");
     sink.committed().unwrap();
     assert_eq!(written.borrow().totals.threads(), 0);
     sink.append(&[letter]).unwrap();
     sink.committed().unwrap();
     assert_eq!((written.borrow().totals.threads(), written.borrow().totals.retried()), (0, 1));
 
-    let again = Record { headers: vec![retries("2")], ..(*record(RECORDS.name, 0, 4, &harvest(7))).clone() };
+    let again =
+        Record { headers: vec![retries("2")], ..(*record(RECORDS.name, 0, 4, &selection_result(7))).clone() };
     assert_eq!(dead_letter_header(&again, avr::dead_letter::RETRIES), Some("2"));
     sink.append(&[Arc::new(again)]).unwrap();
     sink.committed().unwrap();

@@ -8,7 +8,7 @@ use super::{ExitCode, HasExitCode, Services};
 use crate::{
     config::Settings,
     dataflow::{self, Chosen, EXPORT},
-    engine::{Engine, EngineOptions, Handle, Notes, Sink},
+    engine::{CheckpointScope, Engine, EngineOptions, Handle, Sink},
     export::{ExportOptions, ShardOptions},
     log::{Log, embedded::Durability},
     observe::Metrics,
@@ -66,8 +66,8 @@ pub(crate) fn assemble<L: Log>(
         reference: reference.clone(),
         templates: Arc::new(settings.templates.clone()),
     };
-    let notes = notes(settings);
-    let stages = dataflow::stages(&context, &services.models.asked, &settings.limits, chosen, notes)?;
+    let scope = checkpoint_scope(settings);
+    let stages = dataflow::stages(&context, &services.models.asked, &settings.limits, chosen, scope)?;
     if stages.is_empty() {
         let stages = chosen.names().collect::<Vec<_>>().join(", ");
         return Err(AssembleError::NoStage { recipe: reference.name, stages });
@@ -77,11 +77,11 @@ pub(crate) fn assemble<L: Log>(
     Ok(Assembled { engine, handle, written, reference })
 }
 
-/// Over a cluster each partition has its own note, because each may be another exporter's.
-fn notes(settings: &Settings) -> Notes {
+/// Over a cluster each partition has its own checkpoint, because each may be another exporter's.
+fn checkpoint_scope(settings: &Settings) -> CheckpointScope {
     match settings.kafka {
-        None => Notes::One,
-        Some(_) => Notes::EachPartition(settings.gathering),
+        None => CheckpointScope::WholeSink,
+        Some(_) => CheckpointScope::EachPartition(settings.gathering),
     }
 }
 

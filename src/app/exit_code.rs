@@ -6,7 +6,8 @@ use crate::{
     engine::EngineError,
     export::ExportError,
     intake::IntakeError,
-    log::{LogError, LogErrorKind, kafka::topics::TopicsError},
+    log::{LogError, LogErrorKind},
+    provision::ProvisionError,
 };
 
 /// How a process ended.
@@ -93,10 +94,10 @@ impl HasExitCode for ExportError {
     }
 }
 
-impl HasExitCode for TopicsError {
+impl HasExitCode for ProvisionError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Wrong { .. } => ExitCode::WrongUsage,
+            Self::NotReady { .. } => ExitCode::WrongUsage,
             Self::Log(error) => error.exit_code(),
         }
     }

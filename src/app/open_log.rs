@@ -11,13 +11,11 @@ use crate::{
     config::{KafkaSettings, LogSettings},
     log::{
         LogError,
-        embedded::{EmbeddedLog, Retention, TopicSpec},
-        kafka::{
-            Admin, KafkaLog, KafkaOptions,
-            topics::{self, TopicsError},
-        },
+        embedded::{EmbeddedLog, TopicSpec},
+        kafka::{Admin, KafkaLog, KafkaOptions},
     },
-    topic::{Keep, Spread, TopicInfo, TopicName, catalogue},
+    provision::{self, ProvisionError},
+    topic::{PartitionCount, TopicInfo, TopicName, catalogue},
 };
 
 /// Where the embedded log lies, below the output folder.
@@ -40,7 +38,7 @@ pub enum OpenLogError {
     },
     /// The topics of the cluster are not as they must be.
     #[error(transparent)]
-    Topics(TopicsError),
+    Topics(ProvisionError),
     /// The log cannot be opened, or the cluster does not answer.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -49,10 +47,10 @@ pub enum OpenLogError {
     Broken(#[from] Broken),
 }
 
-impl From<TopicsError> for OpenLogError {
-    fn from(error: TopicsError) -> Self {
+impl From<ProvisionError> for OpenLogError {
+    fn from(error: ProvisionError) -> Self {
         match error {
-            TopicsError::Log(error) => Self::Log(error),
+            ProvisionError::Log(error) => Self::Log(error),
             wrong => Self::Topics(wrong),
         }
     }
@@ -132,7 +130,7 @@ async fn try_cluster(
     stages: &[&str],
     fix_command: &str,
 ) -> Result<KafkaLog, OpenLogError> {
-    topics::check(&Admin::new(&kafka.options)?, &kafka.demands(), stages, fix_command).await?;
+    provision::check(&Admin::new(&kafka.options)?, &kafka.topics, stages, fix_command).await?;
     Ok(KafkaLog::connect(kafka.options.clone()).await?)
 }
 
@@ -141,14 +139,10 @@ fn topic_specs(log: &LogSettings) -> Vec<TopicSpec> {
     let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
         name: *name,
         partitions: match info.partitions {
-            Spread::Stages => log.partitions,
-            Spread::One => 1,
+            PartitionCount::Stages => log.partitions,
+            PartitionCount::One => 1,
         },
-        retention: match info.retention {
-            Keep::Consumed => Retention::Consumed,
-            Keep::Replay if !log.keep_for_replay => Retention::Consumed,
-            Keep::Replay | Keep::Forever | Keep::Compacted => Retention::Forever,
-        },
+        retention: info.retention.with_replay(log.keep_for_replay),
     };
     catalogue().iter().map(spec).collect()
 }

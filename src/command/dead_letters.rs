@@ -1,21 +1,20 @@
 //! `avr dead-letters`: what could not be handled, and what is to become of it.
 
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::{args::LogArgs, letter_text, output::CommandOutput};
+use super::{args::LogArgs, output::CommandOutput};
 use crate::{
     app::{self, ExitCode, HasExitCode, OpenLogError, STATE, Shutdown},
+    clock::now_ms,
     config::Settings,
     dead_letter::{
         Deed, HandleError, LetterId, Letters, Report, Selection, handle, read_letter, read_letters,
     },
     log::{Log, LogError},
     record::HandledAction,
+    terminal::dead_letters as shown,
 };
 
 const EXIT_CODES: &str = "\
@@ -188,7 +187,7 @@ async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<CommandOutput, 
         DeadLettersCommand::List { handled, json, .. } => {
             let mut all = read_letters(log).await?;
             all.letters.retain(|letter| *handled || letter.handled.is_none());
-            let text = if *json { letter_text::json(&all) } else { letter_text::list(&all) };
+            let text = if *json { shown::json(&all) } else { shown::list(&all) };
             Ok(CommandOutput::done(text))
         }
         DeadLettersCommand::Show { id, .. } => show(log, *id).await,
@@ -204,7 +203,7 @@ async fn show<L: Log>(log: &L, id: LetterId) -> Result<CommandOutput, DeadLetter
     let Letters { letters } = read_letters(log).await?;
     let letter = letters.into_iter().find(|letter| letter.id == id);
     Ok(match (letter, read_letter(log, id).await?) {
-        (Some(letter), Some(record)) => CommandOutput::done(letter_text::show(&letter, &record)),
+        (Some(letter), Some(record)) => CommandOutput::done(shown::show(&letter, &record)),
         _ => with_problems(String::new(), vec![missing(id)]),
     })
 }
@@ -215,7 +214,7 @@ async fn act<L: Log>(log: &L, args: &HandleArgs, action: HandledAction) -> Resul
         handle(log, &args.selection(), deed, now_ms()).await?;
     let problems = absent.into_iter().map(missing);
     let unreturnable = unreturnable.iter().map(|(id, why)| format!("letter {id} cannot be sent back: {why}"));
-    let text = letter_text::done(&done, &before, deed);
+    let text = shown::done(&done, &before, deed);
     Ok(with_problems(text, problems.chain(unreturnable).collect()))
 }
 
@@ -226,9 +225,4 @@ fn with_problems(text: String, problems: Vec<String>) -> CommandOutput {
 
 fn missing(id: LetterId) -> String {
     format!("there is no letter {id}: `avr dead-letters list --handled` shows all")
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -3,7 +3,6 @@
 pub mod args;
 pub mod config;
 pub mod dead_letters;
-mod letter_text;
 pub mod output;
 pub mod replay;
 pub mod run;

@@ -1,7 +1,7 @@
 //! `avr replay`: selects from finished threads again, with other thresholds and without one model call.
 //!
 //! ```text
-//!   topic `scored` of another state ─▶ harvest, by this recipe ─▶ files of a folder of its own
+//!   topic `scored` of another state ─▶ selection, by this recipe ─▶ files of a folder of its own
 //! ```
 //!
 //! The log is only read. What is written is a function of the threads and the recipe, so the same command makes the
@@ -191,7 +191,7 @@ pub async fn run(
     let replay = Replay { args, settings: &settings, screen, shutdown };
     let Some(from) = &args.from else {
         let kafka = settings.kafka.as_ref().ok_or(ReplayError::NoSource)?;
-        if !kafka.keep_for_replay {
+        if !kafka.topics.keep_for_replay {
             return Err(ReplayError::NotKept { topic: kafka.options.name(selection::SOURCE.0) });
         }
         let opened = shutdown.unless_asked(app::connect(&kafka.options)).await;

@@ -1,8 +1,5 @@
 //! `avr topics`: what the topics of a cluster are to be, what they are, and how the one becomes the other.
 
-mod table;
-mod text;
-
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{args::ClusterArgs, output::CommandOutput};
@@ -11,11 +8,10 @@ use crate::{
     config::{KafkaSettings, Settings},
     log::{
         LogError,
-        kafka::{
-            Admin,
-            topics::{self, LostStart, TopicDemands},
-        },
+        kafka::{Admin, LostStart},
     },
+    provision::{self, TopicOverrides},
+    terminal::topics as shown,
     topic::{catalogue, schema},
 };
 
@@ -160,17 +156,17 @@ pub async fn run(
 }
 
 async fn diff(args: &ClusterArgs, settings: &Settings) -> Result<CommandOutput, TopicsCommandError> {
-    let (admin, demands) = cluster(settings)?;
-    let survey = topics::survey(&admin, &demands).await?;
-    let text = text::differences(&survey, &|ours| admin.name(ours), &args.fix_command());
-    Ok(CommandOutput { code: code(survey.is_fit()), ..CommandOutput::done(text) })
+    let (admin, overrides) = cluster(settings)?;
+    let audit = provision::audit(&admin, &overrides).await?;
+    let text = shown::drift(&audit, &|ours| admin.name(ours), &args.fix_command());
+    Ok(CommandOutput { code: code(audit.is_clean()), ..CommandOutput::done(text) })
 }
 
 async fn apply(args: &ApplyArgs, settings: &Settings) -> Result<CommandOutput, TopicsCommandError> {
-    let (admin, demands) = cluster(settings)?;
+    let (admin, overrides) = cluster(settings)?;
     let lost = args.start_lost_groups_at.map(LostStart::from);
-    let applied = topics::apply(&admin, &demands, lost).await?;
-    let text = text::changes(&applied, &|ours| admin.name(ours));
+    let applied = provision::apply(&admin, &overrides, lost).await?;
+    let text = shown::changes(&applied, &|ours| admin.name(ours));
     Ok(CommandOutput { code: code(applied.is_complete()), ..CommandOutput::done(text) })
 }
 
@@ -179,15 +175,15 @@ fn code(is_fit: bool) -> ExitCode {
     if is_fit { ExitCode::Done } else { ExitCode::Failed }
 }
 
-fn cluster(settings: &Settings) -> Result<(Admin, TopicDemands), TopicsCommandError> {
+fn cluster(settings: &Settings) -> Result<(Admin, TopicOverrides), TopicsCommandError> {
     let kafka = settings.kafka.as_ref().ok_or(TopicsCommandError::NoCluster)?;
-    Ok((app::connect_admin(&kafka.options)?, kafka.demands()))
+    Ok((app::connect_admin(&kafka.options)?, kafka.topics))
 }
 
 fn list(kafka: Option<&KafkaSettings>) -> String {
-    let demands = kafka.map_or_else(TopicDemands::default, KafkaSettings::demands);
+    let overrides = kafka.map_or_else(TopicOverrides::default, |kafka| kafka.topics);
     let prefix = kafka.map_or("", |kafka| &kafka.options.prefix);
-    text::list(&demands, prefix)
+    shown::list(&overrides, prefix)
 }
 
 fn schema_of(asked: &str) -> Result<String, TopicsCommandError> {

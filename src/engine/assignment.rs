@@ -44,18 +44,18 @@ impl Owner {
     ) -> Result<(), EngineError> {
         let partitions: Vec<Partition> = assigned.iter().map(|(partition, _)| *partition).collect();
         tracing::debug!(stage = self.stages[at].spec.name, ?partitions, "assigned");
-        let mut notes = Vec::new();
+        let mut checkpoints = Vec::new();
         for (partition, progress) in assigned {
             let decoded = self.decode(at, partition, &progress)?;
             self.drop_partition(at, partition);
-            if self.stages[at].carries_note(partition) {
-                notes.push((partition, decoded.note.clone()));
+            if self.stages[at].carries_checkpoint(partition) {
+                checkpoints.push((partition, decoded.checkpoint.clone()));
             }
             self.epochs += 1;
-            let state = PartitionState::new(Epoch(self.epochs), decoded.completed, decoded.note);
+            let state = PartitionState::new(Epoch(self.epochs), decoded.completed, decoded.checkpoint);
             self.stages[at].partitions.insert(partition, state);
         }
-        self.restore_sink(notes)?;
+        self.restore_sink(checkpoints)?;
         self.publish();
         self.stages[at].follow(&partitions)
     }
@@ -77,12 +77,12 @@ impl Owner {
         }
     }
 
-    /// Tells the sink where its files were, by the notes of partitions that were assigned.
-    fn restore_sink(&self, notes: Vec<(Partition, String)>) -> Result<(), EngineError> {
-        if notes.is_empty() {
+    /// Tells the sink where its files were, by the checkpoints of partitions that were assigned.
+    fn restore_sink(&self, checkpoints: Vec<(Partition, String)>) -> Result<(), EngineError> {
+        if checkpoints.is_empty() {
             return Ok(());
         }
-        self.errands.try_send(Errand::Restore(notes)).map_err(|_| EngineError::Part("committer"))
+        self.errands.try_send(Errand::Restore(checkpoints)).map_err(|_| EngineError::Part("committer"))
     }
 
     pub(super) fn admit(&mut self, at: usize, record: Record) {

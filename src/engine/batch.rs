@@ -6,7 +6,9 @@ use tokio::time::Instant;
 
 use super::{
     EngineError, SubmitError,
-    committer::{self, Advance, Committed, Errand, Finished, Job, NewNotes, SinkPart, Submission, Verdict},
+    committer::{
+        self, Advance, Committed, Errand, Finished, Job, NewCheckpoints, SinkPart, Submission, Verdict,
+    },
     owner::{Owner, REFUSED_WAIT},
     partition::Epoch,
     progress_text,
@@ -98,8 +100,10 @@ impl Owner {
         if let Some(part) = &job.sink {
             part.records.iter().for_each(|(_, record)| add(part.stage, record));
         }
-        if let Some((at, carrier)) =
-            job.sink.as_ref().and_then(|part| Some((part.stage, self.stages[part.stage].note_carrier()?)))
+        if let Some((at, carrier)) = job
+            .sink
+            .as_ref()
+            .and_then(|part| Some((part.stage, self.stages[part.stage].checkpoint_partition()?)))
         {
             moved.entry((at, carrier)).or_default();
         }
@@ -116,10 +120,10 @@ impl Owner {
         offsets.iter().for_each(|&offset| completed.insert(offset));
         Some(Advance {
             group: stage.spec.group,
-            membership: stage.membership,
+            generation: stage.generation,
             partition,
             completed,
-            note: state.note.clone(),
+            checkpoint: state.checkpoint.clone(),
         })
     }
 
@@ -128,9 +132,9 @@ impl Owner {
         let Committed { job, verdict, outputs, took } = committed;
         self.metrics.commit(verdict.as_str(), took);
         match verdict {
-            Verdict::Done { notes } => {
+            Verdict::Done { checkpoints } => {
                 self.metrics.outputs(&outputs);
-                self.settle(job, notes);
+                self.settle(job, checkpoints);
             }
             Verdict::Refused(groups) => self.refuse(job, &groups),
             Verdict::Unknown(known) => self.reconcile(job, &known),
@@ -147,7 +151,7 @@ impl Owner {
     }
 
     /// Everything in the job is done.
-    fn settle(&mut self, job: Job, notes: NewNotes) {
+    fn settle(&mut self, job: Job, checkpoints: NewCheckpoints) {
         for Finished { stage, epoch, record, .. } in &job.finished {
             self.done(*stage, *epoch, record);
         }
@@ -155,7 +159,9 @@ impl Owner {
             part.records.iter().for_each(|(epoch, record)| self.done(part.stage, *epoch, record));
             let stage = &mut self.stages[part.stage];
             part.letters.iter().for_each(|(kind, _)| stage.metrics.dead_letter(kind));
-            notes.into_iter().for_each(|(partition, note)| stage.keep_note(partition, note));
+            checkpoints
+                .into_iter()
+                .for_each(|(partition, checkpoint)| stage.keep_checkpoint(partition, checkpoint));
         }
         reply_to(job.submissions, || Ok(()));
     }
@@ -198,7 +204,7 @@ impl Owner {
             done.iter().for_each(|(epoch, record)| self.done(stage, *epoch, record));
             self.stages[stage].put_back_batch(open);
         }
-        self.reread_notes(known);
+        self.reread_checkpoints(known);
         reply_to(submissions, || Err(SubmitError::Doubtful));
     }
 
@@ -208,12 +214,12 @@ impl Owner {
         committer::holds(found.and_then(|(_, _, progress)| progress.as_ref()), record.offset)
     }
 
-    fn reread_notes(&mut self, known: &Known) {
+    fn reread_checkpoints(&mut self, known: &Known) {
         for (group, partition, progress) in known {
             let decoded = progress.as_ref().and_then(|progress| progress_text::decode(progress).ok());
             let stage = self.stages.iter_mut().find(|stage| stage.spec.group == *group);
             if let (Some(decoded), Some(stage)) = (decoded, stage) {
-                stage.keep_note(*partition, decoded.note);
+                stage.keep_checkpoint(*partition, decoded.checkpoint);
             }
         }
     }

@@ -14,11 +14,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Completed, DeadLetter, EngineError, Sink, partition::Epoch, progress_text, time::now_ms};
+use super::{Completed, DeadLetter, EngineError, Sink, partition::Epoch, progress_text};
 use crate::{
+    clock::now_ms,
     dead_letter::dead_letter,
     log::{
-        CommitError, Committer, GroupName, GroupProgress, LogError, Membership, Output, Partition, Progress,
+        CommitError, Committer, Generation, GroupName, GroupProgress, LogError, Output, Partition, Progress,
         Record,
     },
     topic::TopicName,
@@ -50,14 +51,14 @@ pub(super) struct SinkPart {
     pub(super) stage: usize,
     pub(super) name: &'static str,
     pub(super) group: GroupName,
-    /// What it is to write; nothing where it begins, and must have a note committed before it may.
+    /// What it is to write; nothing where it begins, and must have a checkpoint committed before it may.
     pub(super) records: Vec<(Epoch, Arc<Record>)>,
     /// Letters of those that it could not write, each with its kind. Made anew if the commit is.
     pub(super) letters: Vec<(&'static str, Output)>,
 }
 
-/// The notes that a sink made in a commit, by partition of its group.
-pub(super) type NewNotes = BTreeMap<Partition, String>;
+/// The checkpoints that a sink made in a commit, by partition of its group.
+pub(super) type NewCheckpoints = BTreeMap<Partition, String>;
 
 /// Outputs from outside the dataflow, and whom to tell.
 #[derive(Debug)]
@@ -81,11 +82,11 @@ pub enum SubmitError {
 #[derive(Debug)]
 pub(super) struct Advance {
     pub(super) group: GroupName,
-    pub(super) membership: Membership,
+    pub(super) generation: Generation,
     pub(super) partition: Partition,
     pub(super) completed: Completed,
-    /// The note as it is; one that the sink makes in this commit replaces it.
-    pub(super) note: String,
+    /// The checkpoint as it is; one that the sink makes in this commit replaces it.
+    pub(super) checkpoint: String,
 }
 
 /// Everything that one commit holds.
@@ -107,8 +108,8 @@ impl Job {
 /// What became of a job.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It is committed, with these notes of the sink.
-    Done { notes: NewNotes },
+    /// It is committed, with these checkpoints of the sink.
+    Done { checkpoints: NewCheckpoints },
     /// Nothing was written, because these groups gave partitions away.
     Refused(Vec<GroupName>),
     /// What is committed now, for every partition of the job.
@@ -145,7 +146,7 @@ pub(super) type SinkSlot = Option<Box<dyn Sink>>;
 #[derive(Debug)]
 pub(super) enum Errand {
     Commit(Job),
-    /// Bring the files of this partition to where its note says they are.
+    /// Bring the files of this partition to where its checkpoint says they are.
     Restore(Vec<(Partition, String)>),
     /// Read the progress of these partitions, assigned to this stage, again.
     Read {
@@ -172,7 +173,7 @@ pub(super) async fn run<C: Committer>(
     while let Some(errand) = errands.recv().await {
         let answer = match errand {
             Errand::Commit(job) => Some(committed(commit(&mut committer, &mut sink, job).await)),
-            Errand::Restore(notes) => restore(&mut sink, notes).await,
+            Errand::Restore(checkpoints) => restore(&mut sink, checkpoints).await,
             Errand::Read { stage, group, partitions } => {
                 Some(read(&mut committer, stage, group, partitions).await)
             }
@@ -189,9 +190,9 @@ fn committed(committed: Committed) -> Answer {
     Answer::Committed(Box::new(committed))
 }
 
-async fn restore(sink: &mut SinkSlot, notes: Vec<(Partition, String)>) -> Option<Answer> {
+async fn restore(sink: &mut SinkSlot, checkpoints: Vec<(Partition, String)>) -> Option<Answer> {
     let restore_all = move |sink: &mut dyn Sink| {
-        notes.iter().try_for_each(|(partition, note)| sink.restore(*partition, note))
+        checkpoints.iter().try_for_each(|(partition, checkpoint)| sink.restore(*partition, checkpoint))
     };
     let restored = on_sink(sink, restore_all).await;
     restored.err().map(|error| committed(failed(Job::default(), error)))
@@ -214,16 +215,16 @@ async fn read<C: Committer>(
 
 async fn commit<C: Committer>(committer: &mut C, sink: &mut SinkSlot, mut job: Job) -> Committed {
     let started = Instant::now();
-    let (mut outputs, notes) = match gather(sink, &mut job).await {
+    let (mut outputs, checkpoints) = match gather(sink, &mut job).await {
         Ok(gathered) => gathered,
         Err(error) => return failed(job, error),
     };
-    let progress = progress_of(&job, &notes);
+    let progress = progress_of(&job, &checkpoints);
     let counts = count_by_topic(&outputs);
     let mut wait = RETRY_FIRST;
     let verdict = loop {
         match committer.commit(std::mem::take(&mut outputs), progress.clone()).await {
-            Ok(()) => break Verdict::Done { notes: notes.clone() },
+            Ok(()) => break Verdict::Done { checkpoints: checkpoints.clone() },
             Err(CommitError::Refused(groups)) => break Verdict::Refused(groups),
             Err(CommitError::Doubtful(error)) => {
                 tracing::warn!(%error, "the outcome of a commit is unknown; asking the log what it has");
@@ -241,7 +242,7 @@ async fn commit<C: Committer>(committer: &mut C, sink: &mut SinkSlot, mut job: J
             }
         }
     };
-    let verdict = settle_sink(sink, &job, &notes, verdict).await;
+    let verdict = settle_sink(sink, &job, &checkpoints, verdict).await;
     Committed { job, verdict, outputs: counts, took: started.elapsed() }
 }
 
@@ -249,16 +250,16 @@ fn failed(job: Job, error: EngineError) -> Committed {
     Committed { job, verdict: Verdict::Fatal(error), outputs: vec![], took: Duration::ZERO }
 }
 
-/// All outputs of a job, and the notes of the sink after it wrote its part.
-async fn gather(sink: &mut SinkSlot, job: &mut Job) -> Result<(Vec<Output>, NewNotes), EngineError> {
-    let Some(part) = &mut job.sink else { return Ok((outputs_of(job), NewNotes::new())) };
+/// All outputs of a job, and the checkpoints of the sink after it wrote its part.
+async fn gather(sink: &mut SinkSlot, job: &mut Job) -> Result<(Vec<Output>, NewCheckpoints), EngineError> {
+    let Some(part) = &mut job.sink else { return Ok((outputs_of(job), NewCheckpoints::new())) };
     let records: Vec<Arc<Record>> = part.records.iter().map(|(_, record)| Arc::clone(record)).collect();
     let appended = on_sink(sink, move |sink| sink.append(&records)).await?;
     for (at, letter) in &appended.refused {
         let (_, record) = &part.records[*at];
         part.letters.push((letter.kind, dead_letter(record, part.name, letter, now_ms())));
     }
-    Ok((outputs_of(job), appended.notes))
+    Ok((outputs_of(job), appended.checkpoints))
 }
 
 fn outputs_of(job: &Job) -> Vec<Output> {
@@ -282,18 +283,19 @@ fn count_by_topic(outputs: &[Output]) -> Vec<(TopicName, u64)> {
     counts
 }
 
-fn progress_of(job: &Job, notes: &NewNotes) -> Vec<GroupProgress> {
+fn progress_of(job: &Job, checkpoints: &NewCheckpoints) -> Vec<GroupProgress> {
     let mut groups: Vec<GroupProgress> = Vec::new();
     let sink_group = job.sink.as_ref().map(|part| part.group);
     for advance in &job.advances {
-        let new_note = notes.get(&advance.partition).filter(|_| sink_group == Some(advance.group));
-        let note = new_note.unwrap_or(&advance.note);
-        let progress = (advance.partition, progress_text::encode(&advance.completed, note));
+        let new_checkpoint =
+            checkpoints.get(&advance.partition).filter(|_| sink_group == Some(advance.group));
+        let checkpoint = new_checkpoint.unwrap_or(&advance.checkpoint);
+        let progress = (advance.partition, progress_text::encode(&advance.completed, checkpoint));
         match groups.iter_mut().find(|group| group.group == advance.group) {
             Some(group) => group.partitions.push(progress),
             None => {
-                let Advance { group, membership, .. } = *advance;
-                groups.push(GroupProgress { group, membership, partitions: vec![progress] });
+                let Advance { group, generation, .. } = *advance;
+                groups.push(GroupProgress { group, generation, partitions: vec![progress] });
             }
         }
     }
@@ -322,13 +324,18 @@ async fn read_back<C: Committer>(
 }
 
 /// Tells the sink whether what it appended is committed, unless nobody knows: what it appended then stays, and the
-/// next start settles it by the notes that were committed.
-async fn settle_sink(sink: &mut SinkSlot, job: &Job, notes: &NewNotes, verdict: Verdict) -> Verdict {
+/// next start settles it by the checkpoints that were committed.
+async fn settle_sink(
+    sink: &mut SinkSlot,
+    job: &Job,
+    checkpoints: &NewCheckpoints,
+    verdict: Verdict,
+) -> Verdict {
     let Some(part) = &job.sink else { return verdict };
     let written = match &verdict {
         Verdict::Done { .. } => true,
         Verdict::Refused(_) => false,
-        Verdict::Unknown(known) => is_written(part.group, notes, known),
+        Verdict::Unknown(known) => is_written(part.group, checkpoints, known),
         // The commit may have been written: taking files back could take what is committed. The next start knows.
         Verdict::Fatal(_) => return verdict,
     };
@@ -339,18 +346,18 @@ async fn settle_sink(sink: &mut SinkSlot, job: &Job, notes: &NewNotes, verdict: 
     }
 }
 
-/// Whether one of the notes is in the log: a commit is written whole or not at all, and no other commit has such a
-/// note. Offsets would not tell, for another process may have written the same records since. Where every partition
-/// has another note, they are others' by now, who have brought to its place whatever was committed.
+/// Whether one of the checkpoints is in the log: a commit is written whole or not at all, and no other commit has such
+/// a checkpoint. Offsets would not tell, for another process may have written the same records since. Where every
+/// partition has another checkpoint, they are others' by now, who have brought to its place whatever was committed.
 fn is_written(
     group: GroupName,
-    notes: &NewNotes,
+    checkpoints: &NewCheckpoints,
     known: &[(GroupName, Partition, Option<Progress>)],
 ) -> bool {
     known.iter().filter(|(of, ..)| *of == group).any(|(_, partition, progress)| {
         let decoded = progress.as_ref().and_then(|progress| progress_text::decode(progress).ok());
-        let ours = notes.get(partition);
-        decoded.is_some_and(|decoded| ours == Some(&decoded.note))
+        let ours = checkpoints.get(partition);
+        decoded.is_some_and(|decoded| ours == Some(&decoded.checkpoint))
     })
 }
 

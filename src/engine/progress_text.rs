@@ -1,16 +1,16 @@
-//! The text that the engine commits with an offset: the completed set beyond the prefix, and a note.
+//! The text that the engine commits with an offset: the completed set beyond the prefix, and a checkpoint.
 //!
 //! The log keeps one string for each partition of a group, [`MAX_PROGRESS_TEXT`] long at most. It is
 //!
 //! ```text
-//!   avr1:<form><payload>:<check>:<note>
+//!   avr1:<form><payload>:<check>:<checkpoint>
 //! ```
 //!
 //! - *form* is `r` for run lengths or `b` for a bit map, in capitals where the payload is compressed: the shortest
 //!   of the four is taken. *payload* is base64 (URL alphabet, no padding); empty for an empty set.
-//! - *check* is a hash over offset, form, payload and note. Text that some other program wrote is `Foreign`, text
+//! - *check* is a hash over offset, form, payload and checkpoint. Text that some other program wrote is `Foreign`, text
 //!   of a later version of avr is `Newer`, a bad check is `Corrupt`; none of them is ever misread.
-//! - *note* is free text of the stage that wrote it (the exporter keeps the lengths of its files there).
+//! - *checkpoint* is free text of the stage that wrote it (the exporter keeps the lengths of its files there).
 //!
 //! The set is bounded before it is written: [`has_room`] says whether one more step may start without any
 //! order of completion making the text too long. How far steps may get beyond one that is stuck depends on what is
@@ -19,7 +19,7 @@
 //! | done beyond the stuck one | steps started | of them done |
 //! |---|---|---|
 //! | at worst: half of them, at random | 24,480 | 12,219 |
-//! | the same beside the longest note | 4,680 | 2,328 |
+//! | the same beside the longest checkpoint | 4,680 | 2,328 |
 //! | all but one in a thousand (256 in flight) | 253,002 | 252,748 |
 //! | all but one in ten thousand (256 in flight) | more than 500,000 | |
 
@@ -33,8 +33,8 @@ const FAMILY: &str = "avr";
 /// Header, form, two colons and the check.
 const OVERHEAD: usize = HEADER.len() + 1 + 1 + CHECK_LENGTH + 1;
 const CHECK_LENGTH: usize = 8;
-/// What a note may take of the text; the rest is the set's.
-pub const MAX_NOTE: usize = 3300;
+/// What a checkpoint may take of the text; the rest is the set's.
+pub const MAX_CHECKPOINT: usize = 3300;
 /// Compressing less than this never pays.
 const WORTH_COMPRESSING: usize = 48;
 /// No honest payload is larger when decompressed: bounds what a hostile text can make us allocate.
@@ -59,17 +59,20 @@ pub enum ProgressTextError {
 pub struct Decoded {
     /// What is done.
     pub completed: Completed,
-    /// The stage's note; empty where it never wrote one.
-    pub note: String,
+    /// The stage's checkpoint; empty where it never wrote one.
+    pub checkpoint: String,
 }
 
-/// Writes a completed set and a note as the progress to commit.
-pub fn encode(completed: &Completed, note: &str) -> Progress {
+/// Writes a completed set and a checkpoint as the progress to commit.
+pub fn encode(completed: &Completed, checkpoint: &str) -> Progress {
     let (form, payload) = shortest(completed);
     let payload = URL_SAFE_NO_PAD.encode(payload);
-    let check = check(completed.prefix(), form, &payload, note);
-    let text = format!("{HEADER}{form}{payload}:{check}:{note}");
-    debug_assert!(text.len() <= MAX_PROGRESS_TEXT || note.len() > MAX_NOTE, "has_room keeps it short");
+    let check = check(completed.prefix(), form, &payload, checkpoint);
+    let text = format!("{HEADER}{form}{payload}:{check}:{checkpoint}");
+    debug_assert!(
+        text.len() <= MAX_PROGRESS_TEXT || checkpoint.len() > MAX_CHECKPOINT,
+        "has_room keeps it short"
+    );
     Progress { offset: completed.prefix(), text }
 }
 
@@ -77,33 +80,33 @@ pub fn encode(completed: &Completed, note: &str) -> Progress {
 pub fn decode(progress: &Progress) -> Result<Decoded, ProgressTextError> {
     let text = progress.text.as_str();
     if text.is_empty() {
-        return Ok(Decoded { completed: Completed::up_to(progress.offset), note: String::new() });
+        return Ok(Decoded { completed: Completed::up_to(progress.offset), checkpoint: String::new() });
     }
     let body = text.strip_prefix(HEADER).ok_or_else(|| not_ours(text))?;
     let mut parts = body.splitn(3, ':');
-    let (Some(set), Some(found), Some(note)) = (parts.next(), parts.next(), parts.next()) else {
+    let (Some(set), Some(found), Some(checkpoint)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(ProgressTextError::Corrupt("it is cut short"));
     };
     let form = set.chars().next().ok_or(ProgressTextError::Corrupt("the set is missing"))?;
     let payload = &set[form.len_utf8()..];
-    if found != check(progress.offset, form, payload, note) {
+    if found != check(progress.offset, form, payload, checkpoint) {
         return Err(ProgressTextError::Corrupt("its check does not fit its offset and content"));
     }
     let bytes =
         URL_SAFE_NO_PAD.decode(payload).map_err(|_| ProgressTextError::Corrupt("it is not base64"))?;
     let completed = read_set(progress.offset, form, bytes)?;
-    Ok(Decoded { completed, note: note.to_owned() })
+    Ok(Decoded { completed, checkpoint: checkpoint.to_owned() })
 }
 
 /// Whether `offset` may start while `in_flight` steps are unfinished, so that whatever finishes first, the text
-/// still fits beside a note of `note_length`.
-pub fn has_room(completed: &Completed, in_flight: usize, offset: i64, note_length: usize) -> bool {
+/// still fits beside a checkpoint of `checkpoint_length`.
+pub fn has_room(completed: &Completed, in_flight: usize, offset: i64, checkpoint_length: usize) -> bool {
     let span = usize::try_from(offset - completed.prefix() + 1).unwrap_or(0);
     let as_bits = span.div_ceil(8);
     let most_runs = completed.run_count() + in_flight + 1;
     let as_runs = most_runs * 2 * varint_length(span as u64);
     let payload = as_bits.min(as_runs).div_ceil(3) * 4;
-    OVERHEAD + payload + note_length <= MAX_PROGRESS_TEXT
+    OVERHEAD + payload + checkpoint_length <= MAX_PROGRESS_TEXT
 }
 
 fn not_ours(text: &str) -> ProgressTextError {
@@ -117,10 +120,10 @@ fn not_ours(text: &str) -> ProgressTextError {
     }
 }
 
-fn check(offset: i64, form: char, payload: &str, note: &str) -> String {
+fn check(offset: i64, form: char, payload: &str, checkpoint: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&offset.to_le_bytes());
-    for part in [form.encode_utf8(&mut [0; 4]) as &str, payload, note] {
+    for part in [form.encode_utf8(&mut [0; 4]) as &str, payload, checkpoint] {
         hasher.update(part.as_bytes()).update(&[0]);
     }
     URL_SAFE_NO_PAD.encode(&hasher.finalize().as_bytes()[..CHECK_LENGTH * 3 / 4])
@@ -289,18 +292,18 @@ mod tests {
     /// offsets were started and how many of them ended.
     fn started_and_ended(
         in_flight: usize,
-        note: usize,
+        checkpoint: usize,
         most: i64,
         mut ends: impl FnMut(i64) -> bool,
     ) -> (i64, i64) {
         let (mut completed, mut next) = (Completed::up_to(0), 1);
-        while next < most && has_room(&completed, in_flight, next, note) {
+        while next < most && has_room(&completed, in_flight, next, checkpoint) {
             if ends(next) {
                 completed.insert(next);
             }
             next += 1;
         }
-        let text = encode(&completed, &"n".repeat(note)).text;
+        let text = encode(&completed, &"n".repeat(checkpoint)).text;
         assert!(text.len() <= MAX_PROGRESS_TEXT);
         (next, completed.beyond())
     }
@@ -311,8 +314,11 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(3);
         let (started, ended) = started_and_ended(1, 0, i64::MAX, |_| random.bool());
         assert!(started >= 24_000 && ended >= 12_000, "half done: {started} {ended}");
-        let (started, ended) = started_and_ended(1, MAX_NOTE, i64::MAX, |_| random.bool());
-        assert!(started >= 4_600 && ended >= 2_300, "half done beside the longest note: {started} {ended}");
+        let (started, ended) = started_and_ended(1, MAX_CHECKPOINT, i64::MAX, |_| random.bool());
+        assert!(
+            started >= 4_600 && ended >= 2_300,
+            "half done beside the longest checkpoint: {started} {ended}"
+        );
         let (started, _) = started_and_ended(256, 0, i64::MAX, |at| at % 1000 != 0);
         assert!(started >= 250_000, "one in a thousand is stuck: {started}");
         let (started, _) = started_and_ended(256, 0, 500_000, |at| at % 10_000 != 0);
@@ -330,14 +336,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_set_and_note_come_back(
+        fn any_set_and_checkpoint_come_back(
             prefix in 0_i64..1 << 40,
             offsets in proptest::collection::vec(0_i64..3000, 0..400),
-            note in "[ -~]{0,40}|\\{\"a\":[0-9]{1,9},\"ü:\":\"→\"\\}",
+            checkpoint in "[ -~]{0,40}|\\{\"a\":[0-9]{1,9},\"ü:\":\"→\"\\}",
         ) {
             let completed = set_of(prefix, offsets.into_iter().map(|offset| prefix + offset));
-            let decoded = decode(&encode(&completed, &note)).expect("what was written can be read");
-            prop_assert_eq!(decoded, Decoded { completed, note });
+            let decoded = decode(&encode(&completed, &checkpoint)).expect("what was written can be read");
+            prop_assert_eq!(decoded, Decoded { completed, checkpoint });
         }
 
         #[test]
@@ -346,7 +352,7 @@ mod tests {
             at in any::<prop::sample::Index>(),
             replacement in "[A-Za-z0-9]",
         ) {
-            let mut progress = encode(&set_of(0, offsets), "note");
+            let mut progress = encode(&set_of(0, offsets), "checkpoint");
             let at = HEADER.len() + at.index(progress.text.len() - HEADER.len());
             prop_assume!(progress.text[at..=at] != replacement);
             progress.text.replace_range(at..=at, &replacement);

@@ -1,4 +1,4 @@
-//! The end of the flow: a sink writes files as part of the commit, and its notes say what of them counts.
+//! The end of the flow: a sink writes files as part of the commit, and its checkpoints say what of them counts.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -10,11 +10,12 @@ use crate::log::{Partition, Record};
 /// The end of the flow: writes records to files, in order within each partition, as part of the commit that marks
 /// them done.
 ///
-/// The engine calls, in turn and from a thread that may block (see [`Sink::blocks`]): `restore` for each partition
-/// that carries a note, whenever it is assigned, with the note last committed; then, for each commit, `append`, and
-/// after it `committed` or `roll_back`, or nothing more where the process ends without knowing which. What `append`
-/// wrote counts only when the notes that it returned are committed: after a crash `restore`, perhaps in another
-/// process, makes true what the note says and takes away everything else. Which partitions carry notes: see [`Notes`].
+/// The engine calls, in turn and from a thread that may block (see [`Sink::blocks`]): `restore` for each partition that
+/// carries a checkpoint, whenever it is assigned, with the checkpoint last committed; then, for each commit, `append`,
+/// and after it `committed` or `roll_back`, or nothing more where the process ends without knowing which. What `append`
+/// wrote counts only when the checkpoints that it returned are committed: after a crash `restore`, perhaps in another
+/// process, makes true what the checkpoint says and takes away everything else. Which partitions carry checkpoints: see
+/// [`CheckpointScope`].
 pub trait Sink: Send + 'static {
     /// Whether its calls may wait for a device, and so need a thread that may block. One that never waits is called
     /// where the engine runs, which keeps a simulation the same from run to run.
@@ -22,11 +23,11 @@ pub trait Sink: Send + 'static {
         true
     }
 
-    /// Returns to the state that the `note` of this partition describes; empty for a start from nothing.
+    /// Returns to the state that the `checkpoint` of this partition describes; empty for a start from nothing.
     ///
     /// # Errors
-    /// When the files are not what the note says.
-    fn restore(&mut self, partition: Partition, note: &str) -> Result<(), SinkError>;
+    /// When the files are not what the checkpoint says.
+    fn restore(&mut self, partition: Partition, checkpoint: &str) -> Result<(), SinkError>;
 
     /// Writes records. Durable, as far as the sink promises it, on return.
     ///
@@ -50,9 +51,10 @@ pub trait Sink: Send + 'static {
 /// What became of appended records.
 #[derive(Debug, Default)]
 pub struct Appended {
-    /// The new notes, by the partitions that carry them; a partition that is not named keeps its own. A note
-    /// describes what was appended as no other does: whether the log has it tells whether the append is committed.
-    pub notes: BTreeMap<Partition, String>,
+    /// The new checkpoints, by the partitions that carry them; a partition that is not named keeps its own. A
+    /// checkpoint describes what was appended as no other does: whether the log has it tells whether the append is
+    /// committed.
+    pub checkpoints: BTreeMap<Partition, String>,
     /// Records that cannot be written, by their place in the batch.
     pub refused: Vec<(usize, DeadLetter)>,
 }
@@ -60,23 +62,24 @@ pub struct Appended {
 /// A sink that cannot go on.
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Which partitions carry the notes of a sink.
+/// Which partitions carry the checkpoints of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notes {
-    /// Partition 0 of the first topic, for all: right where one process has all partitions. The note is never empty,
-    /// and the first `append` has no records, so that a note stands in the log before anything stands in a file.
-    One,
-    /// Each its own, so that its next owner knows of it. What a partition lacks a note for was never written.
-    EachPartition(Gathering),
+pub enum CheckpointScope {
+    /// Partition 0 of the first topic, for all: right where one process has all partitions. The checkpoint is never
+    /// empty, and the first `append` has no records, so that a checkpoint stands in the log before anything stands in a
+    /// file.
+    WholeSink,
+    /// Each its own, so that its next owner knows of it. What a partition lacks a checkpoint for was never written.
+    EachPartition(BatchPolicy),
 }
 
 /// How long a sink lets records gather, so that what it writes at once is worth it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gathering {
+pub struct BatchPolicy {
     /// Bytes of waiting records that are enough.
     pub bytes: usize,
     /// How long the first of them may wait.
-    pub interval: Duration,
+    pub linger: Duration,
 }
 
 /// What waits for a sink that gathers.
@@ -90,7 +93,7 @@ pub(super) struct Gathered {
     pub(super) more_may_come: bool,
 }
 
-impl Gathering {
+impl BatchPolicy {
     /// Whether what waits is to be written now, in batches of `batch` records.
     pub(super) fn is_enough(&self, waiting: &Gathered, batch: usize, now: Instant) -> bool {
         let is_late = waiting.due.is_some_and(|due| due <= now);
@@ -105,9 +108,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sink_waits_until_it_is_worth_it() {
-        let gathering = Gathering { bytes: 100, interval: Duration::from_secs(30) };
+        let gathering = BatchPolicy { bytes: 100, linger: Duration::from_secs(30) };
         let now = Instant::now();
-        let due = Some(now + gathering.interval);
+        let due = Some(now + gathering.linger);
         let few = Gathered { records: 3, bytes: 30, due, more_may_come: true };
         let is_enough = |waiting: Gathered| gathering.is_enough(&waiting, 10, now);
         assert!(!is_enough(few));

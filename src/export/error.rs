@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 /// Why the output files could not be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// A file has content that no note accounts for.
+    /// A file has content that no checkpoint accounts for.
     #[error(
         "{} was not written by this run's state; choose another folder with --out, or move the file away",
         .0.display()
@@ -27,11 +27,11 @@ pub enum ExportError {
     /// Another process writes to this folder.
     #[error("another avr process writes to {}; stop that process first, or choose another --out", .0.display())]
     Locked(PathBuf),
-    /// The committed note was not written by this version.
+    /// The committed checkpoint was not written by this version.
     #[error(
         "the committed state of the output files cannot be read ({0}); use the avr that wrote it, or another --out"
     )]
-    Note(String),
+    Checkpoint(String),
     /// The folder was begun with other formats than are asked for now.
     #[error(
         "the folder was begun with other formats ({path} is {how}); ask for the same formats again, or choose another --out"
@@ -86,9 +86,9 @@ pub enum ExportError {
         /// What it reported.
         cause: io::Error,
     },
-    /// A batch was given while the one before is undecided, or lines before the note of an empty batch.
+    /// A batch was given while the one before is undecided, or lines before the checkpoint of an empty batch.
     #[error(
-        "the last note was neither committed nor rolled back: call committed or rollback before the next batch"
+        "the last checkpoint was neither committed nor rolled back: call committed or rollback before the next batch"
     )]
     Undecided,
 }

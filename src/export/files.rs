@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Entry, ExportError, FormatName, Layout, Manifest, Totals,
-    note::Note,
+    checkpoint::Checkpoint,
     rows::{FIXED, OUTCOMES, Placed, Rows},
     shards::STAGING_PATH,
     table::Table,
@@ -36,7 +36,7 @@ const DRAFT_PATH: &str = ".manifest.new";
 pub struct ExportOptions {
     /// The output folder; made if it is not there.
     pub folder: PathBuf,
-    /// Whether every batch is on the disk before its note is given out. Without it a power loss (not the death
+    /// Whether every batch is on the disk before its checkpoint is given out. Without it a power loss (not the death
     /// of the process) can take lines that the log believes in, and the next start is refused.
     pub sync: bool,
     /// The trainers' formats; a folder keeps those that it was begun with.
@@ -50,14 +50,14 @@ impl ExportOptions {
     }
 }
 
-/// Whether the note that was given out last is part of the log.
+/// Whether the checkpoint that was given out last is part of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The folder was begun, its first note is not committed yet.
+    /// The folder was begun, its first checkpoint is not committed yet.
     Fresh,
-    /// Files and last committed note agree.
+    /// Files and last committed checkpoint agree.
     Settled,
-    /// A batch is written whose note may or may not be committed.
+    /// A batch is written whose checkpoint may or may not be committed.
     Pending,
     /// A batch failed and could not be cut back yet.
     Torn,
@@ -75,39 +75,39 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens the folder's files and cuts them to the lengths in `note`, the last that was committed.
+    /// Opens the folder's files and cuts them to the lengths in `checkpoint`, the last that was committed.
     ///
-    /// Without a note the folder must hold none of these files, or only empty ones, and the note of an empty batch
-    /// is to be committed before the first line: from then on what a killed process left can be told from
+    /// Without a checkpoint the folder must hold none of these files, or only empty ones, and the checkpoint of an
+    /// empty batch is to be committed before the first line: from then on what a killed process left can be told from
     /// what somebody else wrote.
     ///
     /// # Errors
-    /// Files that the note does not account for, or that are not as it says; nothing is changed then. A note of
-    /// another version or of other formats. Another process with the same folder. The file system.
-    pub fn open(options: ExportOptions, note: Option<&str>) -> Result<Self, ExportError> {
+    /// Files that the checkpoint does not account for, or that are not as it says; nothing is changed then. A
+    /// checkpoint of another version or of other formats. Another process with the same folder. The file system.
+    pub fn open(options: ExportOptions, checkpoint: Option<&str>) -> Result<Self, ExportError> {
         let rows = Rows::new(&options.formats);
-        let mut note = note.map(Note::decode).transpose()?;
-        note.iter_mut().for_each(|note| add_newer_files(note, &rows.formats));
-        check_folder(&options.folder, &rows, note.as_ref())?;
-        let state = if note.is_some() { State::Settled } else { State::Fresh };
-        let note =
-            note.unwrap_or_else(|| Note::new(rows.paths.iter().map(|path| (*path, 0)), Totals::default()));
-        let tables = open_tables(&options, &rows.paths, &note)?;
-        let (totals, committed_totals) = (note.totals.clone(), note.totals);
+        let mut checkpoint = checkpoint.map(Checkpoint::decode).transpose()?;
+        checkpoint.iter_mut().for_each(|checkpoint| add_newer_files(checkpoint, &rows.formats));
+        check_folder(&options.folder, &rows, checkpoint.as_ref())?;
+        let state = if checkpoint.is_some() { State::Settled } else { State::Fresh };
+        let checkpoint = checkpoint
+            .unwrap_or_else(|| Checkpoint::new(rows.paths.iter().map(|path| (*path, 0)), Totals::default()));
+        let tables = open_tables(&options, &rows.paths, &checkpoint)?;
+        let (totals, committed_totals) = (checkpoint.totals.clone(), checkpoint.totals);
         let listed = Vec::new();
         let mut files = Self { options, rows, tables, totals, committed_totals, state, listed };
         files.list()?;
         Ok(files)
     }
 
-    /// Writes a batch, each file in one piece, and returns the note to commit with the progress of its entries.
+    /// Writes a batch, each file in one piece, and returns the checkpoint to commit with the progress of its entries.
     ///
     /// # Errors
     /// The file system refused (then the batch is cut back and may be given again), or the batch before is
-    /// undecided, or lines are given before the first note is committed.
+    /// undecided, or lines are given before the first checkpoint is committed.
     pub fn append(&mut self, batch: &[Entry<'_>]) -> Result<String, ExportError> {
         match self.state {
-            State::Fresh if batch.is_empty() => return Ok(self.note()),
+            State::Fresh if batch.is_empty() => return Ok(self.checkpoint()),
             State::Fresh | State::Pending => return Err(ExportError::Undecided),
             State::Torn => self.rollback()?,
             State::Settled => {}
@@ -119,7 +119,7 @@ impl Files {
         match self.write() {
             Ok(()) => {
                 self.state = State::Pending;
-                Ok(self.note())
+                Ok(self.checkpoint())
             }
             Err(refusal) => {
                 self.state = State::Torn;
@@ -130,20 +130,20 @@ impl Files {
         }
     }
 
-    /// The note of all that is written, the last batch included.
-    pub fn note(&self) -> String {
+    /// The checkpoint of all that is written, the last batch included.
+    pub fn checkpoint(&self) -> String {
         let lengths = self.tables.iter().map(|table| (table.path, table.written()));
-        Note::new(lengths, self.totals.clone()).encode()
+        Checkpoint::new(lengths, self.totals.clone()).encode()
     }
 
-    /// The last note is part of the log now.
+    /// The last checkpoint is part of the log now.
     pub fn committed(&mut self) {
         self.tables.iter_mut().for_each(Table::commit);
         self.committed_totals.clone_from(&self.totals);
         self.state = State::Settled;
     }
 
-    /// The last note is not part of the log and never will be: cuts its batch off again.
+    /// The last checkpoint is not part of the log and never will be: cuts its batch off again.
     ///
     /// # Errors
     /// The file system refused; the next batch tries again before it is written.
@@ -196,36 +196,36 @@ impl Files {
     }
 }
 
-/// Looks, without a change, whether the folder is as the note says.
-fn check_folder(folder: &Path, rows: &Rows, note: Option<&Note>) -> Result<(), ExportError> {
-    match note {
-        Some(note) => check_formats(&rows.paths, note)?,
+/// Looks, without a change, whether the folder is as the checkpoint says.
+fn check_folder(folder: &Path, rows: &Rows, checkpoint: Option<&Checkpoint>) -> Result<(), ExportError> {
+    match checkpoint {
+        Some(checkpoint) => check_formats(&rows.paths, checkpoint)?,
         None => check_manifests(folder, &rows.formats)?,
     }
     let staging = folder.join(STAGING_PATH);
     if staging.exists() {
         return Err(ExportError::OtherLayout(staging));
     }
-    let committed = |path: &str| note.map(|note| note.files[path]);
+    let committed = |path: &str| checkpoint.map(|checkpoint| checkpoint.files[path]);
     rows.paths.iter().try_for_each(|path| Table::check(&folder.join(path), committed(path)))
 }
 
-/// A note of an earlier version does not know the files that came since: they are empty.
-fn add_newer_files(note: &mut Note, formats: &[Placed]) {
+/// A checkpoint of an earlier version does not know the files that came since: they are empty.
+fn add_newer_files(checkpoint: &mut Checkpoint, formats: &[Placed]) {
     let known = formats.iter().map(|placed| placed.format.files());
-    let known = known.filter(|files| files.iter().any(|path| note.files.contains_key(*path)));
+    let known = known.filter(|files| files.iter().any(|path| checkpoint.files.contains_key(*path)));
     let newer: Vec<&str> = known.flatten().chain(&FIXED).copied().collect();
     for path in newer {
-        note.files.entry(path.to_owned()).or_insert(0);
+        checkpoint.files.entry(path.to_owned()).or_insert(0);
     }
 }
 
-fn check_formats(paths: &[&str], note: &Note) -> Result<(), ExportError> {
+fn check_formats(paths: &[&str], checkpoint: &Checkpoint) -> Result<(), ExportError> {
     let other = |path: &str, how| Err(ExportError::OtherFormats { path: path.to_owned(), how });
-    if let Some(path) = paths.iter().find(|path| !note.files.contains_key(**path)) {
+    if let Some(path) = paths.iter().find(|path| !checkpoint.files.contains_key(**path)) {
         return other(path, "new");
     }
-    match note.files.keys().find(|path| !paths.contains(&path.as_str())) {
+    match checkpoint.files.keys().find(|path| !paths.contains(&path.as_str())) {
         Some(path) => other(path, "no longer asked for"),
         None => Ok(()),
     }
@@ -245,14 +245,14 @@ fn check_manifests(folder: &Path, formats: &[Placed]) -> Result<(), ExportError>
 fn open_tables(
     options: &ExportOptions,
     paths: &[&'static str],
-    note: &Note,
+    checkpoint: &Checkpoint,
 ) -> Result<Vec<Table>, ExportError> {
     let mut tables = Vec::with_capacity(paths.len());
     for path in paths {
         let place = options.folder.join(path);
         let parent = place.parent().unwrap_or(&options.folder).to_owned();
         fs::create_dir_all(&parent).map_err(|e| ExportError::io(&parent, e))?;
-        tables.push(Table::open(path, place, note.files[*path])?);
+        tables.push(Table::open(path, place, checkpoint.files[*path])?);
     }
     if options.sync {
         sync_folders(&options.folder, paths)?;

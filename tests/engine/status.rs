@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use avr::{
-    command::status::{Looks, Picture, WorkerState},
+    clock::now_ms,
+    command::status::Looks,
     dataflow::STAGES,
     engine::{Completed, progress_text},
     log::{Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition},
     record::WorkerStatus,
+    terminal::{Picture, WorkerState},
     topic::{DEAD_LETTERS, DRAFTED, HANDLED, PROMPTS, TopicName, WORKERS},
 };
 use bytes::Bytes;
@@ -56,7 +58,7 @@ async fn done(
     let encoded =
         |(partition, completed): (Partition, Completed)| (partition, progress_text::encode(&completed, ""));
     let partitions = progress.into_iter().map(encoded).collect();
-    let progress = vec![GroupProgress { group, membership: consumer.membership(), partitions }];
+    let progress = vec![GroupProgress { group, generation: consumer.generation(), partitions }];
     let mut committer = process.committer(stage).await.expect("calm");
     committer.commit(outputs, progress).await.expect("it is the owner");
     consumer.leave().await.expect("calm");
@@ -131,10 +133,8 @@ async fn a_thread_that_goes_round_is_never_overlooked() {
 #[tokio::test(start_paused = true)]
 async fn workers_that_fell_silent_and_letters_that_were_handled_are_told_apart() {
     let log = log();
-    let now_ms =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
     let status = |worker: &str, ago_ms: i64, stopping| {
-        let at_ms = i64::try_from(now_ms).expect("before the year 292 million") - ago_ms;
+        let at_ms = now_ms() - ago_ms;
         let status =
             WorkerStatus { worker: worker.into(), at_ms, stages: vec![], stopping, version: "1".into() };
         output(WORKERS.name, worker, serde_json::to_vec(&status).expect("JSON"))

@@ -11,12 +11,11 @@ use std::{collections::BTreeMap, time::Duration};
 use avr::{
     log::{
         GroupName, Partition,
-        kafka::topics::{
-            Change, LostStart, Remedy, TopicDemands, TopicsError, apply, check, delete_consumed, survey,
-        },
+        kafka::{LostStart, Watermarks},
     },
     observe::Metrics,
     pipeline::retention,
+    provision::{Change, ProvisionError, Remedy, TopicOverrides, apply, audit, check, delete_consumed},
     topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORD_BYTES, RECORDS, SCORED, TopicName, catalogue},
 };
 use pipeline::Pipeline;
@@ -33,18 +32,19 @@ fn at(topic: TopicName, index: i32) -> Partition {
 #[tokio::test]
 async fn an_empty_cluster_is_set_up_and_the_second_time_nothing_changes() {
     let Some(pipeline) = Pipeline::new("empty") else { return };
-    let demands = pipeline.demands();
-    let refused = check(&pipeline.admin, &demands, &["draft"], COMMAND).await.expect_err("nothing is there");
+    let overrides = pipeline.overrides();
+    let refused =
+        check(&pipeline.admin, &overrides, &["draft"], COMMAND).await.expect_err("nothing is there");
     assert!(
         refused.to_string().contains("prompts is missing; it should have partitions 2, replicas 1"),
         "{refused}"
     );
     assert!(refused.to_string().ends_with(&format!("set it right with: {COMMAND}")), "{refused}");
 
-    let applied = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+    let applied = apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
     assert!(applied.is_complete(), "{applied:?}");
     assert_eq!(applied.topics.len(), catalogue().len());
-    assert!(applied.topics.iter().all(|(difference, _)| difference.remedy == Remedy::Create), "{applied:?}");
+    assert!(applied.topics.iter().all(|(drift, _)| drift.remedy == Remedy::Create), "{applied:?}");
     for (topic, info) in catalogue() {
         for group in info.groups() {
             let committed = pipeline.admin.committed(GroupName(group), &[at(*topic, 0)]).await.unwrap();
@@ -52,34 +52,34 @@ async fn an_empty_cluster_is_set_up_and_the_second_time_nothing_changes() {
         }
     }
 
-    let again = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+    let again = apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
     assert!(again.topics.is_empty() && again.starts.is_empty(), "{again:?}");
-    check(&pipeline.admin, &demands, &["draft", "export"], COMMAND).await.expect("all is well");
+    check(&pipeline.admin, &overrides, &["draft", "export"], COMMAND).await.expect("all is well");
     pipeline.end().await;
 }
 
 #[tokio::test]
 async fn what_was_altered_behind_our_back_is_seen_and_mended_and_settings_of_others_stay() {
     let Some(pipeline) = Pipeline::new("altered") else { return };
-    let demands = pipeline.demands();
-    apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+    let overrides = pipeline.overrides();
+    apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
     let changes = [("retention.ms", "1000"), ("flush.messages", "12345"), ("compression.type", "lz4")];
     pipeline.alter(PROMPTS.name, &changes).await;
-    let seen = pipeline.differences_once(&demands, |differences| differences.len() >= 2).await;
+    let seen = pipeline.drifts_once(&overrides, |drifts| drifts.len() >= 2).await;
     let wrong =
-        [("retention.ms", "1000", "-1", Remedy::Alter), ("compression.type", "lz4", "zstd", Remedy::Keep)];
-    for (what, found, wanted, remedy) in wrong {
-        let difference = seen.iter().find(|difference| difference.what == what).expect(what);
-        assert_eq!(difference.topic, PROMPTS.name);
-        assert_eq!((difference.found.as_str(), difference.wanted.as_str()), (found, wanted));
-        assert_eq!(difference.remedy, remedy);
+        [("retention.ms", "1000", "-1", Remedy::Alter), ("compression.type", "lz4", "zstd", Remedy::Leave)];
+    for (what, actual, desired, remedy) in wrong {
+        let drift = seen.iter().find(|drift| drift.what == what).expect(what);
+        assert_eq!(drift.topic, PROMPTS.name);
+        assert_eq!((drift.actual.as_str(), drift.desired.as_str()), (actual, desired));
+        assert_eq!(drift.remedy, remedy);
     }
-    let refused = check(&pipeline.admin, &demands, &[], COMMAND).await.expect_err("records would expire");
+    let refused = check(&pipeline.admin, &overrides, &[], COMMAND).await.expect_err("records would expire");
     assert!(refused.to_string().contains("prompts: retention.ms is 1000, and should be -1"), "{refused}");
 
-    let applied = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+    let applied = apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
     assert!(applied.is_complete(), "{applied:?}");
-    pipeline.differences_once(&demands, |left| left.iter().all(|left| !left.is_wrong())).await;
+    pipeline.drifts_once(&overrides, |left| left.iter().all(|left| !left.breaks_a_promise())).await;
     let found = pipeline.admin.describe(&[PROMPTS.name]).await.expect("the cluster answers");
     let config = &found[&PROMPTS.name].config;
     assert_eq!(config["flush.messages"], "12345", "another's setting");
@@ -91,15 +91,15 @@ async fn what_was_altered_behind_our_back_is_seen_and_mended_and_settings_of_oth
 #[tokio::test]
 async fn partitions_grow_and_new_ones_are_begun_at_their_first_record() {
     let Some(pipeline) = Pipeline::new("grown") else { return };
-    let demands = pipeline.demands();
-    apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+    let overrides = pipeline.overrides();
+    apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
     pipeline.produce(at(PROMPTS.name, 0), 5).await;
     pipeline.admin.commit_start(DRAFT, &[(at(PROMPTS.name, 0), 4)]).await.expect("nobody is at work");
 
-    let more = TopicDemands { partitions: Some(3), ..demands };
-    let seen = survey(&pipeline.admin, &more).await.expect("the cluster answers").differences;
+    let more = TopicOverrides { partitions: Some(3), ..overrides };
+    let seen = audit(&pipeline.admin, &more).await.expect("the cluster answers").drifts;
     assert_eq!(seen.len(), 5, "the topics between stages: {seen:?}");
-    assert!(seen.iter().all(|difference| difference.remedy == Remedy::AddPartitions), "{seen:?}");
+    assert!(seen.iter().all(|drift| drift.remedy == Remedy::AddPartitions), "{seen:?}");
     pipeline.admin.add_partitions(PROMPTS.name, 3).await.expect("it can grow");
     pipeline.produce(at(PROMPTS.name, 2), 1).await;
     let applied = apply(&pipeline.admin, &more, None).await.expect("the cluster answers");
@@ -108,34 +108,34 @@ async fn partitions_grow_and_new_ones_are_begun_at_their_first_record() {
     let committed = pipeline.admin.committed(DRAFT, &all).await.expect("the cluster answers");
     assert_eq!(committed, BTreeMap::from([(all[0], 4), (all[1], 0), (all[2], 0)]));
 
-    let fewer = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
-    assert!(fewer.topics.iter().all(|(difference, _)| difference.remedy == Remedy::Keep), "{fewer:?}");
+    let fewer = apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
+    assert!(fewer.topics.iter().all(|(drift, _)| drift.remedy == Remedy::Leave), "{fewer:?}");
     pipeline.end().await;
 }
 
 #[tokio::test]
 async fn a_group_that_lost_its_offsets_begins_only_where_it_is_told_to() {
     let Some(pipeline) = Pipeline::new("lost") else { return };
-    let demands = pipeline.demands();
-    apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+    let overrides = pipeline.overrides();
+    apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
     pipeline.produce(at(PROMPTS.name, 1), 3).await;
     let both = [at(PROMPTS.name, 0), at(PROMPTS.name, 1)];
 
     for (lost, expected) in [(LostStart::Earliest, [0, 0]), (LostStart::Latest, [0, 3])] {
         // What a cluster does to a group that was idle for too long.
         pipeline.forget(DRAFT).await;
-        let refused = check(&pipeline.admin, &demands, &["draft"], COMMAND).await.expect_err("it is lost");
-        assert!(matches!(refused, TopicsError::Wrong { .. }), "{refused}");
+        let refused = check(&pipeline.admin, &overrides, &["draft"], COMMAND).await.expect_err("it is lost");
+        assert!(matches!(refused, ProvisionError::NotReady { .. }), "{refused}");
         assert!(refused.to_string().contains("where up to 3 records wait"), "{refused}");
-        check(&pipeline.admin, &demands, &["critique"], COMMAND).await.expect("another stage may run");
+        check(&pipeline.admin, &overrides, &["critique"], COMMAND).await.expect("another stage may run");
 
-        let applied = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+        let applied = apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
         assert!(!applied.is_complete());
         assert_eq!(applied.starts.len(), 1, "{applied:?}");
         assert!(applied.starts[0].0.is_lost && applied.starts[0].1 == Change::Left, "{applied:?}");
         assert_eq!(pipeline.admin.committed(DRAFT, &both).await.expect("it answers"), BTreeMap::new());
 
-        let applied = apply(&pipeline.admin, &demands, Some(lost)).await.expect("the cluster answers");
+        let applied = apply(&pipeline.admin, &overrides, Some(lost)).await.expect("the cluster answers");
         assert!(applied.is_complete(), "{applied:?}");
         let committed = pipeline.admin.committed(DRAFT, &both).await.expect("the cluster answers");
         assert_eq!(committed, both.into_iter().zip(expected).collect());
@@ -147,11 +147,11 @@ async fn a_group_that_lost_its_offsets_begins_only_where_it_is_told_to() {
 async fn a_group_at_work_is_left_to_its_members() {
     for protocol in ["classic", "consumer"] {
         let Some(pipeline) = Pipeline::new(protocol) else { return };
-        let demands = pipeline.demands();
-        apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+        let overrides = pipeline.overrides();
+        apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
         pipeline.forget(DRAFT).await;
         let member = pipeline.member(DRAFT, PROMPTS.name, protocol).await;
-        let applied = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+        let applied = apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
         assert_eq!(applied.starts.len(), 1, "{protocol}: {applied:?}");
         assert_eq!(applied.starts[0].1, Change::Active, "{protocol}");
         assert!(applied.is_complete(), "{protocol}");
@@ -159,11 +159,11 @@ async fn a_group_at_work_is_left_to_its_members() {
         // With records there, nobody knows whether the members know what they do.
         pipeline.produce(at(PROMPTS.name, 0), 1).await;
         let latest = Some(LostStart::Latest);
-        let applied = apply(&pipeline.admin, &demands, latest).await.expect("the cluster answers");
+        let applied = apply(&pipeline.admin, &overrides, latest).await.expect("the cluster answers");
         let Change::Failed(message) = &applied.starts[0].1 else { panic!("{protocol}: {applied:?}") };
         assert!(message.contains("stop its workers"), "{protocol}: {message}");
         member.leave().await;
-        let applied = apply(&pipeline.admin, &demands, latest).await.expect("the cluster answers");
+        let applied = apply(&pipeline.admin, &overrides, latest).await.expect("the cluster answers");
         assert!(applied.is_complete(), "{protocol}: the group is empty again: {applied:?}");
         pipeline.end().await;
     }
@@ -172,7 +172,7 @@ async fn a_group_at_work_is_left_to_its_members() {
 #[tokio::test]
 async fn consumed_records_go_and_nothing_else_does() {
     let Some(pipeline) = Pipeline::new("consumed") else { return };
-    apply(&pipeline.admin, &pipeline.demands(), None).await.expect("the cluster answers");
+    apply(&pipeline.admin, &pipeline.overrides(), None).await.expect("the cluster answers");
     for topic in [PROMPTS.name, DRAFTED.name, SCORED.name, RECORDS.name] {
         pipeline.produce(at(topic, 0), 10).await;
     }
@@ -182,30 +182,30 @@ async fn consumed_records_go_and_nothing_else_does() {
     // A group that nobody knows anything of: what it reads stays.
     pipeline.forget(GroupName("critique")).await;
 
-    let topics = pipeline.demands().consumed();
+    let topics = pipeline.overrides().consumed();
     let gone = delete_consumed(&pipeline.admin, &topics).await.expect("the cluster answers");
     assert_eq!(gone, BTreeMap::from([(PROMPTS.name, 7)]));
     let again = delete_consumed(&pipeline.admin, &topics).await.expect("the cluster answers");
     assert_eq!(again, BTreeMap::new(), "it is done");
     let all = [prompts, scored, at(DRAFTED.name, 0), at(RECORDS.name, 0)];
-    let bounds = pipeline.admin.bounds(&all).await.expect("the cluster answers");
-    let expected = all.into_iter().zip([(7, 10), (0, 10), (0, 10), (0, 10)]).collect();
-    assert_eq!(bounds, expected);
+    let watermarks = pipeline.admin.watermarks(&all).await.expect("the cluster answers");
+    let expected = all.into_iter().zip([7, 0, 0, 0].map(|first| Watermarks { first, end: 10 })).collect();
+    assert_eq!(watermarks, expected);
     pipeline.end().await;
 }
 
 #[tokio::test]
 async fn finished_threads_go_like_others_where_nobody_will_replay() {
     let Some(pipeline) = Pipeline::new("replay") else { return };
-    let kept = pipeline.demands();
-    let working = TopicDemands { keep_for_replay: false, ..kept };
+    let kept = pipeline.overrides();
+    let working = TopicOverrides { keep_for_replay: false, ..kept };
     apply(&pipeline.admin, &working, None).await.expect("the cluster answers");
     let found = pipeline.admin.describe(&[SCORED.name, DRAFTED.name]).await.expect("the cluster answers");
     assert_eq!(found[&SCORED.name].config["segment.bytes"], found[&DRAFTED.name].config["segment.bytes"]);
-    for demands in [working, kept] {
-        let again = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
-        assert!(again.topics.is_empty() && again.starts.is_empty(), "{demands:?}: {again:?}");
-        check(&pipeline.admin, &demands, &["select"], COMMAND).await.expect("it may run either way");
+    for overrides in [working, kept] {
+        let again = apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
+        assert!(again.topics.is_empty() && again.starts.is_empty(), "{overrides:?}: {again:?}");
+        check(&pipeline.admin, &overrides, &["select"], COMMAND).await.expect("it may run either way");
     }
 
     let scored = at(SCORED.name, 0);
@@ -220,12 +220,12 @@ async fn finished_threads_go_like_others_where_nobody_will_replay() {
 #[tokio::test]
 async fn a_worker_cleans_up_by_itself_and_counts_it() {
     let Some(pipeline) = Pipeline::new("clean") else { return };
-    apply(&pipeline.admin, &pipeline.demands(), None).await.expect("the cluster answers");
+    apply(&pipeline.admin, &pipeline.overrides(), None).await.expect("the cluster answers");
     pipeline.produce(at(PROMPTS.name, 1), 4).await;
     pipeline.admin.commit_start(DRAFT, &[(at(PROMPTS.name, 1), 3)]).await.expect("nobody is at work");
     let metrics = Metrics::new();
     let interval = Duration::from_millis(10);
-    let topics = pipeline.demands().consumed();
+    let topics = pipeline.overrides().consumed();
     let cleaning = tokio::spawn(retention::keep(pipeline.admin.clone(), topics, interval, metrics.clone()));
     let deleted = metrics.deleted_offsets.with_label_values(&[PROMPTS.name.0]);
     let count = pipeline.until("records are deleted", || (deleted.get() > 0).then(|| deleted.get())).await;
@@ -238,13 +238,13 @@ async fn a_worker_cleans_up_by_itself_and_counts_it() {
 #[tokio::test]
 async fn a_new_group_gets_its_first_offsets_from_the_worker_that_comes_first() {
     let Some(pipeline) = Pipeline::new("first") else { return };
-    let demands = pipeline.demands();
-    apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+    let overrides = pipeline.overrides();
+    apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
     // As with topics that were made by other means.
     pipeline.forget(DRAFT).await;
-    check(&pipeline.admin, &demands, &["draft"], COMMAND).await.expect("nothing can have been lost");
+    check(&pipeline.admin, &overrides, &["draft"], COMMAND).await.expect("nothing can have been lost");
     pipeline.produce(at(PROMPTS.name, 0), 1).await;
-    check(&pipeline.admin, &demands, &["draft"], COMMAND).await.expect("it is known where it began");
+    check(&pipeline.admin, &overrides, &["draft"], COMMAND).await.expect("it is known where it began");
     pipeline.end().await;
 }
 
@@ -253,7 +253,7 @@ async fn a_new_group_gets_its_first_offsets_from_the_worker_that_comes_first() {
 #[tokio::test]
 async fn offsets_of_a_commit_that_nobody_ends_are_waited_for() {
     let Some(pipeline) = Pipeline::new("pending") else { return };
-    apply(&pipeline.admin, &pipeline.demands(), None).await.expect("the cluster answers");
+    apply(&pipeline.admin, &pipeline.overrides(), None).await.expect("the cluster answers");
     let partition = at(PROMPTS.name, 0);
     pipeline.die_in_a_commit(DRAFT, partition, 5).await;
     let committed = pipeline.admin.committed(DRAFT, &[partition]).await.expect("the cluster answers");
@@ -264,7 +264,7 @@ async fn offsets_of_a_commit_that_nobody_ends_are_waited_for() {
 #[tokio::test]
 async fn the_largest_record_fits_and_a_larger_one_does_not() {
     let Some(pipeline) = Pipeline::new("large") else { return };
-    apply(&pipeline.admin, &pipeline.demands(), None).await.expect("the cluster answers");
+    apply(&pipeline.admin, &pipeline.overrides(), None).await.expect("the cluster answers");
     let size = |topic, bytes| pipeline.produce_large(at(topic, 0), bytes);
     size(PROMPTS.name, RECORD_BYTES).await.expect("the largest record fits, and its framing beside it");
     size(DEAD_LETTERS, RECORD_BYTES + (1 << 20)).await.expect("a letter has room for headers");
@@ -280,12 +280,12 @@ async fn the_largest_record_fits_and_a_larger_one_does_not() {
 #[tokio::test]
 async fn a_cluster_that_is_too_small_is_told_from_a_wrong_request() {
     let Some(pipeline) = Pipeline::new("small") else { return };
-    let demands = TopicDemands { replicas: Some(999), ..pipeline.demands() };
-    let applied = apply(&pipeline.admin, &demands, None).await.expect("the cluster answers");
+    let overrides = TopicOverrides { replicas: Some(999), ..pipeline.overrides() };
+    let applied = apply(&pipeline.admin, &overrides, None).await.expect("the cluster answers");
     assert!(!applied.is_complete());
-    let (difference, change) = &applied.topics[0];
+    let (drift, change) = &applied.topics[0];
     let Change::Failed(message) = change else { panic!("{change:?}") };
-    assert_eq!(difference.topic, PROMPTS.name);
+    assert_eq!(drift.topic, PROMPTS.name);
     assert!(message.contains("no 999 brokers") && message.contains("kafka.replicas = 1"), "{message}");
     pipeline.end().await;
 }

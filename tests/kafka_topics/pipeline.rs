@@ -11,11 +11,9 @@ use std::{
 use avr::{
     log::{
         GroupName, Partition,
-        kafka::{
-            Admin, KafkaOptions,
-            topics::{Difference, TopicDemands, survey},
-        },
+        kafka::{Admin, KafkaOptions},
     },
+    provision::{Drift, TopicOverrides, audit},
     topic::{TopicName, catalogue},
 };
 use rdkafka::{
@@ -50,8 +48,8 @@ impl Pipeline {
     }
 
     /// What fits a cluster of one broker.
-    pub(crate) fn demands(&self) -> TopicDemands {
-        TopicDemands { partitions: Some(2), replicas: Some(1), ..TopicDemands::default() }
+    pub(crate) fn overrides(&self) -> TopicOverrides {
+        TopicOverrides { partitions: Some(2), replicas: Some(1), ..TopicOverrides::default() }
     }
 
     /// The same for the command line.
@@ -83,20 +81,20 @@ impl Pipeline {
         assert!(altered.expect("the cluster answers")[0].is_ok());
     }
 
-    /// The differences, once they are as awaited: brokers learn of alterations one after another.
-    pub(crate) async fn differences_once(
+    /// The drifts, once they are as awaited: brokers learn of alterations one after another.
+    pub(crate) async fn drifts_once(
         &self,
-        demands: &TopicDemands,
-        awaited: impl Fn(&[Difference]) -> bool,
-    ) -> Vec<Difference> {
+        overrides: &TopicOverrides,
+        awaited: impl Fn(&[Drift]) -> bool,
+    ) -> Vec<Drift> {
         for _ in 0..LOOKS {
-            let found = survey(&self.admin, demands).await.expect("the cluster answers").differences;
+            let found = audit(&self.admin, overrides).await.expect("the cluster answers").drifts;
             if awaited(&found) {
                 return found;
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        panic!("it never came to the differences that were awaited");
+        panic!("it never came to the drifts that were awaited");
     }
 
     /// What `look` finds once it finds something.

@@ -27,8 +27,9 @@ struct Marker {
     source: String,
     /// The recipe with its templates.
     definition: Value,
-    /// The note of the files when they were empty: what they are cut back to.
-    note: String,
+    /// The checkpoint of the files when they were empty: what they are cut back to.
+    #[serde(alias = "note")]
+    checkpoint: String,
 }
 
 /// Opens the folder's files, empty.
@@ -54,11 +55,11 @@ fn open_files(
     }
     if let Some(marker) = read(&folder.join(MARKER))? {
         marker.check(folder, &source, &definition)?;
-        return Ok(Files::open(options, Some(&marker.note))?);
+        return Ok(Files::open(options, Some(&marker.checkpoint))?);
     }
     let mut files = Files::open(options, None)?;
-    let note = files.append(&[])?;
-    write(folder, &Marker { source, definition, note })?;
+    let checkpoint = files.append(&[])?;
+    write(folder, &Marker { source, definition, checkpoint })?;
     files.committed();
     Ok(files)
 }

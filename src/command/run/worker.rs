@@ -10,7 +10,7 @@ use crate::{
     command::output::CommandOutput,
     config::{KafkaSettings, Settings},
     dataflow::{self, Chosen},
-    engine::{Closed, EngineOptions, Handle, Status},
+    engine::{PausedStages, EngineOptions, Handle, Status},
     intake,
     log::{
         Log,
@@ -76,11 +76,11 @@ impl Worker<'_> {
     ) -> Result<Status, RunError> {
         let prepared = shutdown.unless_asked(self.prepare(args, services)).await;
         let Some((log, parts)) = prepared.transpose()? else { return Ok(Status::default()) };
-        let (gates, closed) = watch::channel(Closed::new());
+        let (gates, closed) = watch::channel(PausedStages::new());
         let (lags_to, lags) = watch::channel(Lags::new());
         let (handle, status) = (parts.handle.clone(), parts.handle.status());
         let background = self.start_background(log, &handle, services, (lags_to, gates))?;
-        let engine = RunningEngine::start(parts.engine.with_gates(closed), services.models.stop.clone());
+        let engine = RunningEngine::start(parts.engine.with_paused(closed), services.models.stop.clone());
         let display = show_progress(self.settings, screen, status.clone(), lags);
         let stages: Vec<_> = self.chosen.names().collect();
         tracing::info!(worker = self.name, ?stages, "working until it is told to stop");
@@ -129,14 +129,14 @@ impl Worker<'_> {
         log: KafkaLog,
         handle: &Handle,
         services: &Services,
-        (lags, gates): (watch::Sender<Lags>, watch::Sender<Closed>),
+        (lags, gates): (watch::Sender<Lags>, watch::Sender<PausedStages>),
     ) -> Result<JoinSet<()>, OpenLogError> {
         let metrics = &services.metrics;
         let mut background = JoinSet::new();
-        background.spawn(count_lost(log.lost_calls(), metrics.clone()));
+        background.spawn(count_hung(log.hung_calls(), metrics.clone()));
         if let Some(interval) = self.kafka.cleanup_interval {
             let admin = Admin::new(&self.kafka.options)?;
-            let topics = self.kafka.demands().consumed();
+            let topics = self.kafka.topics.consumed();
             background.spawn(retention::keep(admin, topics, interval, metrics.clone()));
         }
         background.spawn(admission::keep(log.clone(), handle.status(), metrics.clone()));
@@ -153,11 +153,11 @@ impl Worker<'_> {
     }
 }
 
-/// Counts calls that never return for operators, until it is dropped.
-async fn count_lost(mut lost: watch::Receiver<u64>, metrics: Metrics) {
-    let counter = metrics.lost_calls.with_label_values(&[] as &[&str]);
-    while lost.changed().await.is_ok() {
-        let now = *lost.borrow_and_update();
+/// Counts calls that hang for operators, until it is dropped.
+async fn count_hung(mut hung: watch::Receiver<u64>, metrics: Metrics) {
+    let counter = metrics.hung_calls.with_label_values(&[] as &[&str]);
+    while hung.changed().await.is_ok() {
+        let now = *hung.borrow_and_update();
         counter.inc_by(now - counter.get());
     }
 }

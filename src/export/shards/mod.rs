@@ -2,7 +2,7 @@
 //! small files under a name that no other attempt has.
 //!
 //! ```text
-//!   append ──▶ .staging/SHARD/records+sft.jsonl, …     on the disk before its name is committed as the note
+//!   append ──▶ .staging/SHARD/records+sft.jsonl, …     on the disk before its name is committed as the checkpoint
 //!   committed ──▶ records/sft/SHARD.jsonl, …           file by file, by renaming
 //!             ──▶ .staging/finished/SHARD/             the empty folder, which says that nothing is left to do
 //! ```
@@ -10,13 +10,13 @@
 //! ## The contract
 //!
 //! - In data folders lie only files of committed shards, whole, each record of a partition in one of them.
-//! - Whoever is assigned a partition makes true what its note says ([`Shards::restore`]): what is still staged of that
-//!   shard goes to its place. So it does not matter where the last owner died; and one that was frozen and wakes up
-//!   finds nothing to overwrite: the names of its attempts are its own, what it still renames is gone or goes to where
-//!   it belongs, and a commit of its is refused by the log.
+//! - Whoever is assigned a partition makes true what its checkpoint says ([`Shards::restore`]): what is still staged of
+//!   that shard goes to its place. So it does not matter where the last owner died; and one that was frozen and wakes
+//!   up finds nothing to overwrite: the names of its attempts are its own, what it still renames is gone or goes to
+//!   where it belongs, and a commit of its is refused by the log.
 //! - A staged shard is discarded by the process that staged it, when its commit is refused; or by whoever finishes a
 //!   shard that reaches as far, for then its records are committed and it never will be. No sooner: a process that
-//!   was frozen knows an old note, and must not take the next owner's staged shard for a left-over.
+//!   was frozen knows an old checkpoint, and must not take the next owner's staged shard for a left-over.
 //! - A finished shard may be taken away by whoever uses the data: the folder below `finished` tells that it was there.
 //!   One such folder is kept for each partition, that of its latest shard.
 //! - A shard that is committed and nowhere to be found is an error: the exporters do not share one folder.
@@ -35,7 +35,7 @@ use std::{
 pub use self::disk::LocalDisk;
 use self::{
     disk::{Disk, if_there},
-    name::{ShardName, ShardNote},
+    name::{ShardCheckpoint, ShardName},
 };
 use super::{
     Entry, ExportError, FormatName, Layout, Totals,
@@ -64,7 +64,7 @@ pub struct ShardOptions {
     pub folder: PathBuf,
     /// Names the pipeline: a folder takes the shards of one only.
     pub pipeline: String,
-    /// Whether a shard is on the disk before its note is given out.
+    /// Whether a shard is on the disk before its checkpoint is given out.
     pub sync: bool,
     /// The trainers' formats.
     pub formats: Vec<FormatName>,
@@ -87,7 +87,7 @@ pub struct Shards<D = LocalDisk> {
     options: ShardOptions,
     rows: Rows,
     /// Shards that were staged, with the tables that each has rows of, whose commit is not decided.
-    pending: Vec<(ShardName, ShardNote)>,
+    pending: Vec<(ShardName, ShardCheckpoint)>,
     totals: Totals,
     committed_totals: Totals,
 }
@@ -119,22 +119,24 @@ impl<D: Disk> Shards<D> {
         Ok(shards)
     }
 
-    /// Brings the files of `partition` to where its last committed note says they are; without a note nothing of
-    /// it was ever committed.
+    /// Brings the files of `partition` to where its last committed checkpoint says they are; without a checkpoint
+    /// nothing of it was ever committed.
     ///
     /// # Errors
-    /// The shard that the note names is not to be found. The file system.
-    pub fn restore(&mut self, partition: Partition, note: Option<&str>) -> Result<(), ExportError> {
-        let Some(note) = note else { return Ok(()) };
-        let (note, name) = ShardNote::decode(note)?;
+    /// The shard that the checkpoint names is not to be found. The file system.
+    pub fn restore(&mut self, partition: Partition, checkpoint: Option<&str>) -> Result<(), ExportError> {
+        let Some(checkpoint) = checkpoint else { return Ok(()) };
+        let (checkpoint, name) = ShardCheckpoint::decode(checkpoint)?;
         if !name.is_of(partition) {
-            return Err(ExportError::Note(format!("partition {partition} has the note of shard {name}")));
+            return Err(ExportError::Checkpoint(format!(
+                "partition {partition} has the checkpoint of shard {name}"
+            )));
         }
-        self.finish(&name, &note)?;
+        self.finish(&name, &checkpoint)?;
         self.list()
     }
 
-    /// Stages a shard for each batch, and gives for each the note to commit with the progress of its partition;
+    /// Stages a shard for each batch, and gives for each the checkpoint to commit with the progress of its partition;
     /// none where it has no rows.
     ///
     /// # Errors
@@ -156,8 +158,8 @@ impl<D: Disk> Shards<D> {
     /// # Errors
     /// The file system refused. The next owners of the partitions do it.
     pub fn committed(&mut self) -> Result<(), ExportError> {
-        for (name, note) in std::mem::take(&mut self.pending) {
-            self.finish(&name, &note)?;
+        for (name, checkpoint) in std::mem::take(&mut self.pending) {
+            self.finish(&name, &checkpoint)?;
         }
         self.committed_totals.clone_from(&self.totals);
         self.list()
@@ -183,15 +185,15 @@ impl<D: Disk> Shards<D> {
         }
         let staged = self.stage(batch);
         self.rows.clear();
-        let Some((name, note)) = staged? else { return Ok(None) };
-        let text = note.encode();
-        self.pending.push((name, note));
+        let Some((name, checkpoint)) = staged? else { return Ok(None) };
+        let text = checkpoint.encode();
+        self.pending.push((name, checkpoint));
         Ok(Some(text))
     }
 
     /// Writes the rows as a shard. Where the partition is another's by now, that one may discard the shard while it
     /// is written; its commit will be refused, but that is for the log to say.
-    fn stage(&self, batch: &ShardBatch<'_>) -> Result<Option<(ShardName, ShardNote)>, ExportError> {
+    fn stage(&self, batch: &ShardBatch<'_>) -> Result<Option<(ShardName, ShardCheckpoint)>, ExportError> {
         let tables: Vec<_> =
             self.rows.paths.iter().zip(&self.rows.lines).filter(|(_, l)| !l.is_empty()).collect();
         if tables.is_empty() {
@@ -203,8 +205,8 @@ impl<D: Disk> Shards<D> {
             match self.write(&name, &tables) {
                 Ok(()) => {
                     let folder = |(path, _): &(&&str, _)| Layout::Shards.place(path).to_owned();
-                    let note = ShardNote::new(&name, tables.iter().map(folder).collect());
-                    return Ok(Some((name, note)));
+                    let checkpoint = ShardCheckpoint::new(&name, tables.iter().map(folder).collect());
+                    return Ok(Some((name, checkpoint)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < STAGINGS => tries += 1,
                 Err(error) => {
@@ -231,10 +233,10 @@ impl<D: Disk> Shards<D> {
 
     /// Brings a committed shard to its place. What is not there any more was brought there by another owner of the
     /// partition, before or at this moment.
-    fn finish(&self, name: &ShardName, note: &ShardNote) -> Result<(), ExportError> {
+    fn finish(&self, name: &ShardName, checkpoint: &ShardCheckpoint) -> Result<(), ExportError> {
         let staged = self.staged(name);
         let Some(files) = self.disk.names(&staged).map_err(at(&staged))? else {
-            return self.check_finished(name, note);
+            return self.check_finished(name, checkpoint);
         };
         let mut folders = BTreeSet::new();
         for file in files {
@@ -271,12 +273,12 @@ impl<D: Disk> Shards<D> {
     }
 
     /// A shard that is not staged must have been finished, whether its files were taken away since or not.
-    fn check_finished(&self, name: &ShardName, note: &ShardNote) -> Result<(), ExportError> {
+    fn check_finished(&self, name: &ShardName, checkpoint: &ShardCheckpoint) -> Result<(), ExportError> {
         let finished = self.shards_in(&self.finished_folder())?;
         if finished.iter().any(|it| it == name || name.is_before(it)) {
             return Ok(());
         }
-        for table in &note.tables {
+        for table in &checkpoint.tables {
             let place = file_in(&self.options.folder.join(table), name);
             if !self.disk.is_filled(&place).map_err(at(&place))? {
                 let folder = self.options.folder.clone();

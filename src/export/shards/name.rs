@@ -1,4 +1,4 @@
-//! What a shard is called, and the note that names it.
+//! What a shard is called, and the checkpoint that names it.
 
 use std::{fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::ExportError;
 use crate::log::Partition;
 
-/// Version of the note's own shape.
+/// Version of the checkpoint's own shape.
 const VERSION: u32 = 1;
 
 /// One batch of one partition, by a name that no other attempt has: `TOPIC-PARTITION-FIRST-LAST-ATTEMPT`, so that
@@ -75,34 +75,37 @@ impl FromStr for ShardName {
 
 /// What is committed with the progress of a partition: its latest shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ShardNote {
+pub(super) struct ShardCheckpoint {
     version: u32,
     shard: String,
     /// The tables that it has rows of, as the folders in which its files come to lie.
     pub(super) tables: Vec<String>,
 }
 
-impl ShardNote {
+impl ShardCheckpoint {
     pub(super) fn new(shard: &ShardName, tables: Vec<String>) -> Self {
         Self { version: VERSION, shard: shard.to_string(), tables }
     }
 
-    /// The note as compact JSON.
+    /// The checkpoint as compact JSON.
     pub(super) fn encode(&self) -> String {
-        serde_json::to_string(self).expect("a note has only string keys")
+        serde_json::to_string(self).expect("a checkpoint has only string keys")
     }
 
     /// # Errors
-    /// The text is not such a note, or one of another version.
+    /// The text is not such a checkpoint, or one of another version.
     pub(super) fn decode(text: &str) -> Result<(Self, ShardName), ExportError> {
-        let note: Self = serde_json::from_str(text).map_err(|e| ExportError::Note(e.to_string()))?;
-        if note.version != VERSION {
-            let error = format!("it has version {}, this avr writes {VERSION}", note.version);
-            return Err(ExportError::Note(error));
+        let checkpoint: Self =
+            serde_json::from_str(text).map_err(|e| ExportError::Checkpoint(e.to_string()))?;
+        if checkpoint.version != VERSION {
+            let error = format!("it has version {}, this avr writes {VERSION}", checkpoint.version);
+            return Err(ExportError::Checkpoint(error));
         }
-        let name =
-            note.shard.parse().map_err(|_| ExportError::Note(format!("{} is no shard", note.shard)))?;
-        Ok((note, name))
+        let name = checkpoint
+            .shard
+            .parse()
+            .map_err(|_| ExportError::Checkpoint(format!("{} is no shard", checkpoint.shard)))?;
+        Ok((checkpoint, name))
     }
 }
 
@@ -129,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn other_notes_are_refused() {
+    fn other_checkpoints_are_refused() {
         let name = ShardName::new(Partition { topic: RECORDS.name, index: 0 }, (0, 1), 7);
-        let note = ShardNote::new(&name, vec!["records/sft".into()]);
-        assert_eq!(ShardNote::decode(&note.encode()).unwrap(), (note.clone(), name));
-        let newer = note.encode().replace("\"version\":1", "\"version\":2");
-        let wrong = note.encode().replace("records-0", "../records-0-");
+        let checkpoint = ShardCheckpoint::new(&name, vec!["records/sft".into()]);
+        assert_eq!(ShardCheckpoint::decode(&checkpoint.encode()).unwrap(), (checkpoint.clone(), name));
+        let newer = checkpoint.encode().replace("\"version\":1", "\"version\":2");
+        let wrong = checkpoint.encode().replace("records-0", "../records-0-");
         for text in ["", "{}", newer.as_str(), wrong.as_str(), r#"{"version":1,"files":{},"totals":{}}"#] {
-            assert!(matches!(ShardNote::decode(text), Err(ExportError::Note(_))), "{text}");
+            assert!(matches!(ShardCheckpoint::decode(text), Err(ExportError::Checkpoint(_))), "{text}");
         }
     }
 }

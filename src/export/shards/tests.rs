@@ -108,7 +108,7 @@ impl Disk for Rc<Gated> {
 /// The log's side: what is committed of the partition, and who has it.
 #[derive(Default)]
 struct LogState {
-    note: Option<String>,
+    checkpoint: Option<String>,
     committed: i64,
     owner: usize,
 }
@@ -130,7 +130,7 @@ fn reject(number: i64) -> Entry<'static> {
 fn letter(number: i64) -> Entry<'static> {
     let outcome = serde_json::json!({
         "thread": format!("s:{number}"), "recipe": {"name": "s", "hash": ""}, "origin": {"source": "-", "line": number},
-        "verdict": "dead_letter", "records": [], "withheld": {}, "cut_off": 0,
+        "reason": "dead_letter", "records": [], "withheld": {}, "cut_off": 0,
     });
     Entry::DeadLetter(serde_json::from_value(outcome).unwrap())
 }
@@ -152,19 +152,19 @@ impl World {
     /// One owner of the partition: it restores, and writes a few batches of two records until something stops it or
     /// the log refuses its commit.
     fn own(&self, disk: &Rc<Gated>, batches: usize) -> Result<(), ExportError> {
-        let (me, note) = {
+        let (me, checkpoint) = {
             let mut log = self.log.borrow_mut();
             log.owner += 1;
-            (log.owner, log.note.clone())
+            (log.owner, log.checkpoint.clone())
         };
         let mut next = self.log.borrow().committed;
         let mut shards = Shards::open_on(Rc::clone(disk), self.options())?;
-        shards.restore(PARTITION, note.as_deref())?;
+        shards.restore(PARTITION, checkpoint.as_deref())?;
         for _ in 0..batches {
             let entries = vec![reject(next), letter(next + 1)];
             let batch = ShardBatch { partition: PARTITION, offsets: (next, next + 1), entries };
-            let note = shards.append(&[batch])?.remove(0);
-            if !self.commit(me, note, next + 2) {
+            let checkpoint = shards.append(&[batch])?.remove(0);
+            if !self.commit(me, checkpoint, next + 2) {
                 shards.rollback();
                 return Ok(());
             }
@@ -176,11 +176,11 @@ impl World {
     }
 
     /// Takes a commit, unless it is a former owner's.
-    fn commit(&self, owner: usize, note: Option<String>, next: i64) -> bool {
+    fn commit(&self, owner: usize, checkpoint: Option<String>, next: i64) -> bool {
         let mut log = self.log.borrow_mut();
         let is_owner = log.owner == owner;
         if is_owner {
-            (log.note, log.committed) = (note, next);
+            (log.checkpoint, log.committed) = (checkpoint, next);
         }
         is_owner
     }

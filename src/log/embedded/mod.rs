@@ -38,6 +38,7 @@ mod writer;
 
 use std::{
     io,
+    ops::ControlFlow,
     path::Path,
     sync::{Arc, mpsc::SyncSender as StopSender},
     thread::{self, JoinHandle},
@@ -49,6 +50,8 @@ use tokio::sync::{Notify, mpsc};
 pub use committer::EmbeddedCommitter;
 pub use consumer::EmbeddedConsumer;
 
+pub use crate::topic::Retention;
+
 use self::{
     folder::Folder,
     group::{MemberId, ProcessId},
@@ -57,7 +60,7 @@ use self::{
     store::Store,
     writer::{Identity, Task},
 };
-use super::{Budget, GroupName, Log, LogError, LogErrorKind, Partition, Progress, Record, Visit};
+use super::{Budget, GroupName, Log, LogError, LogErrorKind, Partition, Progress, Record};
 use crate::topic::TopicName;
 
 /// What a loss of power may undo. The death of the process undoes nothing that a commit returned.
@@ -69,16 +72,6 @@ pub enum Durability {
     Interval(Duration),
 }
 
-/// Which records of a topic are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retention {
-    /// Those that some group has yet to get past, of the groups that ever committed there; all while there is
-    /// no such group. The others go in steps, with the commits that get past them.
-    Consumed,
-    /// All.
-    Forever,
-}
-
 /// A topic as it is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
@@ -87,7 +80,8 @@ pub struct TopicSpec {
     /// How many partitions it has: at least one, and never fewer than when it was opened before. Keys may
     /// change their partition when it grows.
     pub partitions: u32,
-    /// Which of its records are kept.
+    /// Which of its records are kept. [`Retention::Consumed`] keeps those that some group has yet to get past, of the groups
+    /// that ever committed there, and all while there is no such group; every other retention keeps all.
     pub retention: Retention,
 }
 
@@ -225,7 +219,7 @@ impl EmbeddedLog {
         &self,
         partition: Partition,
         from: i64,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogErrorKind> {
         let bounds = self.bounds(partition.topic)?;
         let Some((_, first, end)) = bounds.into_iter().find(|(known, ..)| *known == partition) else {
@@ -234,7 +228,7 @@ impl EmbeddedLog {
         let mut from = from.max(first);
         while from < end {
             let (records, next) = self.read_piece(partition, from, end).await?;
-            if records.into_iter().any(|record| visit(record) == Visit::Enough) {
+            if records.into_iter().any(|record| visit(record).is_break()) {
                 return Ok(());
             }
             from = next;
@@ -295,7 +289,7 @@ impl Log for EmbeddedLog {
         let starts = bounds.into_iter().map(|(partition, first, _)| (partition, first)).collect();
         let mut visit_all = |record| {
             visit(record);
-            Visit::More
+            ControlFlow::Continue(())
         };
         self.scan_from(starts, &mut visit_all).await
     }
@@ -303,7 +297,7 @@ impl Log for EmbeddedLog {
     async fn scan_from(
         &self,
         starts: Vec<(Partition, i64)>,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogError> {
         for (partition, from) in starts {
             self.scan_partition(partition, from, visit)

@@ -1,4 +1,4 @@
-//! Export: harvests, dead letters and rejects become lines of files, as part of the commit that marks them done.
+//! Export: selection results, dead letters and rejects become lines of files, as part of the commit that marks them done.
 //!
 //! [`ExportSink`] writes one set of files, for a log that one process has alone; [`ShardSink`] writes shards, for a
 //! log that several share.
@@ -24,8 +24,8 @@ use crate::{
 pub struct ExportSink {
     options: ExportOptions,
     files: Option<Files>,
-    /// Carries the note of the files.
-    carrier: Option<Partition>,
+    /// The partition that carries the checkpoint of the files.
+    checkpoint_partition: Option<Partition>,
     metrics: OutcomeMetrics,
     /// Outcomes that were appended and not committed.
     pending: Vec<Outcome>,
@@ -46,7 +46,7 @@ impl ExportSink {
     pub fn new(options: ExportOptions, metrics: &Metrics) -> (Self, watch::Receiver<Written>) {
         let (written, watched) = watch::channel(Written::default());
         let (metrics, pending) = (OutcomeMetrics::new(metrics), Vec::new());
-        (Self { options, files: None, carrier: None, metrics, pending, written }, watched)
+        (Self { options, files: None, checkpoint_partition: None, metrics, pending, written }, watched)
     }
 
     fn files(&mut self) -> Result<&mut Files, SinkError> {
@@ -55,14 +55,15 @@ impl ExportSink {
 }
 
 impl Sink for ExportSink {
-    fn restore(&mut self, partition: Partition, note: &str) -> Result<(), SinkError> {
+    fn restore(&mut self, partition: Partition, checkpoint: &str) -> Result<(), SinkError> {
         // The old handles hold the folder's lock.
         self.files = None;
         self.pending.clear();
-        let files = Files::open(self.options.clone(), Some(note).filter(|note| !note.is_empty()))?;
+        let files =
+            Files::open(self.options.clone(), Some(checkpoint).filter(|checkpoint| !checkpoint.is_empty()))?;
         let (totals, ended_before) = (files.totals().clone(), files.totals().threads());
         self.written.send_replace(Written { totals, ended_before });
-        (self.files, self.carrier) = (Some(files), Some(partition));
+        (self.files, self.checkpoint_partition) = (Some(files), Some(partition));
         Ok(())
     }
 
@@ -70,9 +71,12 @@ impl Sink for ExportSink {
         let mut read = Entries::default();
         records.iter().enumerate().for_each(|(place, record)| read.add(place, record));
         let Entries { entries, refused } = read;
-        let note = self.files()?.append(&entries)?;
+        let checkpoint = self.files()?.append(&entries)?;
         self.pending = entries.into_iter().filter_map(outcome_of).collect();
-        Ok(Appended { notes: self.carrier.map(|carrier| (carrier, note)).into_iter().collect(), refused })
+        Ok(Appended {
+            checkpoints: self.checkpoint_partition.map(|carrier| (carrier, checkpoint)).into_iter().collect(),
+            refused,
+        })
     }
 
     fn committed(&mut self) -> Result<(), SinkError> {

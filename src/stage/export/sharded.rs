@@ -1,4 +1,4 @@
-//! The exporter where several processes share a log: shards, each with a note of its own.
+//! The exporter where several processes share a log: shards, each with a checkpoint of its own.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -43,18 +43,21 @@ impl ShardSink {
 }
 
 impl Sink for ShardSink {
-    fn restore(&mut self, partition: Partition, note: &str) -> Result<(), SinkError> {
-        Ok(self.shards()?.restore(partition, Some(note).filter(|note| !note.is_empty()))?)
+    fn restore(&mut self, partition: Partition, checkpoint: &str) -> Result<(), SinkError> {
+        Ok(self.shards()?.restore(partition, Some(checkpoint).filter(|checkpoint| !checkpoint.is_empty()))?)
     }
 
     fn append(&mut self, records: &[Arc<Record>]) -> Result<Appended, SinkError> {
         let (batches, refused) = batches(records);
-        let notes = self.shards()?.append(&batches)?;
+        let checkpoints = self.shards()?.append(&batches)?;
         let partitions = batches.iter().map(|batch| batch.partition);
-        let notes = partitions.zip(notes).filter_map(|(partition, note)| Some((partition, note?))).collect();
+        let checkpoints = partitions
+            .zip(checkpoints)
+            .filter_map(|(partition, checkpoint)| Some((partition, checkpoint?)))
+            .collect();
         let entries = batches.into_iter().flat_map(|batch| batch.entries);
         self.pending = entries.filter_map(outcome_of).collect();
-        Ok(Appended { notes, refused })
+        Ok(Appended { checkpoints, refused })
     }
 
     fn committed(&mut self) -> Result<(), SinkError> {

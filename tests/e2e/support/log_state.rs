@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use avr::{
     log::{
         Log, Record,
-        embedded::{EmbeddedLog, Options, Retention, TopicSpec},
+        embedded::{EmbeddedLog, Options, TopicSpec},
     },
     method::CallSite,
     record::ThreadId,
-    topic::{CRITIQUED, DRAFTED, IMPROVED, Keep, PROMPTS, RECORDS, SCORED, TopicName, catalogue},
+    topic::{CRITIQUED, DRAFTED, IMPROVED, PROMPTS, RECORDS, SCORED, TopicName, catalogue},
 };
 
 use serde_json::Value;
@@ -36,10 +36,10 @@ fn steps_behind(topic: TopicName, rounds: usize) -> usize {
 
 /// What the log and the files of a folder tell while no process has them.
 pub(crate) fn reached(output: &Output) -> Reached {
-    let topics = catalogue().iter().map(|(name, info)| {
-        let retention =
-            if info.retention == Keep::Consumed { Retention::Consumed } else { Retention::Forever };
-        TopicSpec { name: *name, partitions: 1, retention }
+    let topics = catalogue().iter().map(|(name, info)| TopicSpec {
+        name: *name,
+        partitions: 1,
+        retention: info.retention,
     });
     let topics: Vec<_> = topics.collect();
     let log = EmbeddedLog::open(&output.state(), &topics, Options::default()).expect("no process has it");
@@ -112,7 +112,7 @@ pub(crate) fn calls_of(thread: &str) -> String {
     site.request_id().split('-').next().expect("a thread").to_owned()
 }
 
-/// Rounds of a thread, or of a harvest's outcome.
+/// Rounds of a thread, or of a selection result's outcome.
 fn rounds_in(payload: &Value) -> usize {
     match payload["rounds"].as_array() {
         Some(rounds) => rounds.len(),

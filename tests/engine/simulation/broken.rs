@@ -1,11 +1,11 @@
 //! A log that breaks one promise, to see that the simulation notices; and one that keeps them all.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use avr::{
     log::{
         Budget, CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress,
-        Record, Visit,
+        Record,
     },
     topic::TopicName,
 };
@@ -71,7 +71,7 @@ impl<C: Committer> Committer for FaultyCommitter<C> {
     }
 }
 
-/// The texts of steps' progress; the sink's holds its note and stays.
+/// The texts of steps' progress; the sink's holds its checkpoint and stays.
 fn texts(progress: &mut [GroupProgress]) -> impl Iterator<Item = &mut String> {
     let steps = progress.iter_mut().filter(|group| group.group != GroupName("export"));
     steps.flat_map(|group| group.partitions.iter_mut().map(|(_, progress)| &mut progress.text))
@@ -101,7 +101,7 @@ impl Log for Faulty {
     async fn scan_from(
         &self,
         starts: Vec<(Partition, i64)>,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogError> {
         self.process.scan_from(starts, visit).await
     }

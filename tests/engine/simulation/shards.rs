@@ -1,5 +1,5 @@
-//! A sink with a note for each partition, in memory: what counts is put aside, committed by name, and put in place by
-//! whoever has the partition.
+//! A sink with a checkpoint for each partition, in memory: what counts is put aside, committed by name, and put in
+//! place by whoever has the partition.
 
 use std::{
     collections::BTreeMap,
@@ -58,10 +58,10 @@ impl Sink for Shards {
         false
     }
 
-    fn restore(&mut self, partition: Partition, note: &str) -> Result<(), SinkError> {
+    fn restore(&mut self, partition: Partition, checkpoint: &str) -> Result<(), SinkError> {
         let mut folder = self.folder()?;
-        if !note.is_empty() && !folder.place(note) {
-            return Err(format!("{partition}: {note} is neither put aside nor in place").into());
+        if !checkpoint.is_empty() && !folder.place(checkpoint) {
+            return Err(format!("{partition}: {checkpoint} is neither put aside nor in place").into());
         }
         Ok(())
     }
@@ -74,14 +74,14 @@ impl Sink for Shards {
         for record in records {
             batches.entry(record.partition).or_default().extend(record.value.clone());
         }
-        let mut notes = BTreeMap::new();
+        let mut checkpoints = BTreeMap::new();
         for (partition, lines) in batches {
             let name = format!("{partition}-{}", self.world.draw(0..1 << 60));
             self.folder()?.staged.insert(name.clone(), lines);
             self.pending.push(name.clone());
-            notes.insert(partition, name);
+            checkpoints.insert(partition, name);
         }
-        Ok(Appended { notes, refused: vec![] })
+        Ok(Appended { checkpoints, refused: vec![] })
     }
 
     fn committed(&mut self) -> Result<(), SinkError> {

@@ -28,7 +28,7 @@ pub(super) struct World {
     pub(super) fault: Fault,
     /// Lines of the sink's file, with what crashes left behind.
     pub(super) file: Arc<Mutex<Vec<Bytes>>>,
-    /// The shards of sinks whose partitions each carry a note.
+    /// The shards of sinks whose partitions each carry a checkpoint.
     pub(super) folder: Arc<Mutex<Folder>>,
     /// Steps that started although their commit was visible.
     redone: Arc<Mutex<Vec<String>>>,
@@ -67,7 +67,7 @@ impl World {
         ended as u64 >= INPUTS && (lines + in_shards) as u64 >= INPUTS
     }
 
-    /// Notes a step whose commit is visible already.
+    /// Records a step whose commit is visible already.
     pub(super) fn note_if_redone(&self, group: GroupName, record: &Record) {
         let progress = self.log.progress(group, record.partition);
         let decoded = progress.map(|progress| progress_text::decode(&progress).expect("our own"));
@@ -120,16 +120,16 @@ pub(super) fn input(number: u64) -> Output {
     Output { topic: PROMPTS.name, key: Some(text.clone()), value: Some(text), headers: vec![] }
 }
 
-/// A file of lines in memory. Its note is its length.
+/// A file of lines in memory. Its checkpoint is its length.
 pub(super) struct Lines {
     file: Arc<Mutex<Vec<Bytes>>>,
     committed: usize,
-    carrier: Option<Partition>,
+    checkpoint_partition: Option<Partition>,
 }
 
 impl Lines {
     pub(super) fn of(world: &World) -> Self {
-        Self { file: Arc::clone(&world.file), committed: 0, carrier: None }
+        Self { file: Arc::clone(&world.file), committed: 0, checkpoint_partition: None }
     }
 }
 
@@ -138,17 +138,20 @@ impl Sink for Lines {
         false
     }
 
-    fn restore(&mut self, partition: Partition, note: &str) -> Result<(), SinkError> {
-        self.committed = if note.is_empty() { 0 } else { note.parse()? };
-        self.carrier = Some(partition);
+    fn restore(&mut self, partition: Partition, checkpoint: &str) -> Result<(), SinkError> {
+        self.committed = if checkpoint.is_empty() { 0 } else { checkpoint.parse()? };
+        self.checkpoint_partition = Some(partition);
         self.roll_back()
     }
 
     fn append(&mut self, records: &[Arc<Record>]) -> Result<Appended, SinkError> {
         let mut file = self.file.lock().map_err(|_| "poisoned")?;
         file.extend(records.iter().filter_map(|record| record.value.clone()));
-        let note = file.len().to_string();
-        Ok(Appended { notes: self.carrier.map(|it| (it, note)).into_iter().collect(), refused: vec![] })
+        let checkpoint = file.len().to_string();
+        Ok(Appended {
+            checkpoints: self.checkpoint_partition.map(|it| (it, checkpoint)).into_iter().collect(),
+            refused: vec![],
+        })
     }
 
     fn committed(&mut self) -> Result<(), SinkError> {
