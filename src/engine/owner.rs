@@ -191,6 +191,10 @@ impl Owner {
                 biased;
                 changed = stop.changed(), if self.draining.is_none() => {
                     if changed.is_err() || *stop.borrow() == Stop::Drain {
+                        // What was submitted before the stop is still committed.
+                        while let Ok(submission) = inbox.submissions.try_recv() {
+                            self.submissions.push(submission);
+                        }
                         self.drain();
                     }
                 }
