@@ -8,7 +8,8 @@ use super::{ExitCode, HasExitCode};
 use crate::{
     config::Settings,
     model::{
-        ChatModel, EndpointState, EndpointStatus, ModelOptions, OptionsError, RewardKind, RewardModel, Stop,
+        ChatModel, EndpointState, EndpointStatus, ModelOptions, OptionsError, RewardKind, RewardModel,
+        StopSignal,
     },
     observe::{Condition, Metrics, Readiness},
     simulate::{Cluster, Latency, Options, SimulateError},
@@ -75,7 +76,7 @@ pub(crate) fn is_simulated(model: &str) -> bool {
 pub(crate) struct Models {
     pub(crate) asked: Asked,
     pub(crate) cluster: Option<Cluster>,
-    pub(crate) stop: Stop,
+    pub(crate) stop: StopSignal,
 }
 
 impl Models {
@@ -95,7 +96,7 @@ impl Models {
             reward_kind = RewardKind::Pooling;
         }
         wanted.all().for_each(|options| options.agent = agent(&options.agent, worker));
-        let stop = Stop::new();
+        let stop = StopSignal::new();
         let chat = |role, options: ModelOptions| {
             made(role, options, |options| ChatModel::new(options, stop.clone(), metrics))
         };

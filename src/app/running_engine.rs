@@ -44,7 +44,7 @@ pub(crate) struct RunningEngine {
     task: JoinHandle<Result<(), EngineError>>,
     stop: watch::Sender<Stop>,
     /// Stops the calls to the models.
-    calls: model::Stop,
+    calls: model::StopSignal,
 }
 
 /// What came first.
@@ -57,7 +57,7 @@ pub(crate) enum Until<E> {
 
 impl RunningEngine {
     /// Starts an engine whose stages make these `calls`.
-    pub(crate) fn start<L: Log>(engine: Engine<L>, calls: model::Stop) -> Self {
+    pub(crate) fn start<L: Log>(engine: Engine<L>, calls: model::StopSignal) -> Self {
         let (stop, stopped) = watch::channel(Stop::Run);
         Self { task: tokio::spawn(engine.run(stopped)), stop, calls }
     }
@@ -103,7 +103,7 @@ mod tests {
         F: Future<Output = Result<(), EngineError>> + Send + 'static,
     {
         let (stop, stopped) = watch::channel(Stop::Run);
-        RunningEngine { task: tokio::spawn(work(stopped)), stop, calls: model::Stop::new() }
+        RunningEngine { task: tokio::spawn(work(stopped)), stop, calls: model::StopSignal::new() }
     }
 
     #[tokio::test]
