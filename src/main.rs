@@ -84,7 +84,7 @@ fn with_settings<E: HasExitCode>(
 
 fn begin_to_log(options: &LogOptions) -> Result<Screen, CommandError> {
     let screen = Screen::stderr();
-    logging::init(options, &screen).map_err(CommandError::wrong_usage)?;
+    logging::init(options, screen.clone(), screen.has_colour()).map_err(CommandError::wrong_usage)?;
     Ok(screen)
 }
 

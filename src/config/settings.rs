@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{KafkaSettings, Reader, engine, kafka, models, recipe};
+use super::{KafkaSettings, ObserveSettings, Reader, engine, kafka, models, observe, recipe};
 use crate::{
     dataflow::StageLimits,
     engine::{BatchPolicy, EngineOptions},
@@ -11,7 +11,6 @@ use crate::{
     log::embedded,
     method::{AnswerSource, Recipe, Templates},
     model::{CHAT_RESERVED, ModelOptions, REWARD_RESERVED, RewardKind},
-    observe::ObserveOptions,
     source::AnswerUse,
 };
 
@@ -50,7 +49,7 @@ pub struct Settings {
     /// How long rows gather before they become a shard, over Kafka.
     pub gathering: BatchPolicy,
     /// How the process shows itself.
-    pub observe: ObserveOptions,
+    pub observe: ObserveSettings,
     /// The process' threads.
     pub runtime: RuntimeSettings,
 }
@@ -108,7 +107,7 @@ impl Settings {
             intake,
             formats,
             gathering,
-            observe: ObserveOptions::read(&mut reader.section("observe")),
+            observe: observe::read(&mut reader.section("observe")),
             runtime: runtime(&mut reader.section("runtime")),
             // Last: sections that nobody read would be reported as unknown, too.
             templates: templates?,
