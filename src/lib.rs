@@ -34,7 +34,6 @@
 //! - Nothing redoes a model call to save memory or code.
 
 pub mod app;
-pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;

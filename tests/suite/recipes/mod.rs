@@ -11,7 +11,8 @@ use std::{
 };
 
 use avr::{
-    command::run::{self, RunOptions},
+    app::Shutdown,
+    command::run::{self, RunArgs},
     config::{self, Settings},
     method::select_records,
     model::{ChatModel, RewardModel, StopSignal},
@@ -89,8 +90,8 @@ impl Bench {
 
     async fn run(&self, settings: Settings) {
         let files = vec![self.prompts().display().to_string()];
-        let options = RunOptions { files, ..RunOptions::default() };
-        run::run(settings, options, &Screen::stderr()).await.expect("the run ends");
+        let args = RunArgs { files, ..RunArgs::default() };
+        run::run(&args, settings, &Screen::stderr(), &Shutdown::never()).await.expect("the run ends");
     }
 
     /// What the recipe gives when it is played by hand.
