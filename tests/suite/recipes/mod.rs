@@ -7,7 +7,6 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::Once,
 };
 
 use avr::{
@@ -29,6 +28,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::use_ring;
+
 const PROMPTS: usize = 24;
 
 /// A cluster, an output folder and a file of prompts.
@@ -45,10 +46,7 @@ impl Bench {
 
     /// A bench whose servers give this many choices to one request at most.
     async fn with_most_choices(most_choices: u16) -> Self {
-        static CRYPTOGRAPHY: Once = Once::new();
-        CRYPTOGRAPHY.call_once(|| {
-            rustls::crypto::ring::default_provider().install_default().expect("nobody else installs one");
-        });
+        use_ring();
         let mut options = Options::default();
         options.text.mean_tokens = 40.0;
         options.text.malformed_rating_rate = 0.2;
