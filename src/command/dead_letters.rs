@@ -13,9 +13,7 @@ use crate::{
     cli::{ClusterArgs, SettingsArgs},
     command::run::RunError,
     config::Settings,
-    dead_letter::{
-        Deed, HandleError, LetterId, Letters, Report, Selection, handle, read_letter, read_letters,
-    },
+    dead_letter::{self, DeadLetterFilter, DeadLetterId, HandleError, Handling, HandlingReport},
     log::{Log, LogError, kafka::KafkaLog},
     record::HandledAction,
 };
@@ -70,7 +68,7 @@ pub enum DeadLettersCommand {
     Show {
         /// The letter, as `list` names it.
         #[arg(value_name = "ID")]
-        id: LetterId,
+        id: DeadLetterId,
         /// Which log.
         #[command(flatten)]
         log: LogArgs,
@@ -87,7 +85,7 @@ pub enum DeadLettersCommand {
 pub struct HandleArgs {
     /// The letters, as `list` names them.
     #[arg(value_name = "ID", conflicts_with_all = ["all", "stage", "error"])]
-    pub ids: Vec<LetterId>,
+    pub ids: Vec<DeadLetterId>,
     /// All that nothing was done with yet.
     #[arg(long, conflicts_with_all = ["stage", "error"])]
     pub all: bool,
@@ -132,11 +130,11 @@ impl DeadLettersArgs {
 }
 
 impl HandleArgs {
-    fn selection(&self) -> Selection {
+    fn filter(&self) -> DeadLetterFilter {
         if self.ids.is_empty() {
-            Selection::Fitting { stage: self.stage.clone(), kind: self.error.clone() }
+            DeadLetterFilter::Matching { stage: self.stage.clone(), kind: self.error.clone() }
         } else {
-            Selection::Ids(self.ids.iter().copied().collect())
+            DeadLetterFilter::Ids(self.ids.iter().copied().collect())
         }
     }
 }
@@ -194,8 +192,8 @@ pub async fn dead_letters(args: &DeadLettersArgs, settings: &Settings) -> Result
 async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<Answer, DeadLettersError> {
     match &args.command {
         DeadLettersCommand::List { handled, json, .. } => {
-            let mut all = read_letters(log).await?;
-            all.letters.retain(|letter| *handled || letter.handled.is_none());
+            let mut all = dead_letter::list(log).await?;
+            all.retain(|dead_letter| *handled || dead_letter.handled.is_none());
             let text = if *json { letter_text::json(&all) } else { letter_text::list(&all) };
             Ok(Answer { text, problems: vec![] })
         }
@@ -208,30 +206,27 @@ async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<Answer, DeadLet
     }
 }
 
-async fn show<L: Log>(log: &L, id: LetterId) -> Result<Answer, DeadLettersError> {
-    let Letters { letters } = read_letters(log).await?;
-    let letter = letters.into_iter().find(|letter| letter.id == id);
-    Ok(match (letter, read_letter(log, id).await?) {
-        (Some(letter), Some(record)) => {
-            Answer { text: letter_text::show(&letter, &record), problems: vec![] }
-        }
-        _ => Answer { text: String::new(), problems: vec![missing(id)] },
+async fn show<L: Log>(log: &L, id: DeadLetterId) -> Result<Answer, DeadLettersError> {
+    Ok(match dead_letter::show(log, id).await? {
+        Some((found, record)) => Answer { text: letter_text::show(&found, &record), problems: vec![] },
+        None => Answer { text: String::new(), problems: vec![missing(id)] },
     })
 }
 
 async fn act<L: Log>(log: &L, args: &HandleArgs, action: HandledAction) -> Result<Answer, DeadLettersError> {
-    let deed = Deed { action, dry_run: args.dry_run };
-    let Report { done, before, missing: absent, unreturnable } =
-        handle(log, &args.selection(), deed, now_ms()).await?;
+    let handling = Handling { action, dry_run: args.dry_run, at_ms: now_ms() };
+    let HandlingReport { done, before, missing: absent, not_retryable } =
+        dead_letter::handle(log, &args.filter(), handling).await?;
     let problems = absent.into_iter().map(missing);
-    let unreturnable = unreturnable.iter().map(|(id, why)| format!("letter {id} cannot be sent back: {why}"));
+    let not_retryable =
+        not_retryable.iter().map(|(id, why)| format!("letter {id} cannot be sent back: {why}"));
     Ok(Answer {
-        text: letter_text::done(&done, &before, deed),
-        problems: problems.chain(unreturnable).collect(),
+        text: letter_text::done(&done, &before, handling),
+        problems: problems.chain(not_retryable).collect(),
     })
 }
 
-fn missing(id: LetterId) -> String {
+fn missing(id: DeadLetterId) -> String {
     format!("there is no letter {id}: `avr dead-letters list --handled` shows all")
 }
 

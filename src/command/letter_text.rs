@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    dead_letter::{Deed, Letter, LetterId, Letters},
+    dead_letter::{DeadLetter, DeadLetterId, Handling, totals},
     log::Record,
     record::HandledAction,
 };
@@ -15,12 +15,12 @@ const MESSAGE: usize = 60;
 const HEX_LINE: usize = 32;
 
 /// The list as a table, with totals.
-pub(super) fn list(all: &Letters) -> String {
-    if all.letters.is_empty() {
+pub(super) fn list(all: &[DeadLetter]) -> String {
+    if all.is_empty() {
         return "There are no dead letters to be handled.\n".to_owned();
     }
     let heads = ["ID", "TIME", "STAGE", "KIND", "TRIES", "THREAD", "MESSAGE"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = all.letters.iter().map(row).collect();
+    let rows: Vec<[String; 7]> = all.iter().map(row).collect();
     let widths: Vec<usize> = (0..heads.len())
         .map(|column| {
             let cells = rows.iter().chain([&heads]).map(|row| row[column].chars().count());
@@ -34,38 +34,38 @@ pub(super) fn list(all: &Letters) -> String {
         text.push('\n');
     }
     text.push('\n');
-    for ((stage, kind), count) in all.totals() {
+    for ((stage, kind), count) in totals(all) {
         text.push_str(&format!("{count:>7}  {}  {}\n", printable(stage), printable(kind)));
     }
-    text + &format!("{:>7}  in all\n", all.letters.len())
+    text + &format!("{:>7}  in all\n", all.len())
 }
 
-fn row(letter: &Letter) -> [String; 7] {
+fn row(letter: &DeadLetter) -> [String; 7] {
     let message = match &letter.handled {
-        Some(handled) => format!("[{}] {}", past(handled.action), letter.message),
-        None => letter.message.clone(),
+        Some(handled) => format!("[{}] {}", past(handled.action), letter.headers.message),
+        None => letter.headers.message.clone(),
     };
     [
         letter.id.to_string(),
         utc(letter.at_ms),
-        printable(&letter.stage),
-        printable(&letter.kind),
-        letter.attempts.to_string(),
+        printable(&letter.headers.stage),
+        printable(&letter.headers.kind),
+        letter.headers.attempts.to_string(),
         cut(&printable(&letter.thread), THREAD),
         cut(&printable(&message), MESSAGE),
     ]
 }
 
 /// The list as one JSON object.
-pub(super) fn json(all: &Letters) -> String {
+pub(super) fn json(all: &[DeadLetter]) -> String {
     let total =
         |((stage, kind), count): ((&str, &str), usize)| json!({"stage": stage, "kind": kind, "count": count});
-    let totals: Vec<_> = all.totals().into_iter().map(total).collect();
-    format!("{}\n", json!({"letters": all.letters, "totals": totals}))
+    let totals: Vec<_> = totals(all).into_iter().map(total).collect();
+    format!("{}\n", json!({"letters": all, "totals": totals}))
 }
 
 /// One letter, whole.
-pub(super) fn show(letter: &Letter, record: &Record) -> String {
+pub(super) fn show(letter: &DeadLetter, record: &Record) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<10}{value}\n"));
     line("letter", &letter.id.to_string());
@@ -107,10 +107,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What was done, or would be.
-pub(super) fn done(done: &[LetterId], before: &[LetterId], deed: Deed) -> String {
+pub(super) fn done(done: &[DeadLetterId], before: &[DeadLetterId], handling: Handling) -> String {
     let mut text = String::new();
-    let what = past(deed.action);
-    if deed.dry_run {
+    let what = past(handling.action);
+    if handling.dry_run {
         done.iter().for_each(|id| text.push_str(&format!("{id} would be {what}\n")));
         text.push_str(&format!("{} letters would be {what}; nothing was done\n", done.len()));
     } else {

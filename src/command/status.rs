@@ -17,7 +17,7 @@ use std::{io::Write as _, time::Duration};
 use clap::Args;
 
 pub use picture::{Picture, StagePicture, WorkerPicture, WorkerState};
-pub use sample::{Letters, Sample, StageSample};
+pub use sample::{Sample, StageSample};
 
 use crate::{
     app::{self, OpenError},

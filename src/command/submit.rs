@@ -17,8 +17,8 @@ use crate::{
     cli::SettingsArgs,
     command::run::RunError,
     config::Settings,
-    intake::{self, Direct, Intake, IntakeError, IntakeProgress, SUBMIT_COMMITTER},
-    log::{Log, LogError},
+    intake::{self, Intake, IntakeError, IntakeProgress, SUBMIT_COMMITTER},
+    log::{Log, LogError, StandaloneCommitter},
     observe::Metrics,
     source::{self, SourceError},
     terminal::{Counting, InputTotals, Progress, ProgressSnapshot, Screen, SubmitSummary},
@@ -125,17 +125,24 @@ pub async fn run(
 ///
 /// # Errors
 /// The log fails, or was begun with another definition of the recipe.
-pub async fn begin<L: Log>(settings: &Settings, log: L) -> Result<Intake<L, Direct<L>>, SubmitError> {
-    let destination = Direct::start(log.clone(), SUBMIT_COMMITTER).await?;
+pub async fn begin<L: Log>(
+    settings: &Settings,
+    log: L,
+) -> Result<Intake<L, StandaloneCommitter<L>>, SubmitError> {
+    let writer = StandaloneCommitter::start(log.clone(), SUBMIT_COMMITTER).await?;
     let index = intake::read_index(&log).await?;
     let reference = settings.recipe.reference(&settings.templates);
     let options = settings.intake.clone();
-    let (mut intake, _) = Intake::new(log, destination, reference, options, index, Metrics::new());
+    let (mut intake, _) = Intake::new(log, writer, reference, options, index, Metrics::new());
     intake.claim(app::definition(settings, None)).await?;
     Ok(intake)
 }
 
-fn show_progress<L: Log>(settings: &Settings, screen: &Screen, intake: &Intake<L, Direct<L>>) -> Progress {
+fn show_progress<L: Log>(
+    settings: &Settings,
+    screen: &Screen,
+    intake: &Intake<L, StandaloneCommitter<L>>,
+) -> Progress {
     let progress = intake.progress();
     Progress::start(settings.observe.progress, screen, move || {
         let IntakeProgress { new, known, rejected, .. } = *progress.borrow();

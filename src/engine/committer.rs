@@ -14,9 +14,9 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Completed, DeadLetter, EngineError, Sink, partition::Epoch, progress_text, time::now_ms};
+use super::{Completed, EngineError, Sink, partition::Epoch, progress_text, time::now_ms};
 use crate::{
-    dead_letter::dead_letter,
+    dead_letter::{DeadLetterCause, dead_letter},
     log::{
         CommitError, Committer, GroupName, GroupProgress, LogError, Membership, Output, Partition, Progress,
         Record,
@@ -388,11 +388,11 @@ async fn on_sink<T: Send + 'static>(
 }
 
 /// A dead letter in place of outputs of which one is above the log's limit.
-pub(super) fn too_large(outputs: &[Output], limit: usize) -> Option<DeadLetter> {
+pub(super) fn too_large(outputs: &[Output], limit: usize) -> Option<DeadLetterCause> {
     let largest = outputs.iter().max_by_key(|output| output.size())?;
     (largest.size() > limit).then(|| {
         let key = largest.key.as_ref().map(Bytes::as_ref).map(String::from_utf8_lossy).unwrap_or_default();
-        DeadLetter::new(
+        DeadLetterCause::new(
             "too_large",
             format!(
                 "the output {key} for topic {} has {} bytes; the log takes {limit}",

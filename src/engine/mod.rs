@@ -48,7 +48,7 @@ pub use committer::SubmitError;
 pub use completed::Completed;
 pub use owner::Engine;
 pub use sink::{Appended, CheckpointScope, Gathering, Sink, SinkError};
-pub use stage::{DeadLetter, DynStage, Failure, Stage, StageSpec, Work};
+pub use stage::{DynStage, Failure, Stage, StageSpec, Work};
 
 use self::{committer::Submission, progress_text::ProgressTextError};
 use crate::log::{GroupName, LogError, Output, Partition};

@@ -5,9 +5,9 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{DeadLetter, DynStage, Failure, committer::too_large, partition::Epoch, time::now_ms};
+use super::{DynStage, Failure, committer::too_large, partition::Epoch, time::now_ms};
 use crate::{
-    dead_letter::dead_letter,
+    dead_letter::{DeadLetterCause, dead_letter},
     log::{Output, Record},
 };
 
@@ -60,7 +60,7 @@ pub(super) async fn run(step: Step) -> StepReport {
     let started = Instant::now();
     let processed = AssertUnwindSafe(step.work.process(&step.record)).catch_unwind().await;
     let result = processed.unwrap_or_else(|panic| {
-        Err(Failure::DeadLetter(DeadLetter::new("panic", panic_message(panic.as_ref()))))
+        Err(Failure::DeadLetter(DeadLetterCause::new("panic", panic_message(panic.as_ref()))))
     });
     StepReport {
         result: judge(&step, result),

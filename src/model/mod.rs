@@ -26,7 +26,6 @@
 //! Reading order: `schedule` (the policy, pure), `pool` (its shell), `failure` and `patience` (what to do next, pure),
 //! `caller` (one call), `chat`, `reward`. Deliberately absent: streaming, since a step needs the whole answer.
 
-mod backoff;
 mod caller;
 mod chat;
 mod check;
@@ -45,7 +44,6 @@ mod stop;
 mod totals;
 mod transport;
 
-pub use backoff::Backoff;
 pub use chat::{ChatAnswer, ChatModel, ChatRequest, RESERVED as CHAT_RESERVED};
 pub use check::{EndpointState, EndpointStatus};
 pub use error::{CallError, Scope};

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::*;
-use crate::model::{Backoff, schedule::Fault};
+use crate::{backoff::Backoff, model::schedule::Fault};
 
 const REST: Duration = Duration::from_secs(4);
 

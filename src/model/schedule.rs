@@ -14,7 +14,7 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Backoff;
+use crate::backoff::Backoff;
 
 /// Failures in a row, of requests that did reach the server, that send an endpoint to rest.
 pub(super) const FAILURES_TO_REST: u32 = 3;

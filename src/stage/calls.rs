@@ -2,7 +2,8 @@
 
 use super::Context;
 use crate::{
-    engine::{DeadLetter, Failure},
+    dead_letter::DeadLetterCause,
+    engine::Failure,
     method::{CallSite, TemplateError, Turn},
     model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardModel, RewardRequest, Scope},
     record::{Call, Extra},
@@ -215,17 +216,17 @@ fn refusal(error: CallError) -> Result<Refusal, Failure> {
 
 /// A template that cannot be rendered for a thread, which checks at start should have found.
 pub(super) fn unasked(error: TemplateError) -> Failure {
-    Failure::DeadLetter(DeadLetter::new("template", error.to_string()))
+    Failure::DeadLetter(DeadLetterCause::new("template", error.to_string()))
 }
 
 impl Refusal {
     /// The dead letter of a thread that cannot go on without this call.
     pub(super) fn into_dead_letter(self, model: &str) -> Failure {
-        Failure::DeadLetter(DeadLetter {
+        Failure::DeadLetter(DeadLetterCause {
             http_status: self.status,
             model: Some(model.to_owned()),
             attempts: self.sends,
-            ..DeadLetter::new("refused", self.message)
+            ..DeadLetterCause::new("refused", self.message)
         })
     }
 }

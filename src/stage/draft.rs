@@ -10,7 +10,8 @@ use super::{
     calls::{Ask, Rank, Tried},
 };
 use crate::{
-    engine::{DeadLetter, Failure},
+    dead_letter::DeadLetterCause,
+    engine::Failure,
     method::{AnswerSource, Base, CallSite, Recipe, ask},
     model::ChatModel,
     record::{Answer, Extra, Fusion, Thread},
@@ -108,7 +109,7 @@ impl DraftStage {
 
 fn given(thread: &Thread) -> Result<Answer, Failure> {
     let text = thread.given_answer.clone().ok_or_else(|| {
-        Failure::DeadLetter(DeadLetter::new(
+        Failure::DeadLetter(DeadLetterCause::new(
             "schema",
             "the recipe needs the prompt's own answer and there is none",
         ))

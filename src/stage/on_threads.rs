@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Context, MissingModel, Models, Role};
 use crate::{
-    engine::{DeadLetter, Failure, Stage},
+    dead_letter::DeadLetterCause,
+    engine::{Failure, Stage},
     log::{Output, Record},
     method::{Recipe, way},
     record::{RecipeRef, Round, SCHEMA_VERSION, Thread},
@@ -63,7 +64,7 @@ impl<S: ThreadStage> OnThreads<S> {
 
     fn check(&self, thread: &Thread) -> Result<(), Failure> {
         if thread.version > SCHEMA_VERSION {
-            return Err(Failure::DeadLetter(DeadLetter::new("schema", newer(thread.version))));
+            return Err(Failure::DeadLetter(DeadLetterCause::new("schema", newer(thread.version))));
         }
         if !thread.recipe.is_same(&self.reference) {
             return Err(Failure::Held(format!(
@@ -96,7 +97,7 @@ impl<S: ThreadStage> Stage for OnThreads<S> {
 pub(super) fn decode<T: DeserializeOwned>(record: &Record) -> Result<T, Failure> {
     let bytes = record.value.as_deref().unwrap_or_default();
     serde_json::from_slice(bytes)
-        .map_err(|_| Failure::DeadLetter(DeadLetter::new("schema", locate::<T>(bytes))))
+        .map_err(|_| Failure::DeadLetter(DeadLetterCause::new("schema", locate::<T>(bytes))))
 }
 
 /// Where and why a payload does not fit its schema. Parses again, which only the broken ones cost.
@@ -130,14 +131,14 @@ fn newer(version: u32) -> String {
 fn encode<T: Serialize>(payload: &T, before: usize) -> Result<Bytes, Failure> {
     let mut bytes = Vec::with_capacity(before * 2 + 1024);
     serde_json::to_writer(&mut bytes, payload).map_err(|error| {
-        Failure::DeadLetter(DeadLetter::new("schema", format!("the result cannot be written: {error}")))
+        Failure::DeadLetter(DeadLetterCause::new("schema", format!("the result cannot be written: {error}")))
     })?;
     Ok(Bytes::from(bytes))
 }
 
 /// The text that the round after `rounds` works on.
 pub(super) fn answer_after<'a>(thread: &'a Thread, rounds: &'a [Round]) -> Result<&'a str, Failure> {
-    let missing = || DeadLetter::new("schema", "the thread has no answer to work on");
+    let missing = || DeadLetterCause::new("schema", "the thread has no answer to work on");
     way::answer_after(thread, rounds).ok_or_else(|| Failure::DeadLetter(missing()))
 }
 

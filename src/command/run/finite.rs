@@ -11,7 +11,7 @@ use crate::{
     dataflow::{self, Chosen},
     dead_letter,
     engine::{EngineError, Status, Stop},
-    intake::{self, Intake, IntakeError, IntakeProgress, ThroughEngine},
+    intake::{self, EngineWriter, Intake, IntakeError, IntakeProgress},
     model,
     pipeline::admission,
     source,
@@ -44,7 +44,7 @@ pub(super) async fn run(settings: Settings, options: RunOptions, screen: &Screen
     let most = settings.intake.max_open_threads;
     let (mut intake, taken_in) = Intake::new(
         log.clone(),
-        ThroughEngine::new(parts.handle.clone(), written.clone(), most),
+        EngineWriter::new(parts.handle.clone(), written.clone(), most),
         parts.reference,
         settings.intake.clone(),
         index,

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use avr::{
+    dead_letter::DeadLetterCause,
     engine::{
-        CheckpointScope, DeadLetter, Engine, EngineError, EngineOptions, Failure, Gathering, Handle, Sink,
-        Stage, StageSpec, Stop, SubmitError,
+        CheckpointScope, Engine, EngineError, EngineOptions, Failure, Gathering, Handle, Sink, Stage,
+        StageSpec, Stop, SubmitError,
     },
     log::{GroupName, Log as _, Output, Record},
     observe::Metrics,
@@ -37,7 +38,7 @@ impl<const SECOND: bool> Pass<SECOND> {
         tokio::time::sleep(Duration::from_millis(wait * wait)).await;
         let value = record.value.clone().unwrap_or_default();
         if SECOND && value.ends_with(b"0") {
-            return Err(Failure::DeadLetter(DeadLetter::new("poison", "it ends in 0")));
+            return Err(Failure::DeadLetter(DeadLetterCause::new("poison", "it ends in 0")));
         }
         Ok(vec![Output { topic: Self::TO, key: record.key.clone(), value: Some(value), headers: vec![] }])
     }
