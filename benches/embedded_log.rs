@@ -94,7 +94,7 @@ async fn read(log: &EmbeddedLog, count: usize) -> Result<(), Failure> {
             committer
                 .commit(
                     vec![],
-                    vec![GroupProgress { group: GROUP, membership: consumer.membership(), partitions }],
+                    vec![GroupProgress { group: GROUP, generation: consumer.generation(), partitions }],
                 )
                 .await?;
             committed = read;

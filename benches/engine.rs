@@ -13,15 +13,16 @@
 mod support;
 
 use std::{
+    ops::ControlFlow,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use avr::{
-    engine::{Engine, EngineOptions, Failure, Stage, StageSpec, Stop},
+    engine::{Engine, EngineOptions, Stage, StageSpec, StepError, Stop},
     log::{
         Budget, CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress,
-        Record, Visit,
+        Record,
         embedded::{Durability, EmbeddedLog, Options, Retention, TopicSpec},
         kafka::{KafkaLog, KafkaOptions, MissingProgress},
     },
@@ -29,6 +30,7 @@ use avr::{
     topic::{DRAFTED, PROMPTS, TopicName},
 };
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, ready};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -53,12 +55,9 @@ const BEAT: Duration = Duration::from_millis(10);
 struct Copy;
 
 impl Stage for Copy {
-    const NAME: &'static str = "draft";
-    const INPUT: TopicName = PROMPTS.name;
-
-    async fn process(&self, record: &Record) -> Result<Vec<Output>, Failure> {
+    fn process<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<Vec<Output>, StepError>> {
         let Record { key, value, headers, .. } = record.clone();
-        Ok(vec![Output { topic: DRAFTED.name, key, value, headers }])
+        Box::pin(ready(Ok(vec![Output { topic: DRAFTED.name, key, value, headers }])))
     }
 }
 
@@ -107,7 +106,7 @@ impl<L: Log> Log for Observed<L> {
     async fn scan_from(
         &self,
         starts: Vec<(Partition, i64)>,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogError> {
         self.log.scan_from(starts, visit).await
     }
@@ -219,7 +218,7 @@ async fn measure<L: Log>(name: &'static str, log: L, records: usize) -> Result<(
     if let Some(interval) = option("commit-interval")? {
         options.commit_interval = Duration::from_millis(interval);
     }
-    let stages = vec![StageSpec::steps(Copy, IN_FLIGHT)];
+    let stages = vec![StageSpec::steps("draft", PROMPTS.name, Copy, IN_FLIGHT)];
     let observed = Observed { log, seen: seen.clone() };
     let (engine, handle) = Engine::new(observed, stages, None, options, Metrics::new());
     let (stop, stopped) = watch::channel(Stop::Run);

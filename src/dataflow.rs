@@ -186,7 +186,7 @@ impl Flow<'_> {
     ) -> Result<(), MissingModel> {
         if self.chosen.has(S::NAME) && S::is_passed(&self.context.recipe) {
             let stage = OnThreads::new(S::assemble(self.context, self.models)?, self.context, onward);
-            self.specs.push(StageSpec::steps(stage, max_in_flight));
+            self.specs.push(StageSpec::steps(S::NAME, S::INPUT.name, stage, max_in_flight));
         }
         Ok(())
     }

@@ -36,6 +36,7 @@
 pub mod app;
 pub mod backoff;
 pub mod cli;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod dataflow;

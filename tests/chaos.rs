@@ -70,7 +70,7 @@ shard_interval_s = 1.0
 [engine]
 drain_grace_s = 10
 [observe]
-log_filter = "warn,avr=info,avr::engine::dropped=debug"
+log_filter = "warn,avr=info,avr::engine::discarded=debug"
 "#
     )
 }

@@ -12,11 +12,11 @@ use std::{
 use avr::{
     export::{
         Entry, ExportError, ExportOptions, Files, FormatName, KTO_RECORDS_PATH, MAX_CHECKPOINT,
-        OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, RawHarvest, SFT_RECORDS_PATH,
+        OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, RawSelectionResult, SFT_RECORDS_PATH,
     },
     record::{
-        Extra, Harvest, Kind, Message, Models, Origin, Outcome, RecipeRef, Reject, Rewards, ThreadId,
-        TrainingRecord, Verdict,
+        Extra, Message, Origin, Outcome, OutcomeReason, RecipeRef, RecordKind, Reject, Rewards,
+        SelectionResult, SourceModels, ThreadId, TrainingRecord,
     },
 };
 use proptest::prelude::*;
@@ -55,7 +55,7 @@ const DATA_SETS: [(&str, &str); 6] = [
 /// What a test gives the sink; numbered when it is given, so that no two are equal.
 #[derive(Clone, Debug)]
 enum Item {
-    Harvest(Vec<Kind>, String, f64),
+    Selected(Vec<RecordKind>, String, f64),
     DeadLetter,
     Reject(String),
 }
@@ -84,14 +84,14 @@ fn options(folder: &Path) -> ExportOptions {
     ExportOptions { sync: false, ..ExportOptions::new(folder) }
 }
 
-fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
+fn outcome(number: usize, reason: OutcomeReason, gain: Option<f64>) -> Outcome {
     Outcome {
         thread: ThreadId::new("stage1", &number.to_string()),
         recipe: RecipeRef { name: "stage1".into(), hash: "00ff".into(), extra: Extra::new() },
         origin: Origin { source: "prompts.jsonl".into(), line: number as u64 + 1, extra: Extra::new() },
-        verdict,
+        reason,
         records: Vec::new(),
-        withheld: BTreeMap::from([(Kind::Sft, Verdict::TooLong)]),
+        withheld: BTreeMap::from([(RecordKind::Sft, OutcomeReason::TooLong)]),
         rounds: 0,
         answer_reward: gain,
         best_reward: gain,
@@ -102,7 +102,7 @@ fn outcome(number: usize, verdict: Verdict, gain: Option<f64>) -> Outcome {
     }
 }
 
-fn record(number: usize, kind: Kind, text: &str, reward: f64) -> TrainingRecord {
+fn record(number: usize, kind: RecordKind, text: &str, reward: f64) -> TrainingRecord {
     let side = |side: &str| vec![Message::assistant(format!("{side} {text}"))];
     TrainingRecord {
         id: format!("stage1:{number}/{}", kind.as_str()),
@@ -112,17 +112,17 @@ fn record(number: usize, kind: Kind, text: &str, reward: f64) -> TrainingRecord 
         rejected: if kind.is_pair() { side("worse") } else { Vec::new() },
         rewards: Rewards { answer: reward, chosen: reward, rejected: kind.is_pair().then_some(reward) },
         gain: reward,
-        label: (kind == Kind::Kto).then_some(reward > 0.0),
+        label: (kind == RecordKind::Kto).then_some(reward > 0.0),
         provenance: format!("{{\"thread\":\"stage1:{number}\"}}"),
     }
 }
 
-fn harvest(number: usize, kinds: &[Kind], text: &str, reward: f64) -> Harvest {
+fn selection_result(number: usize, kinds: &[RecordKind], text: &str, reward: f64) -> SelectionResult {
     let records = kinds.iter().map(|kind| record(number, *kind, text, reward)).collect();
-    Harvest {
-        outcome: outcome(number, Verdict::Selected, Some(reward)),
+    SelectionResult {
+        outcome: outcome(number, OutcomeReason::Selected, Some(reward)),
         records,
-        models: Models::default(),
+        models: SourceModels::default(),
         output: None,
     }
 }
@@ -238,18 +238,18 @@ impl World {
 
 /// A numbered item in the shape in which it comes.
 enum Payload {
-    Harvest(String, Box<Harvest>),
+    Selected(String, Box<SelectionResult>),
     DeadLetter(Box<Outcome>),
     Reject(Reject),
 }
 
 fn payload(item: &Item, number: usize) -> Payload {
     match item {
-        Item::Harvest(kinds, text, reward) => {
-            let harvest = harvest(number, kinds, text, *reward);
-            Payload::Harvest(json(&harvest), Box::new(harvest))
+        Item::Selected(kinds, text, reward) => {
+            let result = selection_result(number, kinds, text, *reward);
+            Payload::Selected(json(&result), Box::new(result))
         }
-        Item::DeadLetter => Payload::DeadLetter(Box::new(outcome(number, Verdict::DeadLetter, None))),
+        Item::DeadLetter => Payload::DeadLetter(Box::new(outcome(number, OutcomeReason::DeadLetter, None))),
         Item::Reject(reason) => Payload::Reject(Reject {
             source: "-".into(),
             line: number as u64,
@@ -261,7 +261,7 @@ fn payload(item: &Item, number: usize) -> Payload {
 
 fn entry(payload: &Payload) -> Entry<'_> {
     match payload {
-        Payload::Harvest(text, _) => Entry::Harvest(RawHarvest::parse(text.as_bytes()).unwrap()),
+        Payload::Selected(text, _) => Entry::Selected(RawSelectionResult::parse(text.as_bytes()).unwrap()),
         Payload::DeadLetter(outcome) => Entry::DeadLetter(Outcome::clone(outcome)),
         Payload::Reject(line) => Entry::Reject(line.clone()),
     }
@@ -269,20 +269,21 @@ fn entry(payload: &Payload) -> Entry<'_> {
 
 fn expected_lines(payload: &Payload) -> Vec<(&'static str, String)> {
     match payload {
-        Payload::Harvest(_, harvest) => {
-            let mut lines = vec![(OUTCOMES_PATH, json(&harvest.outcome))];
-            for record in &harvest.records {
+        Payload::Selected(_, result) => {
+            let mut lines = vec![(OUTCOMES_PATH, json(&result.outcome))];
+            for record in &result.records {
                 let (canonical, path) = match record.kind {
-                    Kind::Sft => (SFT_RECORDS_PATH, SFT_PATH),
-                    Kind::LongSft => (SFT_RECORDS_PATH, LONG_SFT_PATH),
-                    Kind::LongPair => (PAIR_RECORDS_PATH, LONG_PAIRS_PATH),
-                    Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair | Kind::FusionPair => {
-                        (PAIR_RECORDS_PATH, PAIRS_PATH)
-                    }
-                    Kind::RewardPair => (PAIR_RECORDS_PATH, REWARD_PAIRS_PATH),
-                    Kind::Kto => (KTO_RECORDS_PATH, KTO_PATH),
+                    RecordKind::Sft => (SFT_RECORDS_PATH, SFT_PATH),
+                    RecordKind::LongSft => (SFT_RECORDS_PATH, LONG_SFT_PATH),
+                    RecordKind::LongPair => (PAIR_RECORDS_PATH, LONG_PAIRS_PATH),
+                    RecordKind::ResponsePair
+                    | RecordKind::CritiquePair
+                    | RecordKind::ImprovementPair
+                    | RecordKind::FusionPair => (PAIR_RECORDS_PATH, PAIRS_PATH),
+                    RecordKind::RewardPair => (PAIR_RECORDS_PATH, REWARD_PAIRS_PATH),
+                    RecordKind::Kto => (KTO_RECORDS_PATH, KTO_PATH),
                 };
-                let line = if record.kind == Kind::Kto { labelled(record) } else { json(record) };
+                let line = if record.kind == RecordKind::Kto { labelled(record) } else { json(record) };
                 lines.extend([(canonical, line), (path, json(&record.id))]);
             }
             lines
@@ -312,10 +313,10 @@ fn labelled(record: &TrainingRecord) -> String {
 }
 
 fn any_item() -> impl Strategy<Value = Item> {
-    let kinds = proptest::sample::subsequence(Kind::ALL.to_vec(), 0..=Kind::ALL.len());
+    let kinds = proptest::sample::subsequence(RecordKind::ALL.to_vec(), 0..=RecordKind::ALL.len());
     let reward = any::<f64>().prop_filter("JSON has no other", |reward| reward.is_finite());
     prop_oneof![
-        6 => (kinds, any::<String>(), reward).prop_map(|(kinds, text, gain)| Item::Harvest(kinds, text, gain)),
+        6 => (kinds, any::<String>(), reward).prop_map(|(kinds, text, gain)| Item::Selected(kinds, text, gain)),
         1 => Just(Item::DeadLetter),
         1 => "[a-z_]{1,40}".prop_map(Item::Reject),
     ]
@@ -351,16 +352,16 @@ proptest! {
         let reward = f64::from_bits(bits);
         prop_assume!(reward.is_finite());
         let mut world = World::new();
-        world.step(&[Item::Harvest(vec![Kind::CritiquePair], text.clone(), reward)], &Fate::Committed);
+        world.step(&[Item::Selected(vec![RecordKind::CritiquePair], text.clone(), reward)], &Fate::Committed);
         let line = fs::read_to_string(world.path(PAIR_RECORDS_PATH)).unwrap();
         let back: TrainingRecord = serde_json::from_str(&line).unwrap();
         prop_assert_eq!(back.gain.to_bits(), bits);
-        prop_assert_eq!(back, record(0, Kind::CritiquePair, &text, reward));
+        prop_assert_eq!(back, record(0, RecordKind::CritiquePair, &text, reward));
     }
 }
 
 fn sft() -> Item {
-    Item::Harvest(vec![Kind::Sft], "text".into(), 0.5)
+    Item::Selected(vec![RecordKind::Sft], "text".into(), 0.5)
 }
 
 /// What opening again reports after `change` was made to a folder with one committed record.
@@ -424,7 +425,7 @@ fn a_folder_of_an_earlier_version_goes_on() {
     world.files = None;
     fs::remove_file(world.path(LONG_SFT_PATH)).unwrap();
     world.restart();
-    world.step(&[Item::Harvest(vec![Kind::LongSft], "text".into(), 0.5)], &Fate::Committed);
+    world.step(&[Item::Selected(vec![RecordKind::LongSft], "text".into(), 0.5)], &Fate::Committed);
 }
 
 #[test]
@@ -438,7 +439,7 @@ fn a_second_process_is_refused() {
 fn a_process_that_died_before_its_first_commit_leaves_a_usable_folder() {
     let folder = TempDir::new().unwrap();
     let mut files = Files::open(options(folder.path()), None).unwrap();
-    let letter = Entry::DeadLetter(outcome(0, Verdict::DeadLetter, None));
+    let letter = Entry::DeadLetter(outcome(0, OutcomeReason::DeadLetter, None));
     assert!(
         matches!(files.append(&[letter]), Err(ExportError::Undecided)),
         "a checkpoint comes before the lines"
@@ -477,8 +478,8 @@ fn every_format_asked_for_is_written_and_synced() {
     let mut files =
         Files::open(ExportOptions { formats, ..ExportOptions::new(folder.path()) }, None).unwrap();
     files.committed();
-    let payload = json(&harvest(7, &Kind::ALL, "text", 1.0));
-    files.append(&[Entry::Harvest(RawHarvest::parse(payload.as_bytes()).unwrap())]).unwrap();
+    let payload = json(&selection_result(7, &RecordKind::ALL, "text", 1.0));
+    files.append(&[Entry::Selected(RawSelectionResult::parse(payload.as_bytes()).unwrap())]).unwrap();
     let counts = [
         ("trl/avr_sft.jsonl", 1),
         ("trl/avr_dpo.jsonl", 4),

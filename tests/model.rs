@@ -11,9 +11,10 @@ mod server;
 use std::time::Duration;
 
 use avr::{
+    backoff::Backoff,
     model::{
-        Backoff, CallError, ChatAnswer, ChatModel, ChatRequest, EndpointState, ModelOptions, ModelTotals,
-        Priority, RewardKind, RewardModel, RewardRequest, Scope, Secret, Stop,
+        CallError, ChatAnswer, ChatModel, ChatRequest, EndpointState, ModelOptions, ModelTotals, Priority,
+        RewardKind, RewardModel, RewardRequest, Scope, Secret, Stop,
     },
     observe::Metrics,
     record::Message,

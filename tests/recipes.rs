@@ -15,10 +15,13 @@ use std::{
 use avr::{
     command::run::{self, RunOptions},
     config::{self, Settings},
-    method::harvest,
+    method::select_records,
     model::{ChatModel, RewardModel, Stop},
     observe::Metrics,
-    record::{Extra, Harvest, Kind, Message, ModelOutput, Origin, Outcome, Thread, ThreadId, TrainingRecord},
+    record::{
+        Extra, Message, ModelOutput, Origin, Outcome, RecordKind, SelectionResult, Thread, ThreadId,
+        TrainingRecord,
+    },
     simulate::{Cluster, Options},
     terminal::Screen,
 };
@@ -93,7 +96,7 @@ impl Bench {
     }
 
     /// What the recipe gives when it is played by hand.
-    async fn by_hand(&self, settings: &Settings) -> Vec<Harvest> {
+    async fn by_hand(&self, settings: &Settings) -> Vec<SelectionResult> {
         let (stop, metrics) = (Stop::new(), Metrics::new());
         let chat = ChatModel::new(settings.generator.clone(), stop.clone(), &metrics).expect("a model");
         let long = ChatModel::new(settings.long.clone(), stop.clone(), &metrics).expect("a model");
@@ -101,12 +104,12 @@ impl Bench {
         let reward = reward.expect("a model");
         let (recipe, templates) = (&settings.recipe, &settings.templates);
         let player = Player { recipe, templates, chat: &chat, long: &long, reward: &reward };
-        let mut harvests = Vec::new();
+        let mut results = Vec::new();
         for number in 0..PROMPTS {
             let finished = player.play(self.thread(settings, number)).await;
-            harvests.push(harvest(&finished, recipe, templates));
+            results.push(select_records(&finished, recipe, templates));
         }
-        harvests
+        results
     }
 
     fn thread(&self, settings: &Settings, number: usize) -> Thread {
@@ -156,10 +159,10 @@ impl Found {
         Self::of(lines(out, "outcomes.jsonl"), records, outputs)
     }
 
-    fn by_hand(harvests: Vec<Harvest>) -> Self {
-        let outcomes = harvests.iter().map(|harvest| harvest.outcome.clone()).collect();
-        let records = harvests.iter().flat_map(|harvest| harvest.records.clone()).collect();
-        Self::of(outcomes, records, harvests.into_iter().filter_map(|harvest| harvest.output).collect())
+    fn by_hand(results: Vec<SelectionResult>) -> Self {
+        let outcomes = results.iter().map(|result| result.outcome.clone()).collect();
+        let records = results.iter().flat_map(|result| result.records.clone()).collect();
+        Self::of(outcomes, records, results.into_iter().filter_map(|result| result.output).collect())
     }
 
     fn of(outcomes: Vec<Outcome>, records: Vec<TrainingRecord>, outputs: Vec<ModelOutput>) -> Self {
@@ -241,9 +244,9 @@ async fn long_answers_may_be_asked_for_together() {
 #[tokio::test]
 async fn fusion_pairs_the_fused_answer_with_the_worse_draft() {
     let found = check("recipe = \"fusion\"").await;
-    let verdicts: Vec<&str> = found.outcomes.values().map(|outcome| outcome.verdict.as_str()).collect();
-    for verdict in ["selected", "verdicts_disagree", "no_gain"] {
-        assert!(verdicts.contains(&verdict), "{verdict}: {verdicts:?}");
+    let reasons: Vec<&str> = found.outcomes.values().map(|outcome| outcome.reason.as_str()).collect();
+    for reason in ["selected", "verdicts_disagree", "no_gain"] {
+        assert!(reasons.contains(&reason), "{reason}: {reasons:?}");
     }
 }
 
@@ -261,8 +264,12 @@ async fn selection_beyond_the_paper_gives_every_kind_it_is_asked_for() {
     let recipe = "recipe = \"wide\"\n[recipes.wide]\nbase = \"stage1\"\npairs = \"all\"\nmax_pairs = 3\n\
                   records = [\"response_pair\", \"critique_pair\", \"improvement_pair\", \"kto\", \"reward_pair\"]";
     let found = check(recipe).await;
-    let count = |kind: Kind| found.records.values().filter(|record| record.kind == kind).count();
-    assert!(Kind::ALL.into_iter().filter(|kind| count(*kind) > 0).count() == 5, "{:?}", found.records.keys());
+    let count = |kind: RecordKind| found.records.values().filter(|record| record.kind == kind).count();
+    assert!(
+        RecordKind::ALL.into_iter().filter(|kind| count(*kind) > 0).count() == 5,
+        "{:?}",
+        found.records.keys()
+    );
     let labels: Vec<_> = found.records.values().filter_map(|record| record.label).collect();
     assert!(labels.contains(&true) && labels.contains(&false));
 }

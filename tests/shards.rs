@@ -26,7 +26,7 @@ fn record(topic: TopicName, index: i32, offset: i64, value: &Value) -> Arc<Recor
     Arc::new(Record { partition, offset, timestamp_ms: 0, key, value, headers: vec![] })
 }
 
-fn harvest(number: i64) -> Value {
+fn selection_result(number: i64) -> Value {
     let turn = |role: &str, text: &str| json!({"role": role, "content": text});
     let side = |text: &str| json!([turn("assistant", text)]);
     let record = |kind: &str, rejected: Value| {
@@ -38,7 +38,7 @@ fn harvest(number: i64) -> Value {
     };
     let outcome = json!({
         "thread": format!("stage1:{number}"), "recipe": {"name": "stage1", "hash": "00"},
-        "origin": {"source": "-", "line": number}, "verdict": "selected", "records": ["sft", "response_pair"],
+        "origin": {"source": "-", "line": number}, "reason": "selected", "records": ["sft", "response_pair"],
         "withheld": {}, "answer_reward": 0.1, "best_reward": 0.2, "gain": 0.1, "cut_off": 0, "error": null,
     });
     json!({"outcome": outcome, "records": [record("sft", json!([])), record("response_pair", side("bad"))]})
@@ -95,11 +95,11 @@ fn only_committed_shards_lie_where_trainers_look() {
     let folder = TempDir::new().unwrap();
     let (mut sink, written) = sink(folder.path());
     let batch = [
-        record(RECORDS.name, 0, 3, &harvest(3)),
-        record(RECORDS.name, 1, 5, &harvest(5)),
+        record(RECORDS.name, 0, 3, &selection_result(3)),
+        record(RECORDS.name, 1, 5, &selection_result(5)),
         record(REJECTS.name, 0, 0, &reject(9)),
-        record(RECORDS.name, 1, 6, &json!({"no": "harvest"})),
-        record(RECORDS.name, 1, 8, &harvest(8)),
+        record(RECORDS.name, 1, 6, &json!({"no": "selection result"})),
+        record(RECORDS.name, 1, 8, &selection_result(8)),
     ];
     let appended = sink.append(&batch).unwrap();
     assert_eq!(appended.checkpoints.len(), 3, "one for each partition");
@@ -153,7 +153,8 @@ fn a_thread_that_was_sent_back_is_open_until_it_ends_again() {
     sink.committed().unwrap();
     assert_eq!((written.borrow().totals.threads(), written.borrow().totals.retried()), (0, 1));
 
-    let again = Record { headers: vec![retries("2")], ..(*record(RECORDS.name, 0, 4, &harvest(7))).clone() };
+    let again =
+        Record { headers: vec![retries("2")], ..(*record(RECORDS.name, 0, 4, &selection_result(7))).clone() };
     assert_eq!(dead_letter::retries(&again), 2);
     sink.append(&[Arc::new(again)]).unwrap();
     sink.committed().unwrap();

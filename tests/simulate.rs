@@ -2,7 +2,7 @@
 
 use std::sync::Once;
 
-use avr::simulate::{Cluster, Counts, IdCount, Latency, Options};
+use avr::simulate::{Cluster, IdCount, Latency, Options, RequestCounts};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -162,16 +162,16 @@ async fn counts_are_exact_and_can_be_reset() {
     }
     let _answer = json_of(bench.pooling("r.0", &judged()).await.expect("an answer")).await;
     let (_, text) = bench.get("/simulate/counts").await;
-    let counts: Counts = serde_json::from_str(&text).expect("counts");
+    let counts: RequestCounts = serde_json::from_str(&text).expect("counts");
     assert_eq!(counts, bench.cluster.counts());
     assert_eq!((counts.requests, counts.by_id.len()), (4, 3));
-    assert_eq!(counts.by_id["a"], IdCount { sends: 2, answered: 2 });
+    assert_eq!(counts.by_id["a"], IdCount { attempts: 2, answered: 2 });
     let (_, metrics) = bench.get("/metrics").await;
     assert!(metrics.contains("vllm:num_requests_running{"), "{metrics}");
     assert!(metrics.contains("vllm:generation_tokens_total{"), "{metrics}");
     let reset = format!("{}/simulate/reset", bench.cluster.generator_urls()[0]);
     bench.client.post(reset).send().await.expect("an answer");
-    assert_eq!(bench.cluster.counts(), Counts::default());
+    assert_eq!(bench.cluster.counts(), RequestCounts::default());
 }
 
 /// A fault, how to have it always, and the status that a client sees (`None`: no answer).
@@ -192,7 +192,7 @@ async fn faults_are_what_they_say_and_are_not_answers() {
         let retry_after = response.and_then(|response| response.headers().get("retry-after").cloned());
         assert_eq!(retry_after.is_some_and(|seconds| seconds == "1"), expected == Some(429), "{name}");
         let counts = bench.cluster.stop().await;
-        assert_eq!(counts.by_id["a"], IdCount { sends: 1, answered: 0 }, "{name}");
+        assert_eq!(counts.by_id["a"], IdCount { attempts: 1, answered: 0 }, "{name}");
     }
 }
 
@@ -207,7 +207,7 @@ async fn a_hanging_request_ends_with_the_cluster() {
     assert!(!asked.is_finished());
     let counts = cluster.stop().await;
     assert!(asked.await.expect("no panic").is_err());
-    assert_eq!(counts.by_id["a"], IdCount { sends: 1, answered: 0 });
+    assert_eq!(counts.by_id["a"], IdCount { attempts: 1, answered: 0 });
 }
 
 #[tokio::test]
@@ -254,7 +254,7 @@ async fn batching_uses_slots_and_stops_with_requests_under_way() {
     assert_eq!(stats.slots, 4);
     assert!(stats.busy_slot_seconds > 0.0 && stats.slot_utilisation > 0.0, "{stats:?}");
     assert!(stats.slot_utilisation <= 0.25, "one request cannot hold more than one slot: {stats:?}");
-    assert_eq!(bench.cluster.stop().await.by_id["a"], IdCount { sends: 1, answered: 1 });
+    assert_eq!(bench.cluster.stop().await.by_id["a"], IdCount { attempts: 1, answered: 1 });
 }
 
 #[tokio::test]

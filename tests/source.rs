@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use avr::source::{AnswerUse, Item, Source, SourceError, open_all};
+use avr::source::{AnswerUse, Item, PromptSource, SourceError, open_all};
 use flate2::{Compression, write::GzEncoder};
 use parquet::{
     data_type::{ByteArray, ByteArrayType},
@@ -21,7 +21,7 @@ use parquet::{
 use proptest::prelude::*;
 
 /// Reads a source to its end.
-fn try_items(mut source: Source) -> (Vec<Item>, Option<SourceError>) {
+fn try_items(mut source: PromptSource) -> (Vec<Item>, Option<SourceError>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut items = Vec::new();
     loop {
@@ -33,7 +33,7 @@ fn try_items(mut source: Source) -> (Vec<Item>, Option<SourceError>) {
     }
 }
 
-fn items(source: Source) -> Vec<Item> {
+fn items(source: PromptSource) -> Vec<Item> {
     let (items, error) = try_items(source);
     assert!(error.is_none(), "{error:?}");
     items
@@ -53,11 +53,11 @@ fn shown(items: &[Item]) -> Vec<String> {
 
 /// What the bytes give, as a stream and as a file that is called something else.
 fn read(bytes: &[u8]) -> Vec<String> {
-    let stream = shown(&items(Source::from_reader("test", Cursor::new(bytes.to_vec()))));
+    let stream = shown(&items(PromptSource::from_reader("test", Cursor::new(bytes.to_vec()))));
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("data.txt");
     fs::write(&path, bytes).expect("written");
-    let source = Source::open(path.to_str().expect("text")).expect("opened");
+    let source = PromptSource::open(path.to_str().expect("text")).expect("opened");
     assert_eq!(source.total_bytes(), Some(bytes.len() as u64));
     let from_file = items(source);
     assert!(from_file.iter().all(|item| item.bytes <= bytes.len() as u64));
@@ -72,7 +72,7 @@ fn read_open_end(bytes: &[u8]) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("grows.jsonl");
     fs::write(&path, bytes).expect("written");
-    let source = Source::open(path.to_str().expect("text")).expect("opened");
+    let source = PromptSource::open(path.to_str().expect("text")).expect("opened");
     shown(&items(source.with_open_end(true)))
 }
 
@@ -85,7 +85,7 @@ fn an_unfinished_end_is_left_alone_while_more_may_come() {
     assert_eq!(read_open_end(b"[{\"prompt\": \"one\"}, {\"prompt\""), ["1 one"]);
     let archive = gzip(lines);
     assert_eq!(read_open_end(&archive[..archive.len() - 4]), ["1 one", "3 two"]);
-    let stream = Source::from_reader("test", Cursor::new(b"{\"prompt\": \"last\"}".to_vec()));
+    let stream = PromptSource::from_reader("test", Cursor::new(b"{\"prompt\": \"last\"}".to_vec()));
     assert_eq!(shown(&items(stream.with_open_end(true))), ["1 last"], "a stream that has ended stays ended");
 }
 
@@ -186,21 +186,21 @@ fn long_line(prefix: &'static str, count: u64, suffix: &'static str) -> impl Rea
 #[test]
 fn a_line_of_50_mib_is_rejected_and_the_run_goes_on() {
     let line = || long_line("{\"prompt\":\"a\"}\n{\"prompt\":\"", 50 << 20, "\"}\n{\"prompt\":\"b\"}\n");
-    let found = items(Source::from_reader("test", line()));
+    let found = items(PromptSource::from_reader("test", line()));
     assert_eq!(shown(&found), ["1 a", "2 too_large", "3 b"]);
     let reject = found[1].result.as_ref().expect_err("too large");
     assert!(reject.excerpt.starts_with("{\"prompt\":\"xxx") && reject.excerpt.len() < 200);
     assert_eq!(reject.reason.to_string(), "larger than 16777216 bytes; shorten it or raise the limit");
 
     let array = long_line("[{\"prompt\":\"", 50 << 20, "\"}, {\"prompt\":\"b\"}]");
-    assert_eq!(shown(&items(Source::from_reader("test", array))), ["1 too_large", "2 b"]);
+    assert_eq!(shown(&items(PromptSource::from_reader("test", array))), ["1 too_large", "2 b"]);
 }
 
 #[test]
 fn the_limit_is_exact_and_can_be_set() {
     let bytes = b"{\"prompt\":\"abc\"}\n";
     for (limit, expected) in [(16, "1 abc"), (15, "1 too_large"), (0, "1 too_large")] {
-        let source = Source::from_reader("test", Cursor::new(bytes)).with_max_line_bytes(limit);
+        let source = PromptSource::from_reader("test", Cursor::new(bytes)).with_max_line_bytes(limit);
         assert_eq!(shown(&items(source)), [expected], "{limit}");
     }
 }
@@ -260,7 +260,7 @@ fn parquet_is_read_row_by_row() {
     for text in ["(UTF8)", ""] {
         assert_eq!(read(&parquet(2, text)), ["1 q1 => a1", "2 q2", "3 q3 => a3", "4 q4"], "{text}");
     }
-    let found = items(Source::from_reader("test", Cursor::new(parquet(1, "(UTF8)"))));
+    let found = items(PromptSource::from_reader("test", Cursor::new(parquet(1, "(UTF8)"))));
     assert_eq!(shown(&found), ["1 corrupt_input"], "a stream cannot be read from its end");
 }
 
@@ -295,7 +295,7 @@ fn no_changed_byte_of_a_parquet_file_breaks_the_reader() {
         let mut damaged = file.clone();
         damaged[place] ^= 0x15;
         fs::write(&path, damaged).expect("written");
-        let (_, error) = try_items(Source::open(path.to_str().expect("text")).expect("opened"));
+        let (_, error) = try_items(PromptSource::open(path.to_str().expect("text")).expect("opened"));
         assert!(error.is_none(), "byte {place}: {error:?}");
     }
 }
@@ -327,7 +327,7 @@ fn a_second_pass_gives_the_same_identities() {
     let path = folder.path().join("data.jsonl");
     fs::write(&path, "{\"prompt\":\"a\"}\nx\nx\n{\"prompt\":\"\"}\n").expect("written");
     let pass = |path: &str| {
-        let source = Source::open(path).expect("opened");
+        let source = PromptSource::open(path).expect("opened");
         let identity = source.identity().to_owned();
         let id = |item: &Item| match &item.result {
             Ok(prompt) => prompt.content_hash(AnswerUse::Used).to_string(),
@@ -357,7 +357,7 @@ impl Read for FailingDisk {
 #[test]
 fn a_failing_disk_is_an_error_and_no_reject() {
     let reader = Cursor::new("{\"prompt\":\"a\"}\n{\"prom").chain(FailingDisk);
-    let (found, error) = try_items(Source::from_reader("disk", reader));
+    let (found, error) = try_items(PromptSource::from_reader("disk", reader));
     assert_eq!(shown(&found), ["1 a"]);
     assert!(error.expect("an error").to_string().starts_with("disk: "));
 }
@@ -376,7 +376,7 @@ impl Read for Typed {
 #[tokio::test]
 async fn a_line_is_handed_over_before_the_next_one_comes() {
     let (keyboard, typed) = mpsc::channel();
-    let mut source = Source::from_reader("-", BufReader::new(Typed(typed)));
+    let mut source = PromptSource::from_reader("-", BufReader::new(Typed(typed)));
     for (sent, expected) in [("{}\n{\"pr", "1 no_known_columns"), ("ompt\":\"b\"}\n", "2 b")] {
         keyboard.send(sent).expect("somebody reads");
         let batch = source.next_batch().await.expect("readable").expect("a batch");
@@ -391,7 +391,7 @@ async fn a_line_is_handed_over_before_the_next_one_comes() {
 async fn a_reader_that_nobody_waits_for_any_more_ends() {
     let (sign, gone) = mpsc::channel::<()>();
     let endless = numbered_lines(1000).into_iter().cycle();
-    let mut source = Source::from_reader("endless", Endless { bytes: Box::new(endless), _sign: sign });
+    let mut source = PromptSource::from_reader("endless", Endless { bytes: Box::new(endless), _sign: sign });
     assert!(source.next_batch().await.expect("readable").is_some());
     drop(source);
     assert!(gone.recv().is_err(), "the reader was dropped with its thread");
@@ -428,7 +428,7 @@ fn standard_input_is_a_dash() {
 #[test]
 #[ignore = "started by standard_input_is_a_dash, which gives it its input"]
 fn child_of_the_test_of_standard_input() {
-    let source = Source::open("-").expect("always there");
+    let source = PromptSource::open("-").expect("always there");
     assert_eq!((source.identity(), source.total_bytes()), ("-", None));
     assert_eq!(shown(&items(source)), ["1 a", "2 b"]);
 }
@@ -436,7 +436,7 @@ fn child_of_the_test_of_standard_input() {
 #[test]
 fn the_examples_are_all_usable_and_all_different() {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/prompts.jsonl");
-    let found = items(Source::open(examples).expect("opened"));
+    let found = items(PromptSource::open(examples).expect("opened"));
     let prompts: Vec<_> = found.iter().map(|item| item.result.as_ref().expect("usable")).collect();
     assert!(prompts.len() >= 80);
     let ids: HashSet<_> = prompts.iter().map(|prompt| prompt.id.as_ref().expect("an id")).collect();
@@ -455,14 +455,14 @@ proptest! {
         head in prop::sample::select(BEGINNINGS),
         tail in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        let (_, error) = try_items(Source::from_reader("any", Cursor::new([head, &tail].concat())));
+        let (_, error) = try_items(PromptSource::from_reader("any", Cursor::new([head, &tail].concat())));
         prop_assert!(error.is_none());
     }
 
     #[test]
     fn every_line_is_one_item_whatever_the_size_of_reads(size in 1_usize..40, count in 1_u32..50) {
         let reader = Slow { bytes: Cursor::new(numbered_lines(count)), size };
-        let found = items(Source::from_reader("slow", reader));
+        let found = items(PromptSource::from_reader("slow", reader));
         let lines: Vec<_> = found.iter().map(|item| item.line).collect();
         prop_assert_eq!(lines, (1..=u64::from(count)).collect::<Vec<_>>());
         prop_assert!(found.iter().all(|item| item.result.is_ok()));

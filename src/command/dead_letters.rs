@@ -1,21 +1,19 @@
 //! `avr dead-letters`: what could not be handled, and what is to become of it.
 
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::letter_text;
 use crate::{
     app,
     cli::{ClusterArgs, SettingsArgs},
+    clock::now_ms,
     command::run::RunError,
     config::Settings,
     dead_letter::{self, DeadLetterFilter, DeadLetterId, HandleError, Handling, HandlingReport},
     log::{Log, LogError, kafka::KafkaLog},
     record::HandledAction,
+    terminal::dead_letters as shown,
 };
 
 const EXIT_CODES: &str = "\
@@ -194,7 +192,7 @@ async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<Answer, DeadLet
         DeadLettersCommand::List { handled, json, .. } => {
             let mut all = dead_letter::list(log).await?;
             all.retain(|dead_letter| *handled || dead_letter.handled.is_none());
-            let text = if *json { letter_text::json(&all) } else { letter_text::list(&all) };
+            let text = if *json { shown::json(&all) } else { shown::list(&all) };
             Ok(Answer { text, problems: vec![] })
         }
         DeadLettersCommand::Show { id, .. } => show(log, *id).await,
@@ -208,7 +206,7 @@ async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<Answer, DeadLet
 
 async fn show<L: Log>(log: &L, id: DeadLetterId) -> Result<Answer, DeadLettersError> {
     Ok(match dead_letter::show(log, id).await? {
-        Some((found, record)) => Answer { text: letter_text::show(&found, &record), problems: vec![] },
+        Some((found, record)) => Answer { text: shown::show(&found, &record), problems: vec![] },
         None => Answer { text: String::new(), problems: vec![missing(id)] },
     })
 }
@@ -221,16 +219,11 @@ async fn act<L: Log>(log: &L, args: &HandleArgs, action: HandledAction) -> Resul
     let not_retryable =
         not_retryable.iter().map(|(id, why)| format!("letter {id} cannot be sent back: {why}"));
     Ok(Answer {
-        text: letter_text::done(&done, &before, handling),
+        text: shown::done(&done, &before, handling),
         problems: problems.chain(not_retryable).collect(),
     })
 }
 
 fn missing(id: DeadLetterId) -> String {
     format!("there is no letter {id}: `avr dead-letters list --handled` shows all")
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,6 @@
 //! Commands beside `avr run`: a file each, with its arguments and what it does.
 
 pub mod dead_letters;
-mod letter_text;
 pub mod replay;
 pub mod run;
 pub mod status;

@@ -1,7 +1,7 @@
 //! `avr replay`: selects from finished threads again, with other thresholds and without one model call.
 //!
 //! ```text
-//!   topic `scored` of another state ─▶ harvest, by this recipe ─▶ files of a folder of its own
+//!   topic `scored` of another state ─▶ selection, by this recipe ─▶ files of a folder of its own
 //! ```
 //!
 //! The log is only read. What is written is a function of the threads and the recipe, so the same command makes the

@@ -10,20 +10,21 @@
 
 mod picture;
 mod sample;
-mod table;
 
 use std::{io::Write as _, time::Duration};
 
 use clap::Args;
 
-pub use picture::{Picture, StagePicture, WorkerPicture, WorkerState};
 pub use sample::{Sample, StageSample};
+
+use picture::picture;
 
 use crate::{
     app::{self, OpenError},
     cli::ClusterArgs,
     config::Settings,
     log::{Log, LogError},
+    terminal::Picture,
 };
 
 /// Clears a terminal and goes to its upper left corner.
@@ -37,7 +38,7 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
   OLDEST   how long the oldest of them has been there
   DONE     offsets done, over all time: records and the markers between them
   RATE     how fast DONE grows
-  RUNNING, WAITING, HELD
+  RUNNING, WAITING, PARKED
            steps that run, records fetched, and threads left alone because they follow another recipe, as the workers
            said last (they say so every kafka.heartbeat_interval_s); a silent worker is shown as such and not counted
 
@@ -148,9 +149,9 @@ impl<L: Log> Looks<L> {
         loop {
             tokio::time::sleep(self.interval).await;
             let now = Sample::take(&self.log, Some(&before)).await?;
-            let picture = Picture::of(&before, &now, self.silent_after);
-            if enough(&picture) {
-                return Ok(picture);
+            let seen = picture(&before, &now, self.silent_after);
+            if enough(&seen) {
+                return Ok(seen);
             }
             before = now;
         }

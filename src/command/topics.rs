@@ -1,8 +1,5 @@
 //! `avr topics`: what the topics of a cluster are to be, what they are, and how the one becomes the other.
 
-mod table;
-mod text;
-
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{
@@ -15,6 +12,7 @@ use crate::{
             topics::{self, LostStart, TopicDemands},
         },
     },
+    terminal::topics as shown,
     topic::{catalogue, schema},
 };
 
@@ -156,7 +154,7 @@ pub async fn run(args: &TopicsArgs, settings: &Settings) -> Result<Told, TopicsC
 async fn diff(args: &ClusterArgs, settings: &Settings) -> Result<Told, TopicsCommandError> {
     let (admin, demands) = cluster(settings)?;
     let survey = topics::survey(&admin, &demands).await?;
-    let text = text::differences(&survey, &|ours| admin.name(ours), &apply_command(args));
+    let text = shown::differences(&survey, &|ours| admin.name(ours), &apply_command(args));
     Ok(Told { text, is_fit: survey.is_fit() })
 }
 
@@ -164,7 +162,7 @@ async fn apply(args: &ApplyArgs, settings: &Settings) -> Result<Told, TopicsComm
     let (admin, demands) = cluster(settings)?;
     let lost = args.start_lost_groups_at.map(LostStart::from);
     let applied = topics::apply(&admin, &demands, lost).await?;
-    let text = text::changes(&applied, &|ours| admin.name(ours));
+    let text = shown::changes(&applied, &|ours| admin.name(ours));
     Ok(Told { text, is_fit: applied.is_complete() })
 }
 
@@ -176,7 +174,7 @@ fn cluster(settings: &Settings) -> Result<(Admin, TopicDemands), TopicsCommandEr
 fn list(kafka: Option<&KafkaSettings>) -> String {
     let demands = kafka.map_or_else(TopicDemands::default, KafkaSettings::demands);
     let prefix = kafka.map_or("", |kafka| &kafka.options.prefix);
-    text::list(&demands, prefix)
+    shown::list(&demands, prefix)
 }
 
 fn schema_of(asked: &str) -> Result<String, TopicsCommandError> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{Reader, Section, reader::nearest};
 use crate::{
     method::{AnswerSource, Base, PairChoice, Recipe, Shape, Templates},
-    record::Kind,
+    record::RecordKind,
 };
 
 const PAIRS: [(&str, PairChoice); 2] = [("best-worst", PairChoice::BestWorst), ("all", PairChoice::All)];
@@ -120,8 +120,8 @@ fn answer(section: &mut Section<'_>, shape: Shape, defaults: &Recipe) -> AnswerS
     section.choice("answer", &answers, if given { "given" } else { "draft" })
 }
 
-fn records(section: &mut Section<'_>, defaults: &Recipe) -> Vec<Kind> {
-    let quoted = |kinds: &[Kind]| {
+fn records(section: &mut Section<'_>, defaults: &Recipe) -> Vec<RecordKind> {
+    let quoted = |kinds: &[RecordKind]| {
         let names: Vec<String> = kinds.iter().map(|kind| format!("\"{}\"", kind.as_str())).collect();
         names.join(", ")
     };
@@ -131,7 +131,7 @@ fn records(section: &mut Section<'_>, defaults: &Recipe) -> Vec<Kind> {
         return defaults.records.clone();
     }
     let named = section.texts("records");
-    let kind = |name: &String| Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
+    let kind = |name: &String| RecordKind::ALL.into_iter().find(|kind| kind.as_str() == name);
     for name in named.iter().filter(|name| kind(name).is_none()) {
         section.mistake(
             "records",
@@ -139,7 +139,7 @@ fn records(section: &mut Section<'_>, defaults: &Recipe) -> Vec<Kind> {
         );
     }
     // In the order of the method, and each once: the same list, however it is written, is the same recipe.
-    Kind::ALL.into_iter().filter(|one| named.iter().filter_map(kind).any(|kind| kind == *one)).collect()
+    RecordKind::ALL.into_iter().filter(|one| named.iter().filter_map(kind).any(|kind| kind == *one)).collect()
 }
 
 fn small(section: &mut Section<'_>, name: &'static str, default: u32) -> u32 {
@@ -218,7 +218,7 @@ mod tests {
     fn the_order_of_records_makes_no_other_recipe() {
         let toml = "[recipes.stage1]\nrecords = [\"response_pair\", \"sft\"]\n";
         let records = read_from(toml).map(|recipe| recipe.records);
-        assert_eq!(records, Ok(vec![Kind::Sft, Kind::ResponsePair]));
+        assert_eq!(records, Ok(vec![RecordKind::Sft, RecordKind::ResponsePair]));
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
         let recipe = Recipe {
             pairs: PairChoice::All,
             max_pairs: 2,
-            records: vec![Kind::ResponsePair, Kind::Kto],
+            records: vec![RecordKind::ResponsePair, RecordKind::Kto],
             ..Recipe::stage1()
         };
         assert_eq!(read_from(toml), Ok(recipe));

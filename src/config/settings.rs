@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{KafkaSettings, Reader, engine, kafka, models, recipe};
 use crate::{
     dataflow::StageLimits,
-    engine::{EngineOptions, Gathering},
+    engine::{BatchPolicy, EngineOptions},
     export::FormatName,
     intake::IntakeOptions,
     log::embedded,
@@ -48,7 +48,7 @@ pub struct Settings {
     /// Formats to write beside the canonical records.
     pub formats: Vec<FormatName>,
     /// How long rows gather before they become a shard, over Kafka.
-    pub gathering: Gathering,
+    pub gathering: BatchPolicy,
     /// How the process shows itself.
     pub observe: ObserveOptions,
     /// The process' threads.
@@ -211,10 +211,10 @@ fn formats(section: &mut super::Section<'_>) -> Vec<FormatName> {
     formats
 }
 
-fn gathering(section: &mut super::Section<'_>) -> Gathering {
-    Gathering {
+fn gathering(section: &mut super::Section<'_>) -> BatchPolicy {
+    BatchPolicy {
         bytes: section.count("shard_bytes", 16 << 20, 1 << 16..=1 << 36),
-        interval: section.seconds("shard_interval_s", Duration::from_secs(30), Duration::from_secs(3600)),
+        linger: section.seconds("shard_interval_s", Duration::from_secs(30), Duration::from_secs(3600)),
     }
 }
 

@@ -120,7 +120,7 @@ impl Owner {
         offsets.iter().for_each(|&offset| completed.insert(offset));
         Some(Advance {
             group: stage.spec.group,
-            membership: stage.membership,
+            generation: stage.generation,
             partition,
             completed,
             checkpoint: state.checkpoint.clone(),

@@ -14,11 +14,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Completed, EngineError, Sink, partition::Epoch, progress_text, time::now_ms};
+use super::{Completed, EngineError, Sink, partition::Epoch, progress_text};
 use crate::{
+    clock::now_ms,
     dead_letter::{DeadLetterCause, dead_letter},
     log::{
-        CommitError, Committer, GroupName, GroupProgress, LogError, Membership, Output, Partition, Progress,
+        CommitError, Committer, Generation, GroupName, GroupProgress, LogError, Output, Partition, Progress,
         Record,
     },
     topic::TopicName,
@@ -81,7 +82,7 @@ pub enum SubmitError {
 #[derive(Debug)]
 pub(super) struct Advance {
     pub(super) group: GroupName,
-    pub(super) membership: Membership,
+    pub(super) generation: Generation,
     pub(super) partition: Partition,
     pub(super) completed: Completed,
     /// The checkpoint as it is; one that the sink makes in this commit replaces it.
@@ -293,8 +294,8 @@ fn progress_of(job: &Job, checkpoints: &NewCheckpoints) -> Vec<GroupProgress> {
         match groups.iter_mut().find(|group| group.group == advance.group) {
             Some(group) => group.partitions.push(progress),
             None => {
-                let Advance { group, membership, .. } = *advance;
-                groups.push(GroupProgress { group, membership, partitions: vec![progress] });
+                let Advance { group, generation, .. } = *advance;
+                groups.push(GroupProgress { group, generation, partitions: vec![progress] });
             }
         }
     }

@@ -38,7 +38,6 @@ mod sink;
 mod stage;
 mod stage_state;
 mod step;
-mod time;
 
 use std::time::Duration;
 
@@ -47,8 +46,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use committer::SubmitError;
 pub use completed::Completed;
 pub use owner::Engine;
-pub use sink::{Appended, CheckpointScope, Gathering, Sink, SinkError};
-pub use stage::{DynStage, Failure, Stage, StageSpec, Work};
+pub use sink::{Appended, BatchPolicy, CheckpointScope, Sink, SinkError};
+pub use stage::{Stage, StageSpec, StepError, Work};
 
 use self::{committer::Submission, progress_text::ProgressTextError};
 use crate::log::{GroupName, LogError, Output, Partition};
@@ -97,7 +96,7 @@ pub enum ForeignProgress {
 }
 
 /// The stages before which the gate is closed, by name.
-pub type Closed = std::collections::BTreeSet<&'static str>;
+pub type PausedStages = std::collections::BTreeSet<&'static str>;
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +181,7 @@ pub struct StageStatus {
     /// Records fetched and waiting.
     pub waiting: usize,
     /// Records left undone because their recipe is not this process's.
-    pub held: usize,
+    pub parked: usize,
     /// The partitions of this process, ascending.
     pub partitions: Vec<PartitionStatus>,
 }

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Closed, EngineError, EngineOptions, Handle, Sink, StageSpec, Status, Stop, Work,
+    EngineError, EngineOptions, Handle, PausedStages, Sink, StageSpec, Status, Stop, Work,
     committer::{self, Answer, Errand, Finished, Submission},
     partition::{Epoch, Phase},
     pump::{self, Report},
@@ -43,7 +43,7 @@ pub struct Engine<L: Log> {
     metrics: Metrics,
     submissions: mpsc::Receiver<Submission>,
     status: watch::Sender<Status>,
-    gates: watch::Receiver<Closed>,
+    gates: watch::Receiver<PausedStages>,
 }
 
 impl<L: Log> Engine<L> {
@@ -59,14 +59,14 @@ impl<L: Log> Engine<L> {
         let (submit, submissions) = mpsc::channel(SUBMISSIONS);
         let (status, watched) = watch::channel(Status::default());
         let handle = Handle { submissions: submit, status: watched };
-        let (_, gates) = watch::channel(Closed::default());
+        let (_, gates) = watch::channel(PausedStages::default());
         (Self { log, stages, sink, options, metrics, submissions, status, gates }, handle)
     }
 
     /// Lets others close the gate before a stage: it starts no step then and fetches nothing, but what runs goes on
     /// and its consumer is polled.
     #[must_use]
-    pub fn with_gates(self, gates: watch::Receiver<Closed>) -> Self {
+    pub fn with_paused(self, gates: watch::Receiver<PausedStages>) -> Self {
         Self { gates, ..self }
     }
 
@@ -166,7 +166,7 @@ pub(super) struct Owner {
     /// Since the stop: results that went with their partitions, unless a commit that was under way had them.
     pub(super) lost: BTreeSet<(usize, Partition, i64)>,
     status: watch::Sender<Status>,
-    gates: watch::Receiver<Closed>,
+    gates: watch::Receiver<PausedStages>,
 }
 
 impl Owner {
@@ -265,8 +265,8 @@ impl Owner {
     /// Starts one step of a stage, if a place and a record are there.
     fn start_step(&mut self, at: usize) -> bool {
         let stage = &mut self.stages[at];
-        let Work::Steps(work) = &stage.spec.work else { return false };
-        if stage.closed || stage.in_flight >= stage.spec.max_in_flight {
+        let Work::Steps { stage: work, max_in_flight } = &stage.spec.work else { return false };
+        if stage.closed || stage.in_flight >= *max_in_flight {
             return false;
         }
         let work = Arc::clone(work);
@@ -310,22 +310,22 @@ impl Owner {
                 stage.dead_letters += 1;
                 self.finish(Finished { stage: at, epoch, record, outputs: vec![letter] });
             }
-            StepResult::Held(reason) => {
+            StepResult::Parked(reason) => {
                 tracing::warn!(
                     stage = stage.spec.name,
                     offset = record.offset,
                     reason,
                     "a thread is left waiting"
                 );
-                self.hold(at, epoch, &record);
+                self.park(at, epoch, &record);
             }
             StepResult::Interrupted => {
-                stage.tell_in_vain(record.partition, &[record.offset]);
-                self.hold(at, epoch, &record);
+                stage.tell_discarded_each(record.partition, &[record.offset]);
+                self.park(at, epoch, &record);
             }
             StepResult::Stop(reason) => {
                 let stage = stage.spec.name;
-                self.hold(at, epoch, &record);
+                self.park(at, epoch, &record);
                 self.fail(EngineError::Stage { stage, reason });
             }
         }
@@ -351,9 +351,9 @@ impl Owner {
         self.budget.give_back(bytes);
     }
 
-    fn hold(&mut self, at: usize, epoch: Epoch, record: &Record) {
+    fn park(&mut self, at: usize, epoch: Epoch, record: &Record) {
         if let Some(state) = self.stages[at].current(record.partition, epoch) {
-            let bytes = state.held(record.offset);
+            let bytes = state.parked(record.offset);
             self.free(bytes);
         }
         self.stages[at].show();
@@ -362,7 +362,7 @@ impl Owner {
     fn on_report(&mut self, report: Report) -> Result<(), EngineError> {
         let at = report.stage;
         self.stages[at].refused_until = None;
-        self.stages[at].membership = report.membership;
+        self.stages[at].generation = report.generation;
         match report.event? {
             Event::Assigned(assigned) if self.committing => {
                 self.deferred = Some((at, assigned.into_iter().map(|(partition, _)| partition).collect()));
@@ -412,7 +412,7 @@ impl Owner {
     fn expire(&mut self, now: Instant) {
         if self.draining.is_some_and(|until| until <= now) && !self.steps.is_empty() {
             tracing::warn!(steps = self.steps.len(), "the grace is over; these steps will be made again");
-            self.stages.iter().for_each(StageState::tell_all_dropped);
+            self.stages.iter().for_each(StageState::tell_all_discarded);
             self.steps.abort_all();
             self.steps.detach_all();
         }

@@ -22,7 +22,7 @@ pub(super) enum Phase {
     /// Its result waits for a commit, or the sink has it.
     Ended,
     /// Left undone in this process.
-    Held,
+    Parked,
 }
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ struct Open {
 
 /// What a dropped partition leaves to be settled.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Remains {
+pub(super) struct Released {
     /// Steps that ran and were ended.
     pub(super) running: usize,
     /// Records that waited.
@@ -44,7 +44,7 @@ pub(super) struct Remains {
     pub(super) bytes: usize,
 }
 
-impl Remains {
+impl Released {
     pub(super) fn add(&mut self, other: &Self) {
         self.running += other.running;
         self.waiting += other.waiting;
@@ -72,11 +72,11 @@ pub(super) struct PartitionState {
     /// Whether no new step starts, because the partition is to be given up.
     pub(super) closed: bool,
     /// Whether the next record waits because the text of the progress could become too long.
-    pub(super) crowded: bool,
+    pub(super) metadata_full: bool,
     waiting: VecDeque<Waiting>,
     open: BTreeMap<i64, Open>,
-    /// How many of `open` are held.
-    held: usize,
+    /// How many of `open` are parked.
+    parked: usize,
     /// The lowest offset that the log has not yet shown.
     next: i64,
 }
@@ -85,7 +85,17 @@ impl PartitionState {
     pub(super) fn new(epoch: Epoch, completed: Completed, checkpoint: String) -> Self {
         let next = completed.prefix();
         let (waiting, open) = (VecDeque::new(), BTreeMap::new());
-        Self { epoch, completed, checkpoint, closed: false, crowded: false, waiting, open, held: 0, next }
+        Self {
+            epoch,
+            completed,
+            checkpoint,
+            closed: false,
+            metadata_full: false,
+            waiting,
+            open,
+            parked: 0,
+            next,
+        }
     }
 
     /// Takes what was fetched; false when it is done already or was seen before.
@@ -107,8 +117,8 @@ impl PartitionState {
         if self.closed {
             return None;
         }
-        self.crowded = !self.next_has_room();
-        if self.crowded {
+        self.metadata_full = !self.next_has_room();
+        if self.metadata_full {
             return None;
         }
         let Waiting { gap, record } = self.waiting.pop_front()?;
@@ -141,10 +151,10 @@ impl PartitionState {
 
     /// A step's task has ended with nothing to commit, and is not to be started again here. Returns the bytes that
     /// are free now.
-    pub(super) fn held(&mut self, offset: i64) -> usize {
+    pub(super) fn parked(&mut self, offset: i64) -> usize {
         let Some(open) = self.open.get_mut(&offset) else { return 0 };
-        open.phase = Phase::Held;
-        self.held += 1;
+        open.phase = Phase::Parked;
+        self.parked += 1;
         std::mem::take(&mut open.bytes)
     }
 
@@ -159,17 +169,17 @@ impl PartitionState {
     pub(super) fn commit(&mut self, offset: i64) -> usize {
         self.completed.insert(offset);
         let bytes = self.open.remove(&offset).map_or(0, |open| open.bytes);
-        self.crowded = self.crowded && !self.next_has_room();
+        self.metadata_full = self.metadata_full && !self.next_has_room();
         bytes
     }
 
     /// Whether nothing runs, nothing waits for a commit, and nothing that waits may start.
     pub(super) fn is_quiet(&self) -> bool {
-        self.open.len() == self.held && (self.closed || self.waiting.is_empty())
+        self.open.len() == self.parked && (self.closed || self.waiting.is_empty())
     }
 
-    pub(super) fn held_count(&self) -> usize {
-        self.held
+    pub(super) fn parked_count(&self) -> usize {
+        self.parked
     }
 
     /// The offsets of steps whose tasks run.
@@ -188,21 +198,21 @@ impl PartitionState {
     }
 
     /// Ends every running step and says what is left to be settled.
-    pub(super) fn end(self) -> Remains {
+    pub(super) fn end(self) -> Released {
         for open in self.open.values() {
             if let Phase::Running(handle) = &open.phase {
                 handle.abort();
             }
         }
-        self.remains()
+        self.outstanding()
     }
 
     /// What it would leave if it were dropped now.
-    pub(super) fn remains(&self) -> Remains {
+    pub(super) fn outstanding(&self) -> Released {
         let waiting_bytes: usize = self.waiting.iter().map(|waiting| waiting.record.size()).sum();
         let open = self.open.values().map(|open| open.bytes);
         let is_running = |open: &&Open| matches!(open.phase, Phase::Running(_));
-        Remains {
+        Released {
             running: self.open.values().filter(is_running).count(),
             waiting: self.waiting.len(),
             waiting_bytes,
@@ -291,7 +301,7 @@ mod tests {
             let record = partition.take().expect("waiting");
             partition.open(&record, phase);
         }
-        assert_eq!((partition.commit(0), partition.held(1)), (10, 10));
-        assert_eq!(partition.end(), Remains { running: 0, waiting: 2, waiting_bytes: 20, bytes: 20 });
+        assert_eq!((partition.commit(0), partition.parked(1)), (10, 10));
+        assert_eq!(partition.end(), Released { running: 0, waiting: 2, waiting_bytes: 20, bytes: 20 });
     }
 }

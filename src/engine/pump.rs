@@ -3,7 +3,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::log::{Consumer, Event, LogError, Membership, Partition};
+use crate::log::{Consumer, Event, Generation, LogError, Partition};
 
 /// What the engine tells a consumer.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Report {
     /// Which stage's consumer, by its place in the dataflow.
     pub(super) stage: usize,
     /// What the member knew of its group with it.
-    pub(super) membership: Membership,
+    pub(super) generation: Generation,
     pub(super) event: Result<Event, LogError>,
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn pump<C: Consumer>(
                 _ => return consumer.leave().await,
             },
             event = consumer.next(), if pending.is_none() => {
-                pending = Some(Report { stage, membership: consumer.membership(), event });
+                pending = Some(Report { stage, generation: consumer.generation(), event });
             }
         }
     }

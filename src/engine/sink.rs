@@ -72,16 +72,16 @@ pub enum CheckpointScope {
     /// file.
     WholeSink,
     /// Each its own, so that its next owner knows of it. What a partition lacks a checkpoint for was never written.
-    EachPartition(Gathering),
+    EachPartition(BatchPolicy),
 }
 
 /// How long a sink lets records gather, so that what it writes at once is worth it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gathering {
+pub struct BatchPolicy {
     /// Bytes of waiting records that are enough.
     pub bytes: usize,
     /// How long the first of them may wait.
-    pub interval: Duration,
+    pub linger: Duration,
 }
 
 /// What waits for a sink that gathers.
@@ -95,7 +95,7 @@ pub(super) struct Gathered {
     pub(super) more_may_come: bool,
 }
 
-impl Gathering {
+impl BatchPolicy {
     /// Whether what waits is to be written now, in batches of `batch` records.
     pub(super) fn is_enough(&self, waiting: &Gathered, batch: usize, now: Instant) -> bool {
         let is_late = waiting.due.is_some_and(|due| due <= now);
@@ -110,9 +110,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sink_waits_until_it_is_worth_it() {
-        let gathering = Gathering { bytes: 100, interval: Duration::from_secs(30) };
+        let gathering = BatchPolicy { bytes: 100, linger: Duration::from_secs(30) };
         let now = Instant::now();
-        let due = Some(now + gathering.interval);
+        let due = Some(now + gathering.linger);
         let few = Gathered { records: 3, bytes: 30, due, more_may_come: true };
         let is_enough = |waiting: Gathered| gathering.is_enough(&waiting, 10, now);
         assert!(!is_enough(few));

@@ -14,22 +14,17 @@ use crate::{
 /// A stage: a pure flow from one record to the records that follow from it. Any number of steps run at once, in
 /// any order; a step that ends without its commit is run again, so it must give the same outputs again.
 pub trait Stage: Send + Sync + 'static {
-    /// The stage's name, which is also the name of its consumer group.
-    const NAME: &'static str;
-    /// The topic it reads.
-    const INPUT: TopicName;
-
     /// Makes one step. Dropping the future abandons it.
-    fn process(&self, record: &Record) -> impl Future<Output = Result<Vec<Output>, Failure>> + Send;
+    fn process<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<Vec<Output>, StepError>>;
 }
 
 /// Why a step gave no outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub enum StepError {
     /// The record cannot be handled, now or later: it goes to the dead letters.
     DeadLetter(DeadLetterCause),
-    /// This process must leave the record undone, for the reason given; another may do it.
-    Held(String),
+    /// This process must leave the record undone, for the reason given; another process may do it.
+    Parked(String),
     /// The stage gave up because the process is stopping; the record stays undone.
     Interrupted,
     /// No step of this stage can succeed: the process must stop and say why.
@@ -39,14 +34,12 @@ pub enum Failure {
 /// One entry of the dataflow: who reads what, how much at once, and what is done with it.
 #[derive(Clone)]
 pub struct StageSpec {
-    /// The stage's name.
+    /// The stage's name, which is also the name of its consumer group.
     pub name: &'static str,
     /// Its consumer group.
     pub group: GroupName,
     /// What it reads.
     pub topics: Vec<TopicName>,
-    /// Steps at once, at most.
-    pub max_in_flight: usize,
     /// What is done with a record.
     pub work: Work,
 }
@@ -55,31 +48,46 @@ pub struct StageSpec {
 #[derive(Clone)]
 pub enum Work {
     /// Steps that run side by side.
-    Steps(Arc<dyn DynStage>),
+    Steps {
+        /// What makes them.
+        stage: Arc<dyn Stage>,
+        /// Steps at once, at most.
+        max_in_flight: usize,
+    },
     /// Batches for the engine's sink, in order within each partition.
-    Sink(CheckpointScope),
+    Sink {
+        /// Which partitions carry its checkpoints.
+        scope: CheckpointScope,
+        /// Records in one batch, at most.
+        max_batch: usize,
+    },
+}
+
+impl Work {
+    /// Records that are taken up at once, at most: as steps, or as one batch.
+    pub(super) fn at_once(&self) -> usize {
+        match *self {
+            Self::Steps { max_in_flight, .. } => max_in_flight,
+            Self::Sink { max_batch, .. } => max_batch,
+        }
+    }
 }
 
 impl StageSpec {
-    /// `stage`, with at most `max_in_flight` steps at once.
-    pub fn steps<S: Stage>(stage: S, max_in_flight: usize) -> Self {
-        Self {
-            name: S::NAME,
-            group: GroupName(S::NAME),
-            topics: vec![S::INPUT],
-            max_in_flight,
-            work: Work::Steps(Arc::new(stage)),
-        }
+    /// `stage` under the name `name`, reading `input`, with at most `max_in_flight` steps at once.
+    pub fn steps(name: &'static str, input: TopicName, stage: impl Stage, max_in_flight: usize) -> Self {
+        let work = Work::Steps { stage: Arc::new(stage), max_in_flight };
+        Self { name, group: GroupName(name), topics: vec![input], work }
     }
 
-    /// The engine's sink under the name `name`, reading `topics`.
+    /// The engine's sink under the name `name`, reading `topics`, in batches of at most `max_batch` records.
     pub fn sink(
         name: &'static str,
         topics: Vec<TopicName>,
         max_batch: usize,
         scope: CheckpointScope,
     ) -> Self {
-        Self { name, group: GroupName(name), topics, max_in_flight: max_batch, work: Work::Sink(scope) }
+        Self { name, group: GroupName(name), topics, work: Work::Sink { scope, max_batch } }
     }
 }
 
@@ -89,17 +97,5 @@ impl fmt::Debug for StageSpec {
             .field("name", &self.name)
             .field("topics", &self.topics)
             .finish_non_exhaustive()
-    }
-}
-
-/// A [`Stage`] whose type is forgotten, so that one loop runs them all.
-pub trait DynStage: Send + Sync + 'static {
-    /// As [`Stage::process`].
-    fn process<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<Vec<Output>, Failure>>;
-}
-
-impl<S: Stage> DynStage for S {
-    fn process<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<Vec<Output>, Failure>> {
-        Box::pin(Stage::process(self, record))
     }
 }

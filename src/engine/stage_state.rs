@@ -9,18 +9,18 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    CheckpointScope, EngineError, Gathering, PartitionStatus, StageSpec, StageStatus, Work,
-    partition::{Epoch, PartitionState, Phase, Remains},
+    BatchPolicy, CheckpointScope, EngineError, PartitionStatus, StageSpec, StageStatus, Work,
+    partition::{Epoch, PartitionState, Phase, Released},
     pump::Order,
     sink::Gathered,
 };
 use crate::{
-    log::{Membership, Partition, Record},
+    log::{Generation, Partition, Record},
     observe::StageMetrics,
 };
 
 /// Where each dropped step is told, by stage, partition and offset.
-const DROPPED: &str = "avr::engine::dropped";
+const DISCARDED: &str = "avr::engine::discarded";
 
 pub(super) struct StageState {
     pub(super) spec: StageSpec,
@@ -28,7 +28,7 @@ pub(super) struct StageState {
     pub(super) partitions: BTreeMap<Partition, PartitionState>,
     pub(super) metrics: StageMetrics,
     /// What the group was when the latest event came: progress is committed under it.
-    pub(super) membership: Membership,
+    pub(super) generation: Generation,
     /// Steps committed, and those that ended in a dead letter.
     pub(super) steps: u64,
     pub(super) dead_letters: u64,
@@ -48,7 +48,7 @@ pub(super) struct StageState {
     /// Whether fetching is stopped for every partition.
     paused: bool,
     /// Partitions for which it is stopped because their next record has no room in the progress.
-    crowded: BTreeSet<Partition>,
+    metadata_full: BTreeSet<Partition>,
     /// The partition that gave the latest record: the next round begins after it.
     turn: Option<Partition>,
 }
@@ -60,7 +60,7 @@ impl StageState {
             orders,
             partitions: BTreeMap::new(),
             metrics,
-            membership: Membership::default(),
+            generation: Generation::default(),
             steps: 0,
             dead_letters: 0,
             in_flight: 0,
@@ -71,7 +71,7 @@ impl StageState {
             refused_until: None,
             closed: false,
             paused: false,
-            crowded: BTreeSet::new(),
+            metadata_full: BTreeSet::new(),
             turn: None,
         }
     }
@@ -83,15 +83,15 @@ impl StageState {
 
     fn checkpoint_scope(&self) -> Option<CheckpointScope> {
         match self.spec.work {
-            Work::Steps(_) => None,
-            Work::Sink(scope) => Some(scope),
+            Work::Steps { .. } => None,
+            Work::Sink { scope, .. } => Some(scope),
         }
     }
 
-    fn gathering(&self) -> Option<Gathering> {
+    fn gathering(&self) -> Option<BatchPolicy> {
         match self.checkpoint_scope()? {
             CheckpointScope::WholeSink => None,
-            CheckpointScope::EachPartition(gathering) => Some(gathering),
+            CheckpointScope::EachPartition(policy) => Some(policy),
         }
     }
 
@@ -140,7 +140,7 @@ impl StageState {
                     due: self.gathered_by,
                     more_may_come: more_may_come && self.revoking.is_empty(),
                 };
-                gathering.is_enough(&waiting, self.spec.max_in_flight, now)
+                gathering.is_enough(&waiting, self.spec.work.at_once(), now)
             }
         }
     }
@@ -148,7 +148,7 @@ impl StageState {
     /// Takes what a sink is to write next.
     pub(super) fn take_batch(&mut self, now: Instant) -> Vec<(Epoch, Arc<Record>)> {
         let mut batch = Vec::new();
-        while batch.len() < self.spec.max_in_flight {
+        while batch.len() < self.spec.work.at_once() {
             let Some((record, epoch)) = self.take() else { break };
             if let Some(state) = self.current(record.partition, epoch) {
                 state.open(&record, Phase::Ended);
@@ -156,7 +156,7 @@ impl StageState {
             batch.push((epoch, record));
         }
         let gathering = self.gathering().filter(|_| self.waiting > 0);
-        self.gathered_by = gathering.map(|gathering| now + gathering.interval);
+        self.gathered_by = gathering.map(|gathering| now + gathering.linger);
         batch
     }
 
@@ -176,7 +176,7 @@ impl StageState {
         self.waiting += 1;
         self.waiting_bytes += size;
         if let Some(gathering) = self.gathering() {
-            self.gathered_by.get_or_insert(now + gathering.interval);
+            self.gathered_by.get_or_insert(now + gathering.linger);
         }
         Some(size)
     }
@@ -222,37 +222,37 @@ impl StageState {
     /// Drops a partition and everything of it; returns the bytes that are free now.
     pub(super) fn drop_partition(&mut self, partition: Partition) -> usize {
         self.revoking.remove(&partition);
-        self.crowded.remove(&partition);
+        self.metadata_full.remove(&partition);
         let Some(state) = self.partitions.remove(&partition) else { return 0 };
         let unfinished = [state.running(), state.uncommitted()].concat();
-        self.tell_dropped(partition, &unfinished, "their partition is given up");
-        let remains = state.end();
-        self.waiting -= remains.waiting;
-        self.waiting_bytes -= remains.waiting_bytes;
-        self.in_flight -= remains.running;
-        remains.bytes
+        self.tell_discarded(partition, &unfinished, "their partition is given up");
+        let released = state.end();
+        self.waiting -= released.waiting;
+        self.waiting_bytes -= released.waiting_bytes;
+        self.in_flight -= released.running;
+        released.bytes
     }
 
     /// These steps were begun in vain: whoever has the partition next makes their calls again.
-    fn tell_dropped(&self, partition: Partition, offsets: &[i64], why: &str) {
+    fn tell_discarded(&self, partition: Partition, offsets: &[i64], why: &str) {
         if offsets.is_empty() {
             return;
         }
         let (stage, steps) = (self.spec.name, offsets.len());
-        self.metrics.dropped(steps);
+        self.metrics.discarded(steps);
         tracing::warn!(stage, %partition, steps, "steps are dropped and will be made again: {why}");
-        self.tell_in_vain(partition, offsets);
+        self.tell_discarded_each(partition, offsets);
     }
 
     /// Tells every one of these steps, whose calls are made again, for those who count calls.
-    pub(super) fn tell_in_vain(&self, partition: Partition, offsets: &[i64]) {
-        tracing::debug!(target: DROPPED, "{} {partition} {offsets:?}", self.spec.name);
+    pub(super) fn tell_discarded_each(&self, partition: Partition, offsets: &[i64]) {
+        tracing::debug!(target: DISCARDED, "{} {partition} {offsets:?}", self.spec.name);
     }
 
     /// Tells of every step that still runs: the process gives them all up.
-    pub(super) fn tell_all_dropped(&self) {
+    pub(super) fn tell_all_discarded(&self) {
         for (partition, state) in &self.partitions {
-            self.tell_dropped(*partition, &state.running(), "the grace for a stop is over");
+            self.tell_discarded(*partition, &state.running(), "the grace for a stop is over");
         }
     }
 
@@ -260,7 +260,7 @@ impl StageState {
     pub(super) fn tell_all_untaken(&self) -> usize {
         let untaken = |(partition, state): (&Partition, &PartitionState)| {
             let offsets = state.uncommitted();
-            self.tell_dropped(*partition, &offsets, "the log did not take their results in time");
+            self.tell_discarded(*partition, &offsets, "the log did not take their results in time");
             offsets.len()
         };
         self.partitions.iter().map(untaken).sum()
@@ -269,20 +269,20 @@ impl StageState {
     /// Stops or resumes fetching: of everything, as `stop` and what waits say, and of each partition that waits
     /// for room in its progress, so that what it has fetched keeps no other waiting.
     pub(super) fn regulate(&mut self, stop: bool) -> Result<(), EngineError> {
-        let crowded = self.partitions.iter().filter(|(_, state)| state.crowded);
-        let (crowded, stuck): (BTreeSet<Partition>, Vec<usize>) =
-            crowded.map(|(partition, state)| (*partition, state.waiting_count())).unzip();
+        let metadata_full = self.partitions.iter().filter(|(_, state)| state.metadata_full);
+        let (metadata_full, stuck): (BTreeSet<Partition>, Vec<usize>) =
+            metadata_full.map(|(partition, state)| (*partition, state.waiting_count())).unzip();
         let waiting = self.waiting - stuck.iter().sum::<usize>();
-        let enough = self.spec.max_in_flight.saturating_mul(2);
+        let enough = self.spec.work.at_once().saturating_mul(2);
         let paused = stop || if self.paused { waiting > enough / 4 } else { waiting >= enough };
-        if (paused, &crowded) == (self.paused, &self.crowded) {
+        if (paused, &metadata_full) == (self.paused, &self.metadata_full) {
             return Ok(());
         }
-        let was = |partition: &Partition| self.paused || self.crowded.contains(partition);
-        let is = |partition: &Partition| paused || crowded.contains(partition);
+        let was = |partition: &Partition| self.paused || self.metadata_full.contains(partition);
+        let is = |partition: &Partition| paused || metadata_full.contains(partition);
         let changed = self.partitions.keys().copied().filter(|partition| was(partition) != is(partition));
         let (pause, resume): (Vec<Partition>, Vec<Partition>) = changed.partition(is);
-        (self.paused, self.crowded) = (paused, crowded);
+        (self.paused, self.metadata_full) = (paused, metadata_full);
         self.order_some(Order::Pause, pause)?;
         self.order_some(Order::Resume, resume)
     }
@@ -306,13 +306,13 @@ impl StageState {
         self.orders.try_send(order).map_err(|_| EngineError::Part("consumer"))
     }
 
-    fn held(&self) -> usize {
-        self.partitions.values().map(PartitionState::held_count).sum()
+    fn parked(&self) -> usize {
+        self.partitions.values().map(PartitionState::parked_count).sum()
     }
 
     /// Sets the gauges of what waits.
     pub(super) fn show(&self) {
-        self.metrics.waiting(self.waiting, self.held());
+        self.metrics.waiting(self.waiting, self.parked());
     }
 
     pub(super) fn status(&self) -> StageStatus {
@@ -331,15 +331,15 @@ impl StageState {
             dead_letters: self.dead_letters,
             in_flight: self.in_flight,
             waiting: self.waiting,
-            held: self.held(),
+            parked: self.parked(),
             partitions,
         }
     }
 
     /// What its partitions say, to be compared with the sums that are kept.
-    pub(super) fn audit(&self) -> Remains {
-        let mut sums = Remains::default();
-        self.partitions.values().for_each(|state| sums.add(&state.remains()));
+    pub(super) fn audit(&self) -> Released {
+        let mut sums = Released::default();
+        self.partitions.values().for_each(|state| sums.add(&state.outstanding()));
         let kept = (self.in_flight, self.waiting, self.waiting_bytes);
         debug_assert_eq!((sums.running, sums.waiting, sums.waiting_bytes), kept, "{}", self.spec.name);
         sums

@@ -5,8 +5,9 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{DynStage, Failure, committer::too_large, partition::Epoch, time::now_ms};
+use super::{Stage, StepError, committer::too_large, partition::Epoch};
 use crate::{
+    clock::now_ms,
     dead_letter::{DeadLetterCause, dead_letter},
     log::{Output, Record},
 };
@@ -17,7 +18,7 @@ pub(super) struct Step {
     pub(super) name: &'static str,
     pub(super) epoch: Epoch,
     pub(super) record: Arc<Record>,
-    pub(super) work: Arc<dyn DynStage>,
+    pub(super) work: Arc<dyn Stage>,
     pub(super) max_record_bytes: usize,
 }
 
@@ -37,7 +38,7 @@ pub(super) enum StepResult {
     Outputs(Vec<Output>),
     /// A dead letter, which is an output too, and its kind.
     DeadLetter(Output, &'static str),
-    Held(String),
+    Parked(String),
     Interrupted,
     Stop(String),
 }
@@ -48,7 +49,7 @@ impl StepResult {
         match self {
             Self::Outputs(_) => "done",
             Self::DeadLetter(..) => "dead_letter",
-            Self::Held(_) => "held",
+            Self::Parked(_) => "parked",
             Self::Interrupted => "interrupted",
             Self::Stop(_) => "stop",
         }
@@ -60,7 +61,7 @@ pub(super) async fn run(step: Step) -> StepReport {
     let started = Instant::now();
     let processed = AssertUnwindSafe(step.work.process(&step.record)).catch_unwind().await;
     let result = processed.unwrap_or_else(|panic| {
-        Err(Failure::DeadLetter(DeadLetterCause::new("panic", panic_message(panic.as_ref()))))
+        Err(StepError::DeadLetter(DeadLetterCause::new("panic", panic_message(panic.as_ref()))))
     });
     StepReport {
         result: judge(&step, result),
@@ -71,21 +72,21 @@ pub(super) async fn run(step: Step) -> StepReport {
     }
 }
 
-fn judge(step: &Step, result: Result<Vec<Output>, Failure>) -> StepResult {
+fn judge(step: &Step, result: Result<Vec<Output>, StepError>) -> StepResult {
     let letter = match result {
         Ok(outputs) => match too_large(&outputs, step.max_record_bytes) {
             None => return StepResult::Outputs(outputs),
             Some(letter) => letter,
         },
-        Err(Failure::DeadLetter(letter)) => letter,
-        Err(Failure::Held(reason)) => return StepResult::Held(reason),
-        Err(Failure::Interrupted) => return StepResult::Interrupted,
-        Err(Failure::Stop(reason)) => return StepResult::Stop(reason),
+        Err(StepError::DeadLetter(letter)) => letter,
+        Err(StepError::Parked(reason)) => return StepResult::Parked(reason),
+        Err(StepError::Interrupted) => return StepResult::Interrupted,
+        Err(StepError::Stop(reason)) => return StepResult::Stop(reason),
     };
     let output = dead_letter(&step.record, step.name, &letter, now_ms());
     let limit = output.topic.size_limit(step.max_record_bytes);
     if output.size() > limit {
-        return StepResult::Held(format!(
+        return StepResult::Parked(format!(
             "its dead letter ({}: {}) has {} bytes; the log takes {}: raise the limit",
             letter.kind,
             letter.message,

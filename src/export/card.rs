@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{FormatName, Totals};
-use crate::record::Verdict;
+use crate::record::OutcomeReason;
 
 /// What a card tells that is not counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,9 +89,9 @@ fn counts(totals: &Totals) -> String {
     let mut row = |what: &str, count: u64| line(&mut text, format_args!("| {what} | {count} |"));
     row("prompts", totals.threads());
     let outcomes = totals.outcomes();
-    for verdict in Verdict::ALL {
-        if let Some(count) = outcomes.get(&verdict) {
-            row(&format!("prompts: `{}`", verdict.as_str()), *count);
+    for reason in OutcomeReason::ALL {
+        if let Some(count) = outcomes.get(&reason) {
+            row(&format!("prompts: `{}`", reason.as_str()), *count);
         }
     }
     for (kind, count) in &totals.records {
@@ -131,13 +131,13 @@ fn loading(totals: &Totals) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Kind;
+    use crate::record::RecordKind;
 
     #[test]
     fn only_files_with_rows_are_offered() {
         let mut totals = Totals::default();
         assert!(!card(&totals, &CardFacts::default()).contains("configs:"));
-        totals.records.insert(Kind::ResponsePair, 3);
+        totals.records.insert(RecordKind::ResponsePair, 3);
         let text = card(&totals, &CardFacts::default());
         assert!(text.starts_with(
             "---\ntask_categories:\n- text-generation\nconfigs:\n- config_name: pairs\n  \

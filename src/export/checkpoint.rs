@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use crate::{
         export::{Gains, ModelCounts, Outputs, format::FormatName, rows::FIXED},
-        record::{Kind, Verdict},
+        record::{OutcomeReason, RecordKind},
     };
 
     /// The largest whole number that every reader of JSON keeps; no count and no length comes near it.
@@ -68,8 +68,8 @@ mod tests {
         let files = FIXED.iter().chain(formats).map(|path| (*path, MOST));
         let totals = Totals {
             retried: MOST,
-            outcomes: Verdict::ALL.iter().map(|verdict| (*verdict, MOST)).collect(),
-            records: Kind::ALL.iter().map(|kind| (*kind, MOST)).collect(),
+            outcomes: OutcomeReason::ALL.iter().map(|reason| (*reason, MOST)).collect(),
+            records: RecordKind::ALL.iter().map(|kind| (*kind, MOST)).collect(),
             gains: Gains { compared: MOST, gained: MOST, sum: -5.0e-324, max: -1.2345678901234567e-300 },
             rejects: (0..17).map(|i| (format!("{i:0>22}"), MOST)).collect(),
             cut_off: MOST,

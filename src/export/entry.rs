@@ -1,19 +1,19 @@
 //! What is to be written, read from payloads without touching their texts.
 //!
-//! A harvest is mostly text: prompts, answers, critiques. Each text goes into several files, and every one of
+//! A selection result is mostly text: prompts, answers, critiques. Each text goes into several files, and every one of
 //! them is JSON, so it is kept as the JSON string that came ([`RawText`]) and copied. Everything else is
 //! read into its type, so that a payload of another shape is refused before a byte of it is written.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
 
-use crate::record::{Kind, ModelOutput, Models, Outcome, Reject, Rewards, Role};
+use crate::record::{ModelOutput, Outcome, RecordKind, Reject, Rewards, Role, SourceModels};
 
 /// One thing to be written.
 #[derive(Debug)]
 pub enum Entry<'a> {
     /// How a thread ended and the records it gave.
-    Harvest(RawHarvest<'a>),
+    Selected(RawSelectionResult<'a>),
     /// How a thread ended that a stage could not handle.
     DeadLetter(Outcome),
     /// A line of input that could not be used.
@@ -22,9 +22,9 @@ pub enum Entry<'a> {
     Retried,
 }
 
-/// A payload of the records topic ([`Harvest`](crate::record::Harvest)) with its texts left as they are.
+/// A payload of the records topic ([`SelectionResult`](crate::record::SelectionResult)) with its texts left as they are.
 #[derive(Debug, Deserialize)]
-pub struct RawHarvest<'a> {
+pub struct RawSelectionResult<'a> {
     /// How the thread ended.
     pub outcome: Outcome,
     /// The records it gave.
@@ -32,7 +32,7 @@ pub struct RawHarvest<'a> {
     pub records: Vec<RawRecord<'a>>,
     /// The models behind the records.
     #[serde(default)]
-    pub models: Models,
+    pub models: SourceModels,
     /// Its answer to an instruction of a test.
     #[serde(default)]
     pub output: Option<ModelOutput>,
@@ -46,7 +46,7 @@ pub struct RawRecord<'a> {
     #[serde(borrow)]
     pub id: RawText<'a>,
     /// What it teaches.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// The conversation up to where the sides begin.
     #[serde(borrow)]
     pub prompt: Vec<RawTurn<'a>>,
@@ -72,7 +72,7 @@ pub struct RawRecord<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Labelled<'a> {
     id: RawText<'a>,
-    kind: Kind,
+    kind: RecordKind,
     prompt: &'a [RawTurn<'a>],
     completion: &'a [RawTurn<'a>],
     label: Option<bool>,
@@ -123,18 +123,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawText<'a> {
     }
 }
 
-impl<'a> RawHarvest<'a> {
+impl<'a> RawSelectionResult<'a> {
     /// Reads a payload of the records topic.
     ///
     /// # Errors
-    /// The payload is not a harvest, or a record in it breaks a rule that trainers rely on. It belongs among the
+    /// The payload is not a selection result, or a record in it breaks a rule that trainers rely on. It belongs among the
     /// dead letters: nothing of it can be written.
-    pub fn parse(payload: &'a [u8]) -> Result<Self, BadHarvest> {
-        let harvest: Self = serde_json::from_slice(payload)?;
-        for record in &harvest.records {
-            record.check().map_err(|fault| BadHarvest::Record { id: record.id.0.to_string(), fault })?;
+    pub fn parse(payload: &'a [u8]) -> Result<Self, BadSelectionResult> {
+        let result: Self = serde_json::from_slice(payload)?;
+        for record in &result.records {
+            record
+                .check()
+                .map_err(|fault| BadSelectionResult::Record { id: record.id.0.to_string(), fault })?;
         }
-        Ok(harvest)
+        Ok(result)
     }
 }
 
@@ -145,7 +147,7 @@ impl RawRecord<'_> {
             return Err(Fault::Turns);
         }
         let is_answer = |side: &[RawTurn<'_>]| matches!(side, [turn] if turn.role == Role::Assistant);
-        if (self.kind == Kind::Kto) != self.label.is_some() {
+        if (self.kind == RecordKind::Kto) != self.label.is_some() {
             return Err(Fault::Label);
         }
         match self.kind.is_pair() {
@@ -170,8 +172,8 @@ fn alternates(prompt: &[RawTurn<'_>], chosen: &[RawTurn<'_>]) -> bool {
 
 /// A payload that cannot be written.
 #[derive(Debug, thiserror::Error)]
-pub enum BadHarvest {
-    /// It is not a harvest.
+pub enum BadSelectionResult {
+    /// It is not a selection result.
     #[error("not a payload of the records topic: {0}; its writer is another version or another program")]
     Json(#[from] serde_json::Error),
     /// It is, but a record of it is not sound.
@@ -205,7 +207,7 @@ mod tests {
     use super::*;
     use crate::record::{Message, TrainingRecord};
 
-    fn record(kind: Kind, prompt: &[Message], chosen: &[Message], rejected: &[Message]) -> String {
+    fn record(kind: RecordKind, prompt: &[Message], chosen: &[Message], rejected: &[Message]) -> String {
         let rewards = Rewards { answer: 0.1, chosen: 0.30000000000000004, rejected: None };
         let record = TrainingRecord {
             id: "stage1:1/sft".into(),
@@ -215,7 +217,7 @@ mod tests {
             rejected: rejected.to_vec(),
             rewards,
             gain: 5e-324,
-            label: (kind == Kind::Kto).then_some(false),
+            label: (kind == RecordKind::Kto).then_some(false),
             provenance: r#"{"thread":"stage1:1"}"#.into(),
         };
         serde_json::to_string(&record).unwrap()
@@ -228,14 +230,14 @@ mod tests {
     #[test]
     fn the_canonical_line_is_the_payload_s() {
         let text = Message::user("\u{1}\"\n\t\\ ä \u{2028} 😀 /");
-        let line = record(Kind::Sft, &[text], &[Message::assistant("")], &[]);
+        let line = record(RecordKind::Sft, &[text], &[Message::assistant("")], &[]);
         let raw: RawRecord<'_> = serde_json::from_str(&line).unwrap();
         assert_eq!(serde_json::to_string(&raw).unwrap(), line);
     }
 
     #[test]
     fn white_space_between_fields_goes() {
-        let line = record(Kind::Sft, &[Message::user("a\nb")], &[Message::assistant("c")], &[]);
+        let line = record(RecordKind::Sft, &[Message::user("a\nb")], &[Message::assistant("c")], &[]);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         let pretty = serde_json::to_string_pretty(&value).unwrap();
         let raw: RawRecord<'_> = serde_json::from_str(&pretty).unwrap();
@@ -248,21 +250,21 @@ mod tests {
         let one = std::slice::from_ref(&assistant);
         let asked = std::slice::from_ref(&user);
         let cases = [
-            (record(Kind::Sft, asked, one, &[]), None),
-            (record(Kind::Sft, &[system.clone(), user.clone()], one, &[]), None),
-            (record(Kind::ResponsePair, asked, one, one), None),
-            (record(Kind::Sft, &[], one, &[]), Some(Fault::Turns)),
-            (record(Kind::Sft, &[user.clone(), user.clone()], one, &[]), Some(Fault::Turns)),
-            (record(Kind::Sft, &[user.clone(), system, user.clone()], one, &[]), Some(Fault::Turns)),
-            (record(Kind::Sft, one, one, &[]), Some(Fault::Turns)),
-            (record(Kind::Sft, asked, &[], &[]), Some(Fault::Turns)),
-            (record(Kind::Sft, asked, one, one), Some(Fault::Sides)),
-            (record(Kind::CritiquePair, asked, one, &[]), Some(Fault::Sides)),
-            (record(Kind::CritiquePair, asked, one, asked), Some(Fault::Sides)),
-            (record(Kind::Kto, asked, one, &[]), None),
-            (record(Kind::Kto, asked, one, &[]).replace("\"label\":false,", ""), Some(Fault::Label)),
+            (record(RecordKind::Sft, asked, one, &[]), None),
+            (record(RecordKind::Sft, &[system.clone(), user.clone()], one, &[]), None),
+            (record(RecordKind::ResponsePair, asked, one, one), None),
+            (record(RecordKind::Sft, &[], one, &[]), Some(Fault::Turns)),
+            (record(RecordKind::Sft, &[user.clone(), user.clone()], one, &[]), Some(Fault::Turns)),
+            (record(RecordKind::Sft, &[user.clone(), system, user.clone()], one, &[]), Some(Fault::Turns)),
+            (record(RecordKind::Sft, one, one, &[]), Some(Fault::Turns)),
+            (record(RecordKind::Sft, asked, &[], &[]), Some(Fault::Turns)),
+            (record(RecordKind::Sft, asked, one, one), Some(Fault::Sides)),
+            (record(RecordKind::CritiquePair, asked, one, &[]), Some(Fault::Sides)),
+            (record(RecordKind::CritiquePair, asked, one, asked), Some(Fault::Sides)),
+            (record(RecordKind::Kto, asked, one, &[]), None),
+            (record(RecordKind::Kto, asked, one, &[]).replace("\"label\":false,", ""), Some(Fault::Label)),
             (
-                record(Kind::Sft, asked, one, &[]).replace("\"gain\"", "\"label\":true,\"gain\""),
+                record(RecordKind::Sft, asked, one, &[]).replace("\"gain\"", "\"label\":true,\"gain\""),
                 Some(Fault::Label),
             ),
         ];
@@ -284,7 +286,7 @@ mod tests {
     #[test]
     fn other_payloads_are_refused() {
         for payload in [&b"{}"[..], b"", b"[1", b"\xff", br#"{"outcome":{},"records":[]}"#] {
-            assert!(matches!(RawHarvest::parse(payload), Err(BadHarvest::Json(_))));
+            assert!(matches!(RawSelectionResult::parse(payload), Err(BadSelectionResult::Json(_))));
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Records out: files in which every committed line stands exactly once, however often the process died.
 //!
 //! ```text
-//!  records topic ─▶ RawHarvest::parse ─┐
-//!                       rejected lines ─┼─▶ Entry ─▶ Files::append ─▶ checkpoint ─▶ commit with the log's progress
-//!                         dead letters ─┘              ▲                        │
-//!                                                      ├── Files::committed ◀───┤ done
-//!                                                      └── Files::rollback  ◀───┘ refused
+//!   records topic ─▶ RawSelectionResult::parse ─┐
+//!                               rejected lines ─┼─▶ Entry ─▶ Files::append ─▶ checkpoint ─▶ commit with the log's progress
+//!                                 dead letters ─┘              ▲                        │
+//!                                                              ├── Files::committed ◀───┤ done
+//!                                                              └── Files::rollback  ◀───┘ refused
 //! ```
 //!
 //! ## The contract
@@ -39,7 +39,7 @@ mod totals;
 
 pub use card::{CARD_HEADING, CardFacts, card};
 pub use checkpoint::MAX_CHECKPOINT;
-pub use entry::{BadHarvest, Entry, Fault, RawHarvest, RawRecord, RawText, RawTurn};
+pub use entry::{BadSelectionResult, Entry, Fault, RawRecord, RawSelectionResult, RawText, RawTurn};
 pub use error::ExportError;
 pub use files::{
     ExportOptions, Files, KTO_RECORDS_PATH, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH,

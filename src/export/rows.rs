@@ -2,10 +2,10 @@
 
 use super::{
     Entry, Format, FormatName, KTO_RECORDS_PATH, MODEL_OUTPUT_LINES_PATH, OUTCOMES_PATH, PAIR_RECORDS_PATH,
-    REJECTS_PATH, RawHarvest, RawRecord, SFT_RECORDS_PATH, entry::Labelled, format::write_line,
+    REJECTS_PATH, RawRecord, RawSelectionResult, SFT_RECORDS_PATH, entry::Labelled, format::write_line,
     model_outputs::OutputLine,
 };
-use crate::record::Kind;
+use crate::record::RecordKind;
 
 /// The tables that are always there, before those of formats.
 pub(super) const FIXED: [&str; 6] = [
@@ -59,20 +59,20 @@ impl Rows {
     /// Adds what one entry says.
     pub(super) fn add(&mut self, entry: &Entry<'_>) {
         match entry {
-            Entry::Harvest(harvest) => self.add_harvest(harvest),
+            Entry::Selected(result) => self.add_selected(result),
             Entry::DeadLetter(outcome) => write_line(outcome, &mut self.lines[OUTCOMES]),
             Entry::Reject(line) => write_line(line, &mut self.lines[REJECTS]),
             Entry::Retried => {}
         }
     }
 
-    fn add_harvest(&mut self, harvest: &RawHarvest<'_>) {
-        write_line(&harvest.outcome, &mut self.lines[OUTCOMES]);
-        if let Some(output) = &harvest.output {
-            let (origin, output) = (harvest.outcome.origin.clone(), output.clone());
+    fn add_selected(&mut self, result: &RawSelectionResult<'_>) {
+        write_line(&result.outcome, &mut self.lines[OUTCOMES]);
+        if let Some(output) = &result.output {
+            let (origin, output) = (result.outcome.origin.clone(), output.clone());
             write_line(&OutputLine { origin, output }, &mut self.lines[MODEL_OUTPUTS]);
         }
-        for record in &harvest.records {
+        for record in &result.records {
             self.add_canonical(record);
             for Placed { format, first } in &self.formats {
                 format.write_row(record, &mut self.lines[first + format.file_of(record.kind)]);
@@ -82,7 +82,7 @@ impl Rows {
 
     fn add_canonical(&mut self, record: &RawRecord<'_>) {
         match record.kind {
-            Kind::Kto => write_line(&Labelled::of(record), &mut self.lines[KTO_RECORDS]),
+            RecordKind::Kto => write_line(&Labelled::of(record), &mut self.lines[KTO_RECORDS]),
             kind if kind.is_pair() => write_line(record, &mut self.lines[PAIR_RECORDS]),
             _ => write_line(record, &mut self.lines[SFT_RECORDS]),
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
-use crate::record::{Kind, Models, Outcome, Reject, Verdict};
+use crate::record::{Outcome, OutcomeReason, RecordKind, Reject, SourceModels};
 
 /// The most reasons that are counted by name; the checkpoint must stay short whatever comes.
 const MAX_REASONS: usize = 16;
@@ -25,12 +25,12 @@ pub(super) const OTHER_MODELS: &str = "others";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
     /// Threads that ended, by what they came to; those that were sent back since are among the dead letters.
-    pub(super) outcomes: BTreeMap<Verdict, u64>,
+    pub(super) outcomes: BTreeMap<OutcomeReason, u64>,
     /// Threads that were sent back from the dead letters.
     #[serde(default)]
     pub(super) retried: u64,
     /// Training records, by kind.
-    pub records: BTreeMap<Kind, u64>,
+    pub records: BTreeMap<RecordKind, u64>,
     /// How much the improvements gained.
     pub gains: Gains,
     /// Lines of input that could not be used, by reason.
@@ -60,7 +60,7 @@ impl ModelCounts {
         self.writers.keys().chain(self.rewards.keys()).map(String::as_str)
     }
 
-    fn add(&mut self, models: &Models) {
+    fn add(&mut self, models: &SourceModels) {
         models.writers.iter().for_each(|name| count(&mut self.writers, name));
         models.reward.iter().for_each(|name| count(&mut self.rewards, name));
     }
@@ -121,9 +121,9 @@ impl Totals {
     }
 
     /// Those threads, by what they came to.
-    pub fn outcomes(&self) -> BTreeMap<Verdict, u64> {
+    pub fn outcomes(&self) -> BTreeMap<OutcomeReason, u64> {
         let mut outcomes = self.outcomes.clone();
-        if let Some(letters) = outcomes.get_mut(&Verdict::DeadLetter) {
+        if let Some(letters) = outcomes.get_mut(&OutcomeReason::DeadLetter) {
             // What was sent back may be read before the letter itself.
             *letters = letters.saturating_sub(self.retried);
         }
@@ -148,26 +148,26 @@ impl Totals {
     /// Counts one entry in.
     pub(super) fn add(&mut self, entry: &Entry<'_>) {
         match entry {
-            Entry::Harvest(harvest) => {
-                self.add_outcome(&harvest.outcome);
-                self.models.add(&harvest.models);
-                if let Some(output) = &harvest.output {
+            Entry::Selected(result) => {
+                self.add_outcome(&result.outcome);
+                self.models.add(&result.models);
+                if let Some(output) = &result.output {
                     self.outputs.count += 1;
                     self.outputs.chars += output.output.chars().count() as u64;
                 }
-                for record in &harvest.records {
+                for record in &result.records {
                     *self.records.entry(record.kind).or_default() += 1;
                 }
             }
             // Its answers that were cut off count where the thread ends otherwise.
-            Entry::DeadLetter(outcome) => *self.outcomes.entry(outcome.verdict).or_default() += 1,
+            Entry::DeadLetter(outcome) => *self.outcomes.entry(outcome.reason).or_default() += 1,
             Entry::Reject(line) => self.add_reject(line),
             Entry::Retried => self.retried += 1,
         }
     }
 
     fn add_outcome(&mut self, outcome: &Outcome) {
-        *self.outcomes.entry(outcome.verdict).or_default() += 1;
+        *self.outcomes.entry(outcome.reason).or_default() += 1;
         self.cut_off += u64::from(outcome.cut_off);
         if let Some(gain) = outcome.gain {
             self.gains.add(gain);
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn models_are_counted_by_name_while_there_is_room() {
         let mut counts = ModelCounts::default();
-        let models = |writers: &[&str]| Models {
+        let models = |writers: &[&str]| SourceModels {
             writers: writers.iter().map(|name| (*name).to_owned()).collect(),
             reward: Some("r".to_owned()),
         };

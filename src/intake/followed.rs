@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::source::{Source, SourceError};
+use crate::source::{PromptSource, SourceError};
 
 /// One input and how far this process has read it. It is read again from its beginning: what was taken in before
 /// is known by the index.
@@ -26,10 +26,10 @@ impl Followed {
     }
 
     /// Opens it; a line at the end that may still be written is left where `may_grow`.
-    pub(super) fn open(&mut self, may_grow: bool) -> Result<Source, SourceError> {
+    pub(super) fn open(&mut self, may_grow: bool) -> Result<PromptSource, SourceError> {
         // Before the first read: what is added from now on is a change.
         self.stamp = stamp(&self.path);
-        Ok(Source::open(&self.path)?.with_open_end(may_grow))
+        Ok(PromptSource::open(&self.path)?.with_open_end(may_grow))
     }
 
     /// Whether the line comes for the first time.

@@ -16,7 +16,7 @@
 //!   from the committed progress' offset on. Offsets grow but need not be dense: markers and compaction leave gaps.
 //! - **Atomicity.** Readers see all outputs of a commit or none, and its progress with them.
 //! - **Fencing.** A commit that carries progress for a partition which its group has given to another member since
-//!   the [`Membership`] that the progress names is refused whole, even where the partition has come back meanwhile:
+//!   the [`Generation`] that the progress names is refused whole, even where the partition has come back meanwhile:
 //!   the other may have moved it on. A second committer of the same name fences the first, until the first becomes the
 //!   committer again, which only [`Committer::recover`] does.
 //! - **Bounded.** Consumers that share a [`Budget`] hand out no more than it allows, and one batch beyond it.
@@ -31,6 +31,7 @@ mod standalone;
 use std::{
     fmt,
     future::Future,
+    ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -149,10 +150,10 @@ pub enum Event {
     Lost(Vec<Partition>),
 }
 
-/// What a member knew of its group when it was told an event; opaque. A log that numbers the generations of a
+/// What a member knew of its group when it was given an event; opaque. A log that numbers the generations of a
 /// group takes that number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Membership(pub u64);
+pub struct Generation(pub u64);
 
 /// One member of a consumer group.
 pub trait Consumer: Send + 'static {
@@ -161,7 +162,7 @@ pub trait Consumer: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Result<Event, LogError>> + Send;
 
     /// What this member knew of its group when [`Self::next`] last returned.
-    fn membership(&self) -> Membership;
+    fn generation(&self) -> Generation;
 
     /// Stops records of these partitions from coming; one batch may still be under way.
     fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError>;
@@ -181,19 +182,10 @@ pub trait Consumer: Send + 'static {
 pub struct GroupProgress {
     /// The group; this process must be a member.
     pub group: GroupName,
-    /// What the member knew when the progress was made, see [`Consumer::membership`].
-    pub membership: Membership,
+    /// What the member knew when the progress was made, see [`Consumer::generation`].
+    pub generation: Generation,
     /// The partitions that moved.
     pub partitions: Vec<(Partition, Progress)>,
-}
-
-/// What a reader of [`Log::scan_from`] wants after a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visit {
-    /// More of this partition.
-    More,
-    /// Nothing more of this partition; the others go on.
-    Enough,
 }
 
 /// The one writer of a process.
@@ -264,11 +256,12 @@ pub trait Log: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), LogError>> + Send;
 
     /// Reads records of several partitions, each from its offset on up to its end as it is now, in the order of
-    /// offsets within each. An offset below the first that is kept means that one.
+    /// offsets within each, until `visit` breaks: then nothing more comes of that partition, and the others go on. An
+    /// offset below the first that is kept means that one.
     fn scan_from(
         &self,
         starts: Vec<(Partition, i64)>,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> impl Future<Output = Result<(), LogError>> + Send;
 
     /// The committed progress of a group's partitions, in the order asked for, for those who only look on: it takes

@@ -8,7 +8,7 @@ use super::{
     redundancy::is_redundant,
     select::{Judged, Scored},
 };
-use crate::record::Verdict;
+use crate::record::OutcomeReason;
 
 /// The improvements that are better than the answer.
 ///
@@ -18,16 +18,16 @@ pub fn responses<'s, 'a>(
     answer: &str,
     answer_reward: f64,
     scored: &'s [Scored<'a>],
-) -> Result<Vec<&'s Scored<'a>>, Verdict> {
+) -> Result<Vec<&'s Scored<'a>>, OutcomeReason> {
     if is_redundant(answer) {
-        return Err(Verdict::RedundantAnswer);
+        return Err(OutcomeReason::RedundantAnswer);
     }
     let better = |improvement: &'s Scored<'a>| {
-        refuse(improvement.reward <= answer_reward, Verdict::NoGain)?;
-        refuse(is_redundant(improvement.text), Verdict::RedundantImprovement)?;
+        refuse(improvement.reward <= answer_reward, OutcomeReason::NoGain)?;
+        refuse(is_redundant(improvement.text), OutcomeReason::RedundantImprovement)?;
         Ok(improvement)
     };
-    kept(scored.iter().map(better), Verdict::NoGain)
+    kept(scored.iter().map(better), OutcomeReason::NoGain)
 }
 
 /// Every critique over every one that led to less, where an improvement of the better one reaches `r(y0)`.
@@ -37,15 +37,15 @@ pub fn responses<'s, 'a>(
 pub fn critiques<'s, 'a>(
     answer_reward: f64,
     judged: &'s [Judged<'a>],
-) -> Result<Vec<Sides<&'s Judged<'a>>>, Verdict> {
+) -> Result<Vec<Sides<&'s Judged<'a>>>, OutcomeReason> {
     let pair = |(chosen, rejected): (&'s Judged<'a>, &'s Judged<'a>)| {
         let reaches = chosen.improvements.iter().any(|improvement| improvement.reward >= answer_reward);
-        refuse(!reaches, Verdict::WeakBestCritique)?;
-        refuse(is_redundant(chosen.text) || is_redundant(rejected.text), Verdict::RedundantCritique)?;
+        refuse(!reaches, OutcomeReason::WeakBestCritique)?;
+        refuse(is_redundant(chosen.text) || is_redundant(rejected.text), OutcomeReason::RedundantCritique)?;
         Ok(Sides { chosen, rejected })
     };
     let pairs = ordered(judged, |critique| critique.mean).map(pair);
-    kept(pairs, Verdict::NoCritiqueContrast)
+    kept(pairs, OutcomeReason::NoCritiqueContrast)
 }
 
 /// Of each critique's improvements every better over every worse, where the better one reaches `r(y0)`.
@@ -55,16 +55,16 @@ pub fn critiques<'s, 'a>(
 pub fn improvements<'s, 'a>(
     answer_reward: f64,
     judged: &'s [Judged<'a>],
-) -> Result<Vec<Sides<&'s Scored<'a>>>, Verdict> {
+) -> Result<Vec<Sides<&'s Scored<'a>>>, OutcomeReason> {
     let pair = |(chosen, rejected): (&'s Scored<'a>, &'s Scored<'a>)| {
-        refuse(chosen.reward < answer_reward, Verdict::WeakBestCritique)?;
-        refuse(rejected.reward == answer_reward, Verdict::RejectedEqualsAnswer)?;
+        refuse(chosen.reward < answer_reward, OutcomeReason::WeakBestCritique)?;
+        refuse(rejected.reward == answer_reward, OutcomeReason::RejectedEqualsAnswer)?;
         let redundant = is_redundant(chosen.text) || is_redundant(rejected.text);
-        refuse(redundant, Verdict::RedundantImprovement)?;
+        refuse(redundant, OutcomeReason::RedundantImprovement)?;
         Ok(Sides { chosen, rejected })
     };
     let of_critique = |critique: &'s Judged<'a>| ordered(&critique.improvements, |one| one.reward);
-    kept(judged.iter().flat_map(of_critique).map(pair), Verdict::NoImprovementContrast)
+    kept(judged.iter().flat_map(of_critique).map(pair), OutcomeReason::NoImprovementContrast)
 }
 
 /// Every two items of which the first has the strictly higher value.
@@ -78,14 +78,14 @@ pub(super) fn ordered<'s, T>(
 
 /// What was kept; where nothing was, the first reason, or `otherwise` where there was nothing to keep.
 pub(super) fn kept<T>(
-    pairs: impl Iterator<Item = Result<T, Verdict>>,
-    otherwise: Verdict,
-) -> Result<Vec<T>, Verdict> {
+    pairs: impl Iterator<Item = Result<T, OutcomeReason>>,
+    otherwise: OutcomeReason,
+) -> Result<Vec<T>, OutcomeReason> {
     let (mut kept, mut reason) = (Vec::new(), None);
     for pair in pairs {
         match pair {
             Ok(pair) => kept.push(pair),
-            Err(verdict) => reason = reason.or(Some(verdict)),
+            Err(first) => reason = reason.or(Some(first)),
         }
     }
     if kept.is_empty() { Err(reason.unwrap_or(otherwise)) } else { Ok(kept) }
@@ -136,11 +136,11 @@ mod tests {
         let rows = rows(&[("a", &loops, 1.0), ("b", "q", -1.0)]);
         let scored = scored(&rows);
         let judged = judged(&scored);
-        assert_eq!(responses("y", 0.0, &scored), Err(Verdict::RedundantImprovement));
-        assert_eq!(responses(&loops, 0.0, &scored), Err(Verdict::RedundantAnswer));
-        assert_eq!(improvements(0.0, &judged), Err(Verdict::NoImprovementContrast));
-        assert_eq!(critiques(2.0, &judged), Err(Verdict::WeakBestCritique));
-        assert_eq!(critiques(0.0, &judged[..1]), Err(Verdict::NoCritiqueContrast));
+        assert_eq!(responses("y", 0.0, &scored), Err(OutcomeReason::RedundantImprovement));
+        assert_eq!(responses(&loops, 0.0, &scored), Err(OutcomeReason::RedundantAnswer));
+        assert_eq!(improvements(0.0, &judged), Err(OutcomeReason::NoImprovementContrast));
+        assert_eq!(critiques(2.0, &judged), Err(OutcomeReason::WeakBestCritique));
+        assert_eq!(critiques(0.0, &judged[..1]), Err(OutcomeReason::NoCritiqueContrast));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use super::{
     rows::Row,
     select::first_best,
 };
-use crate::record::{Message, Verdict};
+use crate::record::{Message, OutcomeReason};
 
 /// A long answer that has a final answer and a reward for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,18 +31,18 @@ impl<'a> LongAnswer<'a> {
 /// The best and the worst of the samples, each the first of equals.
 ///
 /// # Errors
-/// [`Verdict::NoImprovementReward`] where there is no sample; [`Verdict::NoGain`] where the best is not strictly
-/// above `r(y0)`; [`Verdict::NoImprovementContrast`] where it is not strictly above the worst.
+/// [`OutcomeReason::NoImprovementReward`] where there is no sample; [`OutcomeReason::NoGain`] where the best is not strictly
+/// above `r(y0)`; [`OutcomeReason::NoImprovementContrast`] where it is not strictly above the worst.
 pub fn extremes<'a>(
     samples: &[LongAnswer<'a>],
     answer_reward: f64,
-) -> Result<Sides<LongAnswer<'a>>, Verdict> {
-    let best = first_best(samples, |sample| sample.reward).ok_or(Verdict::NoImprovementReward)?;
-    let worst = first_best(samples, |sample| -sample.reward).ok_or(Verdict::NoImprovementReward)?;
+) -> Result<Sides<LongAnswer<'a>>, OutcomeReason> {
+    let best = first_best(samples, |sample| sample.reward).ok_or(OutcomeReason::NoImprovementReward)?;
+    let worst = first_best(samples, |sample| -sample.reward).ok_or(OutcomeReason::NoImprovementReward)?;
     if best.reward <= answer_reward {
-        Err(Verdict::NoGain)
+        Err(OutcomeReason::NoGain)
     } else if best.reward <= worst.reward {
-        Err(Verdict::NoImprovementContrast)
+        Err(OutcomeReason::NoImprovementContrast)
     } else {
         Ok(Sides { chosen: *best, rejected: *worst })
     }
@@ -56,23 +56,23 @@ pub fn extremes<'a>(
 pub fn all_pairs<'a>(
     samples: &[LongAnswer<'a>],
     answer_reward: f64,
-) -> Result<Vec<Sides<LongAnswer<'a>>>, Verdict> {
+) -> Result<Vec<Sides<LongAnswer<'a>>>, OutcomeReason> {
     let pair = |(chosen, rejected): (&LongAnswer<'a>, &LongAnswer<'a>)| {
         let sides = Sides { chosen: *chosen, rejected: *rejected };
-        refuse(chosen.reward <= answer_reward, Verdict::NoGain)?;
+        refuse(chosen.reward <= answer_reward, OutcomeReason::NoGain)?;
         length_control(&sides).map(|()| sides)
     };
-    let otherwise = extremes(samples, answer_reward).err().unwrap_or(Verdict::NoImprovementContrast);
+    let otherwise = extremes(samples, answer_reward).err().unwrap_or(OutcomeReason::NoImprovementContrast);
     kept(ordered(samples, |sample| sample.reward).map(pair), otherwise)
 }
 
 /// Length control: a pair stays only where the better final answer is not the longer one, in code points.
 ///
 /// # Errors
-/// [`Verdict::TooLong`].
-pub fn length_control(sides: &Sides<LongAnswer<'_>>) -> Result<(), Verdict> {
+/// [`OutcomeReason::TooLong`].
+pub fn length_control(sides: &Sides<LongAnswer<'_>>) -> Result<(), OutcomeReason> {
     let length = |sample: &LongAnswer<'_>| sample.final_answer.chars().count();
-    if length(&sides.chosen) > length(&sides.rejected) { Err(Verdict::TooLong) } else { Ok(()) }
+    if length(&sides.chosen) > length(&sides.rejected) { Err(OutcomeReason::TooLong) } else { Ok(()) }
 }
 
 /// The pair of two long answers to a prompt.
@@ -96,13 +96,13 @@ mod tests {
     #[test]
     fn a_pair_needs_gain_and_contrast_and_no_greater_length() {
         let sample = |final_answer, reward| LongAnswer { text: "t", final_answer, reward };
-        let verdict = |samples: &[LongAnswer<'_>]| {
+        let reason = |samples: &[LongAnswer<'_>]| {
             extremes(samples, 0.0).and_then(|sides| length_control(&sides)).err()
         };
-        assert_eq!(verdict(&[]), Some(Verdict::NoImprovementReward));
-        assert_eq!(verdict(&[sample("a", 0.0), sample("b", -1.0)]), Some(Verdict::NoGain));
-        assert_eq!(verdict(&[sample("a", 1.0), sample("b", 1.0)]), Some(Verdict::NoImprovementContrast));
-        assert_eq!(verdict(&[sample("ab", 1.0), sample("漢", -1.0)]), Some(Verdict::TooLong));
-        assert_eq!(verdict(&[sample("é", 1.0), sample("a", -1.0)]), None);
+        assert_eq!(reason(&[]), Some(OutcomeReason::NoImprovementReward));
+        assert_eq!(reason(&[sample("a", 0.0), sample("b", -1.0)]), Some(OutcomeReason::NoGain));
+        assert_eq!(reason(&[sample("a", 1.0), sample("b", 1.0)]), Some(OutcomeReason::NoImprovementContrast));
+        assert_eq!(reason(&[sample("ab", 1.0), sample("漢", -1.0)]), Some(OutcomeReason::TooLong));
+        assert_eq!(reason(&[sample("é", 1.0), sample("a", -1.0)]), None);
     }
 }

@@ -7,33 +7,37 @@ use super::{
     rows::Row,
     template::{Headings, Templates},
 };
-use crate::record::{Message, Round, Verdict};
+use crate::record::{Message, OutcomeReason, Round};
 
 /// The long record of a finished recursion.
 ///
 /// # Errors
-/// Why there is none: [`Verdict::NoGain`] where no round gained; [`Verdict::NoEnding`] where no failed round with
+/// Why there is none: [`OutcomeReason::NoGain`] where no round gained; [`OutcomeReason::NoEnding`] where no failed round with
 /// an improvement follows the last gain, so that the text could not end by finding nothing better;
-/// [`Verdict::RedundantAnswer`].
+/// [`OutcomeReason::RedundantAnswer`].
 pub fn long_record(
     templates: &Templates,
     prompt: &[Message],
     answer: &str,
     answer_reward: f64,
     rounds: &[Round],
-) -> Result<Row, Verdict> {
+) -> Result<Row, OutcomeReason> {
     let text = long_text(templates.headings(), answer, &outcomes(answer_reward, rounds))?;
     Ok(Row { prompt: prompt.to_vec(), chosen: vec![Message::assistant(text)], rejected: Vec::new() })
 }
 
-fn long_text(headings: Headings<'_>, answer: &str, outcomes: &[Outcome<'_>]) -> Result<String, Verdict> {
+fn long_text(
+    headings: Headings<'_>,
+    answer: &str,
+    outcomes: &[Outcome<'_>],
+) -> Result<String, OutcomeReason> {
     let gains: Vec<_> =
         outcomes.iter().filter(|outcome| outcome.gained).filter_map(|gain| gain.best).collect();
-    let final_answer = gains.last().ok_or(Verdict::NoGain)?.text;
+    let final_answer = gains.last().ok_or(OutcomeReason::NoGain)?.text;
     let failed = outcomes.last().filter(|outcome| !outcome.gained).and_then(|outcome| outcome.best);
-    let last_critique = failed.ok_or(Verdict::NoEnding)?.critique;
+    let last_critique = failed.ok_or(OutcomeReason::NoEnding)?.critique;
     if is_redundant(answer) {
-        return Err(Verdict::RedundantAnswer);
+        return Err(OutcomeReason::RedundantAnswer);
     }
     let mut parts = vec![headings.open, headings.answer, answer, "\n\n"];
     for gain in &gains {
@@ -74,14 +78,14 @@ mod tests {
         let gain = outcome(Some(("c1", "y1")), true);
         let (failed, empty) = (outcome(Some(("c2", "y2")), false), outcome(None, false));
         let cases = [
-            ("y0".to_owned(), vec![], Verdict::NoGain),
-            ("y0".to_owned(), vec![failed.clone()], Verdict::NoGain),
-            ("y0".to_owned(), vec![gain.clone()], Verdict::NoEnding),
-            ("y0".to_owned(), vec![gain.clone(), empty], Verdict::NoEnding),
-            ("loop ".repeat(60), vec![gain, failed], Verdict::RedundantAnswer),
+            ("y0".to_owned(), vec![], OutcomeReason::NoGain),
+            ("y0".to_owned(), vec![failed.clone()], OutcomeReason::NoGain),
+            ("y0".to_owned(), vec![gain.clone()], OutcomeReason::NoEnding),
+            ("y0".to_owned(), vec![gain.clone(), empty], OutcomeReason::NoEnding),
+            ("loop ".repeat(60), vec![gain, failed], OutcomeReason::RedundantAnswer),
         ];
-        for (answer, outcomes, verdict) in cases {
-            assert_eq!(long_text(Templates::builtin().headings(), &answer, &outcomes), Err(verdict));
+        for (answer, outcomes, reason) in cases {
+            assert_eq!(long_text(Templates::builtin().headings(), &answer, &outcomes), Err(reason));
         }
     }
 }

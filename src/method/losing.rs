@@ -33,7 +33,7 @@ fn keep_best(round: &mut Round) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::{Recipe, Templates, harvest, samples::thread_of};
+    use crate::method::{Recipe, Templates, samples::thread_of, select_records};
 
     const ROUNDS: &[&[f64]] = &[&[0.5, 1.0, -1.0], &[2.0, 1.5], &[2.0, 1.0]];
 
@@ -46,9 +46,9 @@ mod tests {
             |round: usize, nth: usize| short.rounds[round].critiques[0].improvements[nth].text.as_deref();
         let texts = [text(0, 0), text(0, 1), text(0, 2), text(1, 0), text(1, 1), text(2, 0)];
         assert_eq!(texts, [None, Some("1"), None, Some("2"), None, Some("2")]);
-        let harvest = |thread| harvest(thread, &Recipe::stage2(), &Templates::builtin());
-        assert_eq!(harvest(&short), harvest(&whole));
-        assert_eq!(harvest(&whole).records.len(), 1);
+        let selected = |thread| select_records(thread, &Recipe::stage2(), &Templates::builtin());
+        assert_eq!(selected(&short), selected(&whole));
+        assert_eq!(selected(&whole).records.len(), 1);
     }
 
     #[test]

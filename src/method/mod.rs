@@ -8,7 +8,7 @@
 //!   └── another round ◀─────────────── way, recursion, losing ◀────────────┘
 //!                                       │ finished
 //!   select ─▶ pairs ─▶ rows ─┐          ▼
-//!   long_record, long_pairs ─┴─▶ harvest
+//!   long_record, long_pairs ─┴─▶ selection
 //!   finished_set                                       after the stream: mixing, repeats
 //! ```
 //!
@@ -22,7 +22,6 @@ pub mod call_site;
 mod candidate;
 pub mod final_answer;
 pub mod finished_set;
-pub mod harvest;
 pub mod long_pairs;
 pub mod long_record;
 pub mod losing;
@@ -39,6 +38,7 @@ pub mod rows;
 mod samples;
 pub mod scoring;
 pub mod select;
+pub mod selection;
 pub mod template;
 mod template_check;
 mod text_class;
@@ -47,7 +47,7 @@ pub mod way;
 
 pub use ask::Turn;
 pub use call_site::CallSite;
-pub use harvest::harvest;
 pub use recipe::{AnswerSource, Base, PairChoice, Recipe, Shape};
 pub use recipe_check::Mistake;
+pub use selection::select_records;
 pub use template::{TemplateError, Templates};

@@ -10,7 +10,7 @@ use super::{
     redundancy::is_redundant,
     select::{Judged, Scored, Selection, first_best, last_best},
 };
-use crate::record::Verdict;
+use crate::record::OutcomeReason;
 
 /// From so many characters on, an improvement must not be much longer than the answer.
 const LENGTH_SLACK: usize = 400;
@@ -30,23 +30,23 @@ pub struct Sides<T> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pairs<'s, 'a> {
     /// The best improvement over the answer.
-    pub response: Result<&'s Scored<'a>, Verdict>,
+    pub response: Result<&'s Scored<'a>, OutcomeReason>,
     /// The best critique over the worst.
-    pub critique: Result<Sides<&'s Judged<'a>>, Verdict>,
+    pub critique: Result<Sides<&'s Judged<'a>>, OutcomeReason>,
     /// Of the best critique's improvements, the best over the worst.
-    pub improvement: Result<Sides<&'s Scored<'a>>, Verdict>,
+    pub improvement: Result<Sides<&'s Scored<'a>>, OutcomeReason>,
 }
 
 /// Whether the selection gives a record for supervised fine-tuning.
 ///
 /// # Errors
-/// [`Verdict::NoGain`] or [`Verdict::TooLong`].
-pub fn sft(selection: &Selection<'_>) -> Result<(), Verdict> {
+/// [`OutcomeReason::NoGain`] or [`OutcomeReason::TooLong`].
+pub fn sft(selection: &Selection<'_>) -> Result<(), OutcomeReason> {
     if selection.best.reward <= selection.answer_reward {
-        return Err(Verdict::NoGain);
+        return Err(OutcomeReason::NoGain);
     }
     if !length_is_earned(selection.answer, selection.best.text) {
-        return Err(Verdict::TooLong);
+        return Err(OutcomeReason::TooLong);
     }
     Ok(())
 }
@@ -69,11 +69,11 @@ pub fn pairs<'s, 'a>(selection: &'s Selection<'a>) -> Pairs<'s, 'a> {
 }
 
 /// Rules 1 and 2.
-fn response_pair<'s, 'a>(selection: &'s Selection<'a>) -> Result<&'s Scored<'a>, Verdict> {
+fn response_pair<'s, 'a>(selection: &'s Selection<'a>) -> Result<&'s Scored<'a>, OutcomeReason> {
     let best = &selection.best;
-    refuse(is_redundant(selection.answer), Verdict::RedundantAnswer)?;
-    refuse(is_redundant(best.text), Verdict::RedundantImprovement)?;
-    refuse(best.reward <= selection.answer_reward, Verdict::NoGain)?;
+    refuse(is_redundant(selection.answer), OutcomeReason::RedundantAnswer)?;
+    refuse(is_redundant(best.text), OutcomeReason::RedundantImprovement)?;
+    refuse(best.reward <= selection.answer_reward, OutcomeReason::NoGain)?;
     Ok(best)
 }
 
@@ -81,14 +81,14 @@ fn response_pair<'s, 'a>(selection: &'s Selection<'a>) -> Result<&'s Scored<'a>,
 type Extremes<'s, 'a> = Option<(&'s Scored<'a>, &'s Scored<'a>)>;
 
 /// Rules 3 and 4.
-fn critique_contrast<'s, 'a>(selection: &'s Selection<'a>) -> Result<Extremes<'s, 'a>, Verdict> {
+fn critique_contrast<'s, 'a>(selection: &'s Selection<'a>) -> Result<Extremes<'s, 'a>, OutcomeReason> {
     let (best, worst) = (&selection.best_critique, &selection.worst_critique);
     let extremes = extremes(&best.improvements);
     let below = |improvement: &Scored<'_>| improvement.reward < selection.answer_reward;
-    refuse(extremes.is_some_and(|(highest, _)| below(highest)), Verdict::WeakBestCritique)?;
-    refuse(is_redundant(best.text), Verdict::RedundantCritique)?;
-    refuse(best.text == worst.text || best.mean <= worst.mean, Verdict::NoCritiqueContrast)?;
-    refuse(best.improvements.iter().all(below), Verdict::WeakBestCritique)?;
+    refuse(extremes.is_some_and(|(highest, _)| below(highest)), OutcomeReason::WeakBestCritique)?;
+    refuse(is_redundant(best.text), OutcomeReason::RedundantCritique)?;
+    refuse(best.text == worst.text || best.mean <= worst.mean, OutcomeReason::NoCritiqueContrast)?;
+    refuse(best.improvements.iter().all(below), OutcomeReason::WeakBestCritique)?;
     Ok(extremes)
 }
 
@@ -100,8 +100,8 @@ fn extremes<'s, 'a>(improvements: &'s [Scored<'a>]) -> Extremes<'s, 'a> {
 }
 
 /// Rule 5.
-fn critique_pair<'s, 'a>(selection: &'s Selection<'a>) -> Result<Sides<&'s Judged<'a>>, Verdict> {
-    refuse(is_redundant(selection.worst_critique.text), Verdict::RedundantCritique)?;
+fn critique_pair<'s, 'a>(selection: &'s Selection<'a>) -> Result<Sides<&'s Judged<'a>>, OutcomeReason> {
+    refuse(is_redundant(selection.worst_critique.text), OutcomeReason::RedundantCritique)?;
     Ok(Sides { chosen: &selection.best_critique, rejected: &selection.worst_critique })
 }
 
@@ -109,16 +109,16 @@ fn critique_pair<'s, 'a>(selection: &'s Selection<'a>) -> Result<Sides<&'s Judge
 fn improvement_pair<'s, 'a>(
     selection: &Selection<'a>,
     extremes: Extremes<'s, 'a>,
-) -> Result<Sides<&'s Scored<'a>>, Verdict> {
-    let (chosen, rejected) = extremes.ok_or(Verdict::NoImprovementContrast)?;
-    refuse(rejected.reward == selection.answer_reward, Verdict::RejectedEqualsAnswer)?;
+) -> Result<Sides<&'s Scored<'a>>, OutcomeReason> {
+    let (chosen, rejected) = extremes.ok_or(OutcomeReason::NoImprovementContrast)?;
+    refuse(rejected.reward == selection.answer_reward, OutcomeReason::RejectedEqualsAnswer)?;
     let redundant = is_redundant(chosen.text) || is_redundant(rejected.text);
-    refuse(redundant, Verdict::RedundantImprovement)?;
+    refuse(redundant, OutcomeReason::RedundantImprovement)?;
     Ok(Sides { chosen, rejected })
 }
 
-pub(super) fn refuse(fails: bool, verdict: Verdict) -> Result<(), Verdict> {
-    if fails { Err(verdict) } else { Ok(()) }
+pub(super) fn refuse(fails: bool, reason: OutcomeReason) -> Result<(), OutcomeReason> {
+    if fails { Err(reason) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -128,19 +128,19 @@ mod tests {
     use super::*;
     use crate::method::select::{Place, select};
 
-    /// Rows of critique, improvement and reward; then the verdicts of SFT and the three pairs, `None` for kept.
+    /// Rows of critique, improvement and reward; then the reasons of SFT and the three pairs, `None` for kept.
     struct Case {
         answer: String,
         answer_reward: f64,
         rows: Vec<(String, String, f64)>,
-        expected: [Option<Verdict>; 4],
+        expected: [Option<OutcomeReason>; 4],
     }
 
     fn case(
         answer: &str,
         answer_reward: f64,
         rows: &[(&str, &str, f64)],
-        expected: [Option<Verdict>; 4],
+        expected: [Option<OutcomeReason>; 4],
     ) -> Case {
         let rows = rows.iter().map(|(c, y, r)| ((*c).to_owned(), (*y).to_owned(), *r)).collect();
         Case { answer: answer.to_owned(), answer_reward, rows, expected }
@@ -158,20 +158,20 @@ mod tests {
         let scored = scored_rows(&case.rows);
         let selection = select(&case.answer, case.answer_reward, &scored).expect("one reaches the answer");
         let found = pairs(&selection);
-        let verdicts =
+        let reasons =
             [sft(&selection).err(), found.response.err(), found.critique.err(), found.improvement.err()];
-        assert_eq!(verdicts, case.expected, "{:?}", case.rows);
+        assert_eq!(reasons, case.expected, "{:?}", case.rows);
     }
 
     #[test]
     fn each_rule_withholds_what_comes_after_it() {
-        use Verdict::{
+        use OutcomeReason::{
             NoCritiqueContrast, NoGain, NoImprovementContrast, RedundantAnswer, RedundantCritique,
             RedundantImprovement, RejectedEqualsAnswer, TooLong,
         };
         let loops = "loop ".repeat(60);
         let long = "long text of many different words, none of them often: ".repeat(8);
-        let all = |verdict| [None, Some(verdict), Some(verdict), Some(verdict)];
+        let all = |reason| [None, Some(reason), Some(reason), Some(reason)];
         let cases = [
             case("y", 0.0, &[("a", "p", 2.0), ("a", "q", 1.0), ("b", "r", 0.5)], [None; 4]),
             case("y", 0.0, &[("a", "p", 0.0)], [Some(NoGain); 4]),
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_best_critique_may_be_weaker_than_the_answer() {
         // The best improvement came of the critique whose other improvement spoiled its mean.
-        let weak = Some(Verdict::WeakBestCritique);
+        let weak = Some(OutcomeReason::WeakBestCritique);
         let one = [("a", "p", 2.0), ("a", "q", -9.0), ("b", "r", -1.0)];
         check(&case("y", 0.0, &one, [None, None, weak, weak]));
         let two = [("a", "p", 2.0), ("a", "q", -9.0), ("b", "r", -1.0), ("b", "s", -0.5)];

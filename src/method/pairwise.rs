@@ -1,6 +1,6 @@
 //! The verdict of a comparison of two answers, and which comparison counts.
 
-use crate::record::{Comparison, Fusion, Preferred, Verdict};
+use crate::record::{Comparison, Fusion, OutcomeReason, Preferred};
 
 /// The verdict in a comparison: `[[A]]` or `[[B]]`. Where both are there it is A, wherever they stand.
 pub fn verdict(text: &str) -> Option<Preferred> {
@@ -28,16 +28,20 @@ pub struct Compared<'a> {
 /// there, so where verdicts `must_agree` both orders must have one, for the same draft.
 ///
 /// # Errors
-/// [`Verdict::NoVerdict`] where a verdict is missing, [`Verdict::VerdictsDisagree`].
-pub fn compared<'a>(answer: &'a str, fusion: &'a Fusion, must_agree: bool) -> Result<Compared<'a>, Verdict> {
+/// [`OutcomeReason::NoVerdict`] where a verdict is missing, [`OutcomeReason::VerdictsDisagree`].
+pub fn compared<'a>(
+    answer: &'a str,
+    fusion: &'a Fusion,
+    must_agree: bool,
+) -> Result<Compared<'a>, OutcomeReason> {
     let shown = [(answer, fusion.other.text.as_str()), (fusion.other.text.as_str(), answer)];
     let usable: Vec<_> = fusion.comparisons.iter().zip(shown).filter_map(usable).collect();
-    let (_, compared) = *usable.first().ok_or(Verdict::NoVerdict)?;
+    let (_, compared) = *usable.first().ok_or(OutcomeReason::NoVerdict)?;
     match usable[..] {
         [(first, _), (second, _)] if must_agree && first != second.swapped() => {
-            Err(Verdict::VerdictsDisagree)
+            Err(OutcomeReason::VerdictsDisagree)
         }
-        [_] if must_agree => Err(Verdict::NoVerdict),
+        [_] if must_agree => Err(OutcomeReason::NoVerdict),
         _ => Ok(compared),
     }
 }
@@ -85,10 +89,10 @@ mod tests {
         let cases = [
             ([first, second], Ok("as they are")),
             ([second, first], Ok("as they are")),
-            ([first, first], Err(Verdict::VerdictsDisagree)),
-            ([second, second], Err(Verdict::VerdictsDisagree)),
-            ([first, None], Err(Verdict::NoVerdict)),
-            ([None, None], Err(Verdict::NoVerdict)),
+            ([first, first], Err(OutcomeReason::VerdictsDisagree)),
+            ([second, second], Err(OutcomeReason::VerdictsDisagree)),
+            ([first, None], Err(OutcomeReason::NoVerdict)),
+            ([None, None], Err(OutcomeReason::NoVerdict)),
         ];
         for (verdicts, expected) in cases {
             let fusion = fusion(verdicts);
@@ -104,6 +108,6 @@ mod tests {
         let disagreeing = fusion([Some("first"), Some("first")]);
         let expected = Compared { first: "answer", second: "other", verdict: "as they are" };
         assert_eq!(compared("answer", &disagreeing, false), Ok(expected));
-        assert_eq!(compared("answer", &fusion([None, None]), false), Err(Verdict::NoVerdict));
+        assert_eq!(compared("answer", &fusion([None, None]), false), Err(OutcomeReason::NoVerdict));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{select::Place, template::Templates};
-use crate::record::{Call, Fusion, Models, Preferred, RecipeRef, Round, Thread, ThreadId};
+use crate::record::{Fusion, ModelCall, Preferred, RecipeRef, Round, SourceModels, Thread, ThreadId};
 
 /// The reason that servers give for an answer that they ended at a length limit.
 pub const CUT_OFF: &str = "length";
@@ -31,7 +31,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn new(step: &'static str, round: usize, call: &'a Call) -> Self {
+    fn new(step: &'static str, round: usize, call: &'a ModelCall) -> Self {
         Self {
             step,
             round,
@@ -129,29 +129,29 @@ pub fn cut_off(thread: &Thread) -> u32 {
 }
 
 /// The models that a thread owes its texts and rewards to.
-pub(crate) fn models(thread: &Thread) -> Models {
+pub(crate) fn models(thread: &Thread) -> SourceModels {
     let answered = calls(thread).filter(|call| call.failure.is_none());
     let mut writers: Vec<String> = answered.map(|call| call.model.clone()).collect();
     writers.sort_unstable();
     writers.dedup();
-    Models { writers, reward: thread.reward_model.clone() }
+    SourceModels { writers, reward: thread.reward_model.clone() }
 }
 
 /// Every call that gave a thread a text, or was to.
-fn calls(thread: &Thread) -> impl Iterator<Item = &Call> {
+fn calls(thread: &Thread) -> impl Iterator<Item = &ModelCall> {
     let draft = thread.answer.iter().filter_map(|answer| answer.call.as_ref());
     let samples = thread.long_answers.iter().map(|sample| &sample.call);
     let of_fusion = thread.fusion.iter().flat_map(calls_of_fusion);
     draft.chain(thread.rounds.iter().flat_map(calls_of_round)).chain(samples).chain(of_fusion)
 }
 
-fn calls_of_fusion(fusion: &Fusion) -> impl Iterator<Item = &Call> {
+fn calls_of_fusion(fusion: &Fusion) -> impl Iterator<Item = &ModelCall> {
     let comparisons = fusion.comparisons.iter().map(|comparison| &comparison.call);
     let fused = fusion.fused.iter().map(|fused| &fused.call);
     fusion.other.call.iter().chain(comparisons).chain(fused)
 }
 
-fn calls_of_round(round: &Round) -> impl Iterator<Item = &Call> {
+fn calls_of_round(round: &Round) -> impl Iterator<Item = &ModelCall> {
     round.critiques.iter().flat_map(|critique| {
         let improvements = critique.improvements.iter().map(|improvement| &improvement.call);
         std::iter::once(&critique.call).chain(improvements)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Templates;
-use crate::record::{Extra, Kind, RecipeRef};
+use crate::record::{Extra, RecipeRef, RecordKind};
 
 /// How an instruction is put to the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,25 +74,30 @@ impl Base {
     }
 
     /// The kinds of record that it makes unless a recipe says otherwise.
-    pub fn kinds(self) -> &'static [Kind] {
+    pub fn kinds(self) -> &'static [RecordKind] {
         match self {
-            Self::Stage1 => &[Kind::Sft, Kind::ResponsePair, Kind::CritiquePair, Kind::ImprovementPair],
-            Self::Stage2 => &[Kind::LongSft],
-            Self::LongPairs => &[Kind::LongPair],
+            Self::Stage1 => &[
+                RecordKind::Sft,
+                RecordKind::ResponsePair,
+                RecordKind::CritiquePair,
+                RecordKind::ImprovementPair,
+            ],
+            Self::Stage2 => &[RecordKind::LongSft],
+            Self::LongPairs => &[RecordKind::LongPair],
             Self::Evaluation => &[],
-            Self::Fusion => &[Kind::FusionPair],
+            Self::Fusion => &[RecordKind::FusionPair],
         }
     }
 
     /// The kinds of record that it can make: whatever has rewards can be labelled and compared, too.
-    pub fn possible_kinds(self) -> Vec<Kind> {
-        let from_rewards: &[Kind] = if self == Self::Evaluation { &[] } else { &FROM_REWARDS };
+    pub fn possible_kinds(self) -> Vec<RecordKind> {
+        let from_rewards: &[RecordKind] = if self == Self::Evaluation { &[] } else { &FROM_REWARDS };
         self.kinds().iter().chain(from_rewards).copied().collect()
     }
 }
 
 /// The kinds that need nothing but scored answers to a prompt.
-const FROM_REWARDS: [Kind; 2] = [Kind::Kto, Kind::RewardPair];
+const FROM_REWARDS: [RecordKind; 2] = [RecordKind::Kto, RecordKind::RewardPair];
 
 /// What is to be made of a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,7 +147,7 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "is_zero")]
     pub max_pairs: u32,
     /// The kinds of record to make.
-    pub records: Vec<Kind>,
+    pub records: Vec<RecordKind>,
 }
 
 // What was added later is left out where it is off: a folder that was begun before goes on.

@@ -1,7 +1,7 @@
 //! What is wrong with a recipe: one mistake for each setting, each with what would be right.
 
 use super::recipe::{AnswerSource, Base, PairChoice, Recipe, Shape};
-use crate::record::Kind;
+use crate::record::RecordKind;
 
 impl Recipe {
     /// Everything that is wrong with it, one mistake for each key; nothing when it can be used.
@@ -63,7 +63,7 @@ impl Recipe {
     }
 
     fn records_rule(&self) -> String {
-        let names = |kinds: &[Kind]| {
+        let names = |kinds: &[RecordKind]| {
             let names: Vec<String> = kinds.iter().map(|kind| format!("{:?}", kind.as_str())).collect();
             names.join(", ")
         };
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_base_has_settings_of_its_own() {
-        let sft = vec![Kind::Sft];
+        let sft = vec![RecordKind::Sft];
         let cases = [
             (Recipe { rounds: 2, ..Recipe::stage1() }, "rounds"),
             (Recipe { records: sft.clone(), ..Recipe::stage2() }, "records"),
@@ -186,9 +186,9 @@ mod tests {
             (Recipe { rounds: 2, ..Recipe::evaluation() }, "rounds"),
             (Recipe { rounds: 2, long_answers: 0, ..Recipe::evaluation() }, ""),
             (Recipe { records: sft, ..Recipe::evaluation() }, "records"),
-            (Recipe { records: vec![Kind::Kto], ..Recipe::evaluation() }, "records"),
-            (Recipe { records: vec![Kind::Kto, Kind::RewardPair], ..Recipe::stage2() }, ""),
-            (Recipe { records: vec![Kind::Kto], max_pairs: 2, ..Recipe::stage1() }, "max_pairs"),
+            (Recipe { records: vec![RecordKind::Kto], ..Recipe::evaluation() }, "records"),
+            (Recipe { records: vec![RecordKind::Kto, RecordKind::RewardPair], ..Recipe::stage2() }, ""),
+            (Recipe { records: vec![RecordKind::Kto], max_pairs: 2, ..Recipe::stage1() }, "max_pairs"),
             (Recipe { pairs: PairChoice::All, ..Recipe::stage2() }, "pairs"),
             (Recipe { pairs: PairChoice::All, max_pairs: 2, ..Recipe::fusion() }, ""),
             (Recipe { temperatures: vec![0.7, 0.7], rounds: 1, ..Recipe::fusion() }, "temperatures rounds"),

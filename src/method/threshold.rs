@@ -1,20 +1,20 @@
 //! Thresholds beyond the paper, each off unless the recipe sets it.
 
 use super::recipe::Recipe;
-use crate::record::{Kind, Message, TrainingRecord, Verdict};
+use crate::record::{Message, OutcomeReason, RecordKind, TrainingRecord};
 
 /// Holds a record against the recipe's thresholds.
 ///
 /// # Errors
-/// [`Verdict::SmallGain`], [`Verdict::SmallMargin`], [`Verdict::TooLong`], in this order.
-pub fn check(recipe: &Recipe, record: &TrainingRecord) -> Result<(), Verdict> {
+/// [`OutcomeReason::SmallGain`], [`OutcomeReason::SmallMargin`], [`OutcomeReason::TooLong`], in this order.
+pub fn check(recipe: &Recipe, record: &TrainingRecord) -> Result<(), OutcomeReason> {
     let margin = record.rewards.margin();
     if recipe.min_gain > 0.0 && weighed_gain(record) < recipe.min_gain {
-        Err(Verdict::SmallGain)
+        Err(OutcomeReason::SmallGain)
     } else if recipe.min_margin > 0.0 && margin.is_some_and(|margin| margin < recipe.min_margin) {
-        Err(Verdict::SmallMargin)
+        Err(OutcomeReason::SmallMargin)
     } else if recipe.length_control && margin.is_some() && chars(&record.chosen) > chars(&record.rejected) {
-        Err(Verdict::TooLong)
+        Err(OutcomeReason::TooLong)
     } else {
         Ok(())
     }
@@ -24,8 +24,8 @@ pub fn check(recipe: &Recipe, record: &TrainingRecord) -> Result<(), Verdict> {
 /// answers.
 fn weighed_gain(record: &TrainingRecord) -> f64 {
     match record.kind {
-        Kind::Kto => record.gain.abs(),
-        Kind::RewardPair => f64::INFINITY,
+        RecordKind::Kto => record.gain.abs(),
+        RecordKind::RewardPair => f64::INFINITY,
         _ => record.gain,
     }
 }
@@ -38,12 +38,12 @@ fn chars(turns: &[Message]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::{Templates, harvest, samples::thread_of};
+    use crate::method::{Templates, samples::thread_of, select_records};
 
     /// What becomes of the response pair: `y0` with reward 0 against an improvement with reward 10, both two long.
-    fn response_pair(recipe: Recipe) -> Option<Verdict> {
-        let harvest = harvest(&thread_of(Some(0.0), &[&[10.0]]), &recipe, &Templates::builtin());
-        harvest.outcome.withheld.get(&Kind::ResponsePair).copied()
+    fn response_pair(recipe: Recipe) -> Option<OutcomeReason> {
+        let result = select_records(&thread_of(Some(0.0), &[&[10.0]]), &recipe, &Templates::builtin());
+        result.outcome.withheld.get(&RecordKind::ResponsePair).copied()
     }
 
     #[test]
@@ -51,15 +51,15 @@ mod tests {
         let cases = [
             (Recipe::stage1(), None),
             (Recipe { min_gain: 10.0, min_margin: 10.0, length_control: true, ..Recipe::stage1() }, None),
-            (Recipe { min_gain: 10.5, ..Recipe::stage1() }, Some(Verdict::SmallGain)),
-            (Recipe { min_margin: 10.5, ..Recipe::stage1() }, Some(Verdict::SmallMargin)),
+            (Recipe { min_gain: 10.5, ..Recipe::stage1() }, Some(OutcomeReason::SmallGain)),
+            (Recipe { min_margin: 10.5, ..Recipe::stage1() }, Some(OutcomeReason::SmallMargin)),
         ];
         for (recipe, withheld) in cases {
             assert_eq!(response_pair(recipe.clone()), withheld, "{recipe:?}");
         }
         let longer = thread_of(Some(0.0), &[&[100.0]]);
         let recipe = Recipe { length_control: true, ..Recipe::stage1() };
-        let outcome = harvest(&longer, &recipe, &Templates::builtin()).outcome;
-        assert_eq!(outcome.withheld.get(&Kind::ResponsePair), Some(&Verdict::TooLong));
+        let outcome = select_records(&longer, &recipe, &Templates::builtin()).outcome;
+        assert_eq!(outcome.withheld.get(&RecordKind::ResponsePair), Some(&OutcomeReason::TooLong));
     }
 }

@@ -6,7 +6,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::Metrics;
 use crate::{
-    record::{Kind, Outcome, Verdict},
+    record::{Outcome, OutcomeReason, RecordKind},
     topic::TopicName,
 };
 
@@ -17,7 +17,7 @@ pub struct StageMetrics {
     metrics: Metrics,
     in_flight: IntGauge,
     buffered: IntGauge,
-    held: IntGauge,
+    parked: IntGauge,
     done: IntCounter,
     seconds: Histogram,
     committed: IntCounter,
@@ -30,7 +30,7 @@ impl StageMetrics {
             stage,
             in_flight: metrics.stage_in_flight.with_label_values(&[stage]),
             buffered: metrics.stage_buffered.with_label_values(&[stage]),
-            held: metrics.stage_held.with_label_values(&[stage]),
+            parked: metrics.stage_parked.with_label_values(&[stage]),
             done: metrics.stage_steps.with_label_values(&[stage, "done"]),
             seconds: metrics.stage_step_duration.with_label_values(&[stage]),
             committed: metrics.commit_steps.with_label_values(&[stage]),
@@ -43,15 +43,15 @@ impl StageMetrics {
         self.in_flight.set(steps as i64);
     }
 
-    /// This many records wait for a place, and this many are left undone by this process.
-    pub fn waiting(&self, buffered: usize, held: usize) {
+    /// This many records wait for a place, and this many are parked.
+    pub fn waiting(&self, buffered: usize, parked: usize) {
         self.buffered.set(buffered as i64);
-        self.held.set(held as i64);
+        self.parked.set(parked as i64);
     }
 
-    /// So many steps were begun in vain: their partitions were given up.
-    pub fn dropped(&self, steps: usize) {
-        self.metrics.stage_steps.with_label_values(&[self.stage, "dropped"]).inc_by(steps as u64);
+    /// So many steps were begun in vain: their partitions were given up, or the process stopped.
+    pub fn discarded(&self, steps: usize) {
+        self.metrics.stage_steps.with_label_values(&[self.stage, "discarded"]).inc_by(steps as u64);
     }
 
     /// A step ended with `result` after `seconds`.
@@ -111,30 +111,30 @@ impl EngineMetrics {
     }
 }
 
-/// The metrics of what threads come to. Every verdict and kind stands there from the start, at 0, so that the
+/// The metrics of what threads come to. Every reason and kind stands there from the start, at 0, so that the
 /// first of each is seen as growth.
 #[derive(Clone, Debug)]
 pub struct OutcomeMetrics {
-    verdicts: BTreeMap<Verdict, IntCounter>,
-    kinds: BTreeMap<Kind, IntCounter>,
+    reasons: BTreeMap<OutcomeReason, IntCounter>,
+    kinds: BTreeMap<RecordKind, IntCounter>,
     gain: Histogram,
 }
 
 impl OutcomeMetrics {
     /// The outcomes' share of `metrics`.
     pub fn new(metrics: &Metrics) -> Self {
-        let verdict = |verdict: Verdict| (verdict, metrics.outcomes.with_label_values(&[verdict.as_str()]));
-        let kind = |kind: Kind| (kind, metrics.records.with_label_values(&[kind.as_str()]));
+        let reason = |reason: OutcomeReason| (reason, metrics.outcomes.with_label_values(&[reason.as_str()]));
+        let kind = |kind: RecordKind| (kind, metrics.records.with_label_values(&[kind.as_str()]));
         Self {
-            verdicts: Verdict::ALL.into_iter().map(verdict).collect(),
-            kinds: Kind::ALL.into_iter().map(kind).collect(),
+            reasons: OutcomeReason::ALL.into_iter().map(reason).collect(),
+            kinds: RecordKind::ALL.into_iter().map(kind).collect(),
             gain: metrics.reward_gain.with_label_values(&[] as &[&str]),
         }
     }
 
     /// A thread ended, and its outcome and records are committed.
     pub fn ended(&self, outcome: &Outcome) {
-        self.verdicts.get(&outcome.verdict).inspect(|counter| counter.inc());
+        self.reasons.get(&outcome.reason).inspect(|counter| counter.inc());
         for kind in &outcome.records {
             self.kinds.get(kind).inspect(|counter| counter.inc());
         }
@@ -147,12 +147,12 @@ mod tests {
     use super::*;
     use crate::record::{Extra, Origin, RecipeRef, ThreadId};
 
-    fn outcome(verdict: Verdict, records: &[Kind], gain: Option<f64>) -> Outcome {
+    fn outcome(reason: OutcomeReason, records: &[RecordKind], gain: Option<f64>) -> Outcome {
         Outcome {
             thread: ThreadId::new("stage1", "7"),
             recipe: RecipeRef { name: "stage1".into(), hash: "00".into(), extra: Extra::new() },
             origin: Origin { source: "-".into(), line: 7, extra: Extra::new() },
-            verdict,
+            reason,
             records: records.to_vec(),
             withheld: BTreeMap::new(),
             rounds: 0,
@@ -166,16 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_are_counted_by_verdict_kind_and_gain() {
+    fn outcomes_are_counted_by_reason_kind_and_gain() {
         let metrics = Metrics::new();
         let outcomes = OutcomeMetrics::new(&metrics);
-        outcomes.ended(&outcome(Verdict::Selected, &[Kind::Sft, Kind::ResponsePair], Some(0.75)));
-        outcomes.ended(&outcome(Verdict::NoCritique, &[], None));
+        outcomes.ended(&outcome(
+            OutcomeReason::Selected,
+            &[RecordKind::Sft, RecordKind::ResponsePair],
+            Some(0.75),
+        ));
+        outcomes.ended(&outcome(OutcomeReason::NoCritique, &[], None));
         let text = metrics.encode();
         let expected = [
-            "avr_outcomes_total{verdict=\"selected\"} 1",
-            "avr_outcomes_total{verdict=\"no_critique\"} 1",
-            "avr_outcomes_total{verdict=\"no_gain\"} 0",
+            "avr_outcomes_total{reason=\"selected\"} 1",
+            "avr_outcomes_total{reason=\"no_critique\"} 1",
+            "avr_outcomes_total{reason=\"no_gain\"} 0",
             "avr_records_total{kind=\"response_pair\"} 1",
             "avr_records_total{kind=\"critique_pair\"} 0",
             "avr_reward_gain_bucket{le=\"0.5\"} 0",

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::backlog;
 use crate::{
     dataflow::{Chosen, waits_for},
-    engine::{Closed, StageStatus, Status},
+    engine::{PausedStages, StageStatus, Status},
     log::{Log, LogError, Partition},
     observe::Metrics,
     terminal::StageProgress,
@@ -99,7 +99,7 @@ pub(crate) async fn watch<L: Log>(
     chosen: Chosen,
     max_lag: u64,
     lags: watch::Sender<Lags>,
-    gates: watch::Sender<Closed>,
+    gates: watch::Sender<PausedStages>,
     metrics: Metrics,
 ) {
     let of_interest: BTreeSet<&'static str> =
@@ -109,7 +109,7 @@ pub(crate) async fn watch<L: Log>(
             Ok(measured) => {
                 let closed = closed(&chosen, &measured, max_lag);
                 for stage in chosen.names().filter(|stage| !waits_for(stage).is_empty()) {
-                    metrics.stage_closed.with_label_values(&[stage]).set(closed.contains(stage).into());
+                    metrics.stage_paused.with_label_values(&[stage]).set(closed.contains(stage).into());
                 }
                 gates.send_if_modified(|now| {
                     *now != closed && {
@@ -135,7 +135,7 @@ async fn lag_of<L: Log>(log: &L, stages: &BTreeSet<&'static str>) -> Result<Lags
 }
 
 /// The chosen stages that must wait: one that they wait for is behind by more than `max_lag`.
-fn closed(chosen: &Chosen, lags: &Lags, max_lag: u64) -> Closed {
+fn closed(chosen: &Chosen, lags: &Lags, max_lag: u64) -> PausedStages {
     let is_behind = |later: &&'static str| lags.get(*later).is_some_and(|lag| *lag > max_lag);
     chosen.names().filter(|name| waits_for(name).iter().any(is_behind)).collect()
 }

@@ -5,12 +5,12 @@
 //! behind the last record of an idle topic there are always some. So where little is left it is read, from the prefix
 //! on; a read that meets no record but completed ones up to the end says that nothing is left.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use crate::{
     dataflow::STAGES,
     engine::{Completed, progress_text},
-    log::{GroupName, Log, LogError, Partition, Progress, Record, Visit},
+    log::{GroupName, Log, LogError, Partition, Progress, Record},
 };
 
 /// Records of one partition that are read to see what is left, at most, and their bytes.
@@ -95,7 +95,7 @@ pub async fn left<L: Log>(log: &L, behind: &[Behind]) -> Result<Vec<Left>, LogEr
     let starts = looks.iter().map(|(partition, look)| (*partition, look.completed.prefix())).collect();
     let mut visit = |record: Record| match looks.get_mut(&record.partition) {
         Some(look) => look.at(&record),
-        None => Visit::Enough,
+        None => ControlFlow::Break(()),
     };
     if !behind.is_empty() {
         log.scan_from(starts, &mut visit).await?;
@@ -121,7 +121,7 @@ impl<'a> Look<'a> {
         Self { completed, seen: 0, bytes: 0, left: NOTHING }
     }
 
-    fn at(&mut self, record: &Record) -> Visit {
+    fn at(&mut self, record: &Record) -> ControlFlow<()> {
         self.seen += 1;
         self.bytes += record.size();
         if !self.completed.contains(record.offset) {
@@ -129,10 +129,10 @@ impl<'a> Look<'a> {
             self.left.oldest_ms.get_or_insert(record.timestamp_ms);
         }
         if self.seen < LOOK_RECORDS && self.bytes < LOOK_BYTES {
-            return Visit::More;
+            return ControlFlow::Continue(());
         }
         self.left.is_exact = false;
-        Visit::Enough
+        ControlFlow::Break(())
     }
 
     fn left(&self, behind: &Behind) -> Left {
@@ -179,7 +179,7 @@ mod tests {
         let completed = completed();
         let mut look = Look::new(&completed);
         // 10, 11 and 14 to 19 are markers, 12 and 13 done.
-        assert!([12, 13].iter().all(|offset| look.at(&record(*offset, 1)) == Visit::More));
+        assert!([12, 13].iter().all(|offset| look.at(&record(*offset, 1)).is_continue()));
         assert_eq!(look.left(&behind(completed.clone(), 20)), NOTHING);
         let mut look = Look::new(&completed);
         [11, 12, 15].iter().for_each(|offset| _ = look.at(&record(*offset, 1)));
@@ -191,11 +191,11 @@ mod tests {
     fn much_is_not_counted_one_by_one() {
         let completed = Completed::default();
         let by_number = (0..).find(|offset| {
-            Look { seen: *offset as u64, ..Look::new(&completed) }.at(&record(*offset, 1)) == Visit::Enough
+            Look { seen: *offset as u64, ..Look::new(&completed) }.at(&record(*offset, 1)).is_break()
         });
         assert_eq!(by_number, Some(LOOK_RECORDS as i64 - 1));
         let mut look = Look::new(&completed);
-        assert_eq!(look.at(&record(0, LOOK_BYTES)), Visit::Enough);
+        assert!(look.at(&record(0, LOOK_BYTES)).is_break());
         let left = Left { records: 5000, is_exact: false, oldest_ms: Some(0) };
         assert_eq!(look.left(&behind(Completed::default(), 5000)), left);
     }

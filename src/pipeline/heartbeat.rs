@@ -1,12 +1,13 @@
 //! How a worker tells the others that it lives and what it has in hand: a record in the topic `workers`, with its
 //! ordinary commits.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::{
+    clock::now_ms,
     engine::{Handle, StageStatus, Status, SubmitError},
     log::Output,
     record::{WorkerPartition, WorkerStage, WorkerStatus},
@@ -41,10 +42,9 @@ pub(crate) async fn beat(
 }
 
 fn status_of(worker: &str, status: &Status, stopping: bool) -> WorkerStatus {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WorkerStatus {
         worker: worker.to_owned(),
-        at_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        at_ms: now_ms(),
         stages: status.stages.iter().map(stage).collect(),
         stopping,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -60,7 +60,7 @@ fn stage(status: &StageStatus) -> WorkerStage {
         name: status.name.to_owned(),
         in_flight: status.in_flight as u64,
         waiting: status.waiting as u64,
-        held: status.held as u64,
+        parked: status.parked as u64,
         done: status.done,
         partitions: partitions.collect(),
     }

@@ -58,7 +58,8 @@ pub struct WorkerStage {
     /// Records that were fetched and wait for a place.
     pub waiting: u64,
     /// Records left undone because their recipe is not the worker's.
-    pub held: u64,
+    #[serde(alias = "held")]
+    pub parked: u64,
     /// Records done, over all time, in the partitions that the worker has.
     pub done: u64,
     /// The partitions that the worker has.

@@ -15,9 +15,9 @@ pub use cluster::{HandledAction, HandledLetter, WorkerPartition, WorkerStage, Wo
 pub use evaluation::ModelOutput;
 pub use intake::{IndexEntry, Reject};
 pub use message::{Message, Role};
-pub use outcome::{Harvest, Models, Outcome, Verdict};
+pub use outcome::{Outcome, OutcomeReason, SelectionResult, SourceModels};
 pub use thread::{
-    Answer, Call, Comparison, Critique, Extra, Fusion, Improvement, LongSample, Origin, Preferred, RecipeRef,
-    Round, SCHEMA_VERSION, Thread, ThreadId,
+    Answer, Comparison, Critique, Extra, Fusion, Improvement, LongSample, ModelCall, Origin, Preferred,
+    RecipeRef, Round, SCHEMA_VERSION, Thread, ThreadId,
 };
-pub use training::{Kind, Rewards, TrainingRecord};
+pub use training::{RecordKind, Rewards, TrainingRecord};

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, ModelOutput, Origin, RecipeRef, ThreadId, TrainingRecord};
+use super::{ModelOutput, Origin, RecipeRef, RecordKind, ThreadId, TrainingRecord};
 
 /// Why a thread gave a record, or gave none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum OutcomeReason {
     /// At least one record came out, or the answer that an evaluation asks for.
     Selected,
     /// There is no answer to refine: the draft failed, or none came with the prompt.
@@ -59,8 +59,8 @@ pub enum Verdict {
     DeadLetter,
 }
 
-impl Verdict {
-    /// Every verdict, in the order in which they are reported.
+impl OutcomeReason {
+    /// Every reason, in the order in which they are reported.
     pub const ALL: [Self; 23] = [
         Self::Selected,
         Self::NoAnswer,
@@ -126,12 +126,13 @@ pub struct Outcome {
     pub recipe: RecipeRef,
     /// Where its prompt came from.
     pub origin: Origin,
-    /// What it came to.
-    pub verdict: Verdict,
+    /// What it came to, and why.
+    #[serde(alias = "verdict")]
+    pub reason: OutcomeReason,
     /// The records it gave, by their kinds.
-    pub records: Vec<Kind>,
+    pub records: Vec<RecordKind>,
     /// For every kind that its recipe asks for and it did not give: why.
-    pub withheld: BTreeMap<Kind, Verdict>,
+    pub withheld: BTreeMap<RecordKind, OutcomeReason>,
     /// Rounds of refinement that it went through.
     #[serde(default)]
     pub rounds: u32,
@@ -157,14 +158,14 @@ fn is_zero(count: &u32) -> bool {
 
 /// What selection makes of one thread, and the payload of the records topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Harvest {
+pub struct SelectionResult {
     /// How the thread ended.
     pub outcome: Outcome,
     /// The records it gave.
     pub records: Vec<TrainingRecord>,
     /// The models behind the records; empty where there are none.
-    #[serde(default, skip_serializing_if = "Models::is_empty")]
-    pub models: Models,
+    #[serde(default, skip_serializing_if = "SourceModels::is_empty")]
+    pub models: SourceModels,
     /// Its answer to an instruction of a test; only where the recipe is an evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<ModelOutput>,
@@ -172,16 +173,33 @@ pub struct Harvest {
 
 /// The models behind a thread's records, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Models {
+pub struct SourceModels {
     /// Those that wrote the texts.
     pub writers: Vec<String>,
     /// The one that gave the rewards.
     pub reward: Option<String>,
 }
 
-impl Models {
+impl SourceModels {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.writers.is_empty() && self.reward.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_written_before_the_field_was_called_reason_is_read() {
+        let earlier = r#"{
+            "thread": "s:1", "recipe": {"name": "s", "hash": "0"}, "origin": {"source": "-", "line": 1},
+            "verdict": "no_gain", "records": [], "withheld": {}, "answer_reward": null, "best_reward": null,
+            "gain": null, "cut_off": 0, "error": null
+        }"#;
+        let outcome: Outcome = serde_json::from_str(earlier).expect("an outcome");
+        assert_eq!(outcome.reason, OutcomeReason::NoGain);
+        assert!(serde_json::to_string(&outcome).expect("JSON").contains(r#""reason":"no_gain""#));
     }
 }

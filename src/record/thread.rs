@@ -114,7 +114,7 @@ pub struct Answer {
     /// Its reward, `r(y0)`; absent before scoring, and where the reward model gave none.
     pub reward: Option<f64>,
     /// The call that drafted it; absent where the answer came with the prompt.
-    pub call: Option<Call>,
+    pub call: Option<ModelCall>,
     /// Fields of a later minor version, passed on untouched.
     #[serde(flatten)]
     pub extra: Extra,
@@ -139,7 +139,7 @@ pub struct Critique {
     #[schemars(range(min = 1, max = 10))]
     pub rating: Option<u8>,
     /// The call that gave it, or the last that was tried.
-    pub call: Call,
+    pub call: ModelCall,
     /// The improvements that it led to, `y_ij`, one for each temperature of the recipe; empty before the improve stage.
     pub improvements: Vec<Improvement>,
     /// Fields of a later minor version, passed on untouched.
@@ -155,7 +155,7 @@ pub struct Improvement {
     /// Its reward, `r(y_ij)`; absent before scoring, and where the reward model gave none.
     pub reward: Option<f64>,
     /// The call that gave it.
-    pub call: Call,
+    pub call: ModelCall,
     /// Fields of a later minor version, passed on untouched.
     #[serde(flatten)]
     pub extra: Extra,
@@ -169,7 +169,7 @@ pub struct LongSample {
     /// The reward of the final answer; absent before scoring, and where the reward model gave none.
     pub reward: Option<f64>,
     /// The call that gave it, or the last that was tried.
-    pub call: Call,
+    pub call: ModelCall,
     /// Fields of a later minor version, passed on untouched.
     #[serde(flatten)]
     pub extra: Extra,
@@ -199,7 +199,7 @@ pub struct Comparison {
     /// Which of the two, in the order in which they were shown, is better.
     pub preferred: Option<Preferred>,
     /// The call that gave it, or the last that was tried.
-    pub call: Call,
+    pub call: ModelCall,
     /// Fields of a later minor version, passed on untouched.
     #[serde(flatten)]
     pub extra: Extra,
@@ -229,7 +229,7 @@ impl Preferred {
 /// What is worth knowing of a model call. Nothing in it differs between a run that was disturbed and one that
 /// was not: times, endpoints and send counts are in metrics and traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Call {
+pub struct ModelCall {
     /// The model asked.
     pub model: String,
     /// The seed sent: hashed from thread, stage, round, index and attempt, below 2³¹.

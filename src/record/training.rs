@@ -8,7 +8,7 @@ use super::Message;
 /// What a record teaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum RecordKind {
     /// Supervised fine-tuning on answer, critique and improvement (rejection sampling).
     Sft,
     /// Preference: the improvement over the answer it improved.
@@ -29,7 +29,7 @@ pub enum Kind {
     RewardPair,
 }
 
-impl Kind {
+impl RecordKind {
     /// Every kind, in the order in which they are reported.
     pub const ALL: [Self; 9] = [
         Self::Sft,
@@ -89,7 +89,7 @@ pub struct TrainingRecord {
     /// of the texts follow.
     pub id: String,
     /// What it teaches.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// The conversation up to where the sides begin; ends with a user turn.
     pub prompt: Vec<Message>,
     /// The turns to learn, after `prompt`; of a labelled answer the answer, whatever its label.

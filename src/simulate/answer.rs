@@ -12,10 +12,10 @@
 //! At temperature 0 the seed has no effect, as on a real server.
 
 use super::{
-    draw::{Fingerprint, Luck},
+    draw::{Draws, Fingerprint},
     options::{Options, TextOptions},
     prose::{revision_of, revision_within, token_count, write_repetition, write_revision, write_sentences},
-    protocol::Turn,
+    protocol::WireMessage,
 };
 
 /// What stands between a text and its end, in a request for a rating and in a rating.
@@ -25,11 +25,11 @@ const MARKER: &str = "[[";
 const PARTS_OF_LONG_ANSWER: u64 = 4;
 
 /// What a request asks for, as far as the text depends on it.
-pub(super) struct Question<'a> {
+pub(super) struct TextRequest<'a> {
     /// The model's name as served.
     pub(super) model: &'a str,
     /// The conversation.
-    pub(super) turns: &'a [Turn<'a>],
+    pub(super) turns: &'a [WireMessage<'a>],
     /// Sampling temperature.
     pub(super) temperature: f64,
     /// The request's seed; 0 when it has none.
@@ -40,7 +40,7 @@ pub(super) struct Question<'a> {
 
 /// One text.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Written {
+pub(super) struct GeneratedText {
     /// The text.
     pub(super) text: String,
     /// Its length.
@@ -50,7 +50,7 @@ pub(super) struct Written {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Form {
+enum TextForm {
     Answer,
     LongAnswer,
     Critique,
@@ -59,7 +59,7 @@ enum Form {
 }
 
 /// The fingerprint of a question, to which [`write()`] adds the choice.
-pub(super) fn fingerprint(options: &Options, question: &Question<'_>) -> Fingerprint {
+pub(super) fn fingerprint(options: &Options, question: &TextRequest<'_>) -> Fingerprint {
     let seed = if question.temperature == 0.0 { 0 } else { question.seed };
     Fingerprint::new(options.seed)
         .with(question.model.as_bytes())
@@ -71,22 +71,22 @@ pub(super) fn fingerprint(options: &Options, question: &Question<'_>) -> Fingerp
 /// Writes one choice.
 pub(super) fn write(
     options: &TextOptions,
-    question: &Question<'_>,
+    question: &TextRequest<'_>,
     fingerprint: &Fingerprint,
     choice: u64,
-) -> Written {
-    let mut luck = fingerprint.clone().with(&choice.to_le_bytes()).luck();
+) -> GeneratedText {
+    let mut draws = fingerprint.clone().with(&choice.to_le_bytes()).draws();
     let long = options.long_answers || question.model.ends_with("-long");
-    let tokens = length(options, &mut luck);
-    let mishap = luck.share();
+    let tokens = length(options, &mut draws);
+    let mishap = draws.share();
     if mishap < options.empty_rate {
-        return Written { text: String::new(), tokens: 1, cut_off: false };
+        return GeneratedText { text: String::new(), tokens: 1, cut_off: false };
     }
     let mut text = String::with_capacity(tokens as usize * 5);
-    write_form(&mut text, form_of(question.turns, long), tokens, options.malformed_rating_rate, &mut luck);
+    write_form(&mut text, form_of(question.turns, long), tokens, options.malformed_rating_rate, &mut draws);
     let mishap = mishap - options.empty_rate;
     if mishap < options.redundant_rate {
-        write_repetition(&mut text, &mut luck);
+        write_repetition(&mut text, &mut draws);
     }
     let chance_of_cut = options.redundant_rate..options.redundant_rate + options.cut_off_rate;
     let limit = if chance_of_cut.contains(&mishap) { token_count(&text) / 2 } else { question.limit_tokens };
@@ -94,13 +94,13 @@ pub(super) fn write(
 }
 
 /// Log-normal, with the mean that the options ask for; within 1/16 and 8 times of it.
-fn length(options: &TextOptions, luck: &mut Luck) -> u64 {
-    let exponent = options.spread * luck.normal() - options.spread * options.spread / 2.0;
+fn length(options: &TextOptions, draws: &mut Draws) -> u64 {
+    let exponent = options.spread * draws.normal() - options.spread * options.spread / 2.0;
     let tokens = options.mean_tokens * exponent.exp().clamp(1.0 / 16.0, 8.0);
     (tokens.round() as u64).max(1)
 }
 
-fn form_of(turns: &[Turn<'_>], long: bool) -> Form {
+fn form_of(turns: &[WireMessage<'_>], long: bool) -> TextForm {
     let instruction = turns.iter().rposition(|turn| turn.role == "user");
     let earlier = &turns[..instruction.unwrap_or(0)];
     let system = turns.iter().find(|turn| turn.role == "system").map_or("", |turn| &turn.content);
@@ -110,64 +110,64 @@ fn form_of(turns: &[Turn<'_>], long: bool) -> Form {
     let asks = |text: &str| text.contains(MARKER);
     if asks(system) || (asks(last_user) && !transcript) {
         let verdict = system.contains("[[A]]") || (last_user.contains("[[A]]") && !transcript);
-        return if verdict { Form::Verdict } else { Form::Critique };
+        return if verdict { TextForm::Verdict } else { TextForm::Critique };
     }
     if transcript && asks(last_user) {
-        return Form::Improvement { revision: revision_within(last_user) + 1 };
+        return TextForm::Improvement { revision: revision_within(last_user) + 1 };
     }
     let mut answers = earlier.iter().rev().filter(|turn| turn.role == "assistant");
     match answers.next() {
         Some(critique) if asks(&critique.content) => {
             let revision = answers.next().map_or(0, |answer| revision_of(&answer.content));
-            Form::Improvement { revision: revision + 1 }
+            TextForm::Improvement { revision: revision + 1 }
         }
-        _ if long => Form::LongAnswer,
-        _ => Form::Answer,
+        _ if long => TextForm::LongAnswer,
+        _ => TextForm::Answer,
     }
 }
 
-fn write_form(text: &mut String, form: Form, tokens: u64, malformed_rate: f64, luck: &mut Luck) {
-    let malformed = luck.happens(malformed_rate);
-    if let Form::Improvement { revision } = form {
+fn write_form(text: &mut String, form: TextForm, tokens: u64, malformed_rate: f64, draws: &mut Draws) {
+    let malformed = draws.happens(malformed_rate);
+    if let TextForm::Improvement { revision } = form {
         write_revision(text, revision);
     }
-    let parts = if form == Form::LongAnswer { PARTS_OF_LONG_ANSWER } else { 1 };
-    write_sentences(text, tokens * parts, luck);
+    let parts = if form == TextForm::LongAnswer { PARTS_OF_LONG_ANSWER } else { 1 };
+    write_sentences(text, tokens * parts, draws);
     match form {
-        Form::Answer | Form::Improvement { .. } => {}
-        Form::LongAnswer => write_final_answer(text, tokens, malformed, luck),
-        Form::Critique => write_rating(text, malformed, luck),
-        Form::Verdict if malformed => text.push_str("\n\nBoth are as good as each other."),
-        Form::Verdict => text.push_str(if luck.happens(0.5) { "\n\n[[A]]" } else { "\n\n[[B]]" }),
+        TextForm::Answer | TextForm::Improvement { .. } => {}
+        TextForm::LongAnswer => write_final_answer(text, tokens, malformed, draws),
+        TextForm::Critique => write_rating(text, malformed, draws),
+        TextForm::Verdict if malformed => text.push_str("\n\nBoth are as good as each other."),
+        TextForm::Verdict => text.push_str(if draws.happens(0.5) { "\n\n[[A]]" } else { "\n\n[[B]]" }),
     }
 }
 
-fn write_rating(text: &mut String, malformed: bool, luck: &mut Luck) {
+fn write_rating(text: &mut String, malformed: bool, draws: &mut Draws) {
     if malformed {
         let unreadable = ["Rating: 7", "Rating: [[seven]]", "Rating: [[0]]", "Rating: [[11]]", "Rating: [8]"];
         text.push_str("\n\n");
-        text.push_str(unreadable[luck.below(unreadable.len())]);
+        text.push_str(unreadable[draws.below(unreadable.len())]);
     } else {
-        let rating = (6.0 + 2.0 * luck.normal()).round().clamp(1.0, 10.0);
+        let rating = (6.0 + 2.0 * draws.normal()).round().clamp(1.0, 10.0);
         text.push_str(&format!("\n\nRating: [[{rating}]]"));
     }
 }
 
-fn write_final_answer(text: &mut String, tokens: u64, malformed: bool, luck: &mut Luck) {
+fn write_final_answer(text: &mut String, tokens: u64, malformed: bool, draws: &mut Draws) {
     text.push_str(if malformed { "\n\nIn the end:\n\n" } else { "\n\nFinal answer:\n\n" });
     write_revision(text, 1);
-    write_sentences(text, tokens, luck);
+    write_sentences(text, tokens, draws);
 }
 
 /// Cuts a text to a limit of tokens. The text is ASCII, so that any byte ends it well.
-fn cut(mut text: String, limit_tokens: u64) -> Written {
+fn cut(mut text: String, limit_tokens: u64) -> GeneratedText {
     let tokens = token_count(&text);
     let cut_off = tokens > limit_tokens;
     if cut_off {
         let bytes = limit_tokens.saturating_mul(super::prose::BYTES_PER_TOKEN);
         text.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
-    Written { tokens: tokens.min(limit_tokens), text, cut_off }
+    GeneratedText { tokens: tokens.min(limit_tokens), text, cut_off }
 }
 
 #[cfg(test)]
@@ -176,15 +176,15 @@ mod tests {
 
     const RATED: &str = "Good, but short.\n\nRating: [[6]]";
 
-    fn turns<'a>(texts: &[(&'a str, &'a str)]) -> Vec<Turn<'a>> {
+    fn turns<'a>(texts: &[(&'a str, &'a str)]) -> Vec<WireMessage<'a>> {
         texts
             .iter()
-            .map(|(role, content)| Turn { role: (*role).into(), content: (*content).into() })
+            .map(|(role, content)| WireMessage { role: (*role).into(), content: (*content).into() })
             .collect()
     }
 
     /// A name, a conversation, whether the model gives long answers, and the form expected.
-    type Shape<'a> = (&'a str, &'a [(&'a str, &'a str)], bool, Form);
+    type ShapeCase<'a> = (&'a str, &'a [(&'a str, &'a str)], bool, TextForm);
 
     #[test]
     fn the_shape_of_a_request_tells_what_it_wants() {
@@ -195,38 +195,38 @@ mod tests {
         let improve = ("user", "Now improve the answer.");
         let rated = ("assistant", RATED);
         let transcript = ("user", "Answer: Revision 1. So. Critique: Rating: [[6]]");
-        let cases: &[Shape<'_>] = &[
-            ("draft", &[first], false, Form::Answer),
-            ("draft under a system message", &[("system", "Be brief."), first], false, Form::Answer),
-            ("second turn", &[first, answer, first], false, Form::Answer),
-            ("long", &[first], true, Form::LongAnswer),
-            ("critique", &[first, answer, ask], false, Form::Critique),
-            ("critique asked of a long model", &[first, answer, ask], true, Form::Critique),
-            ("improve", &[first, answer, ask, rated, improve], false, Form::Improvement { revision: 1 }),
+        let cases: &[ShapeCase<'_>] = &[
+            ("draft", &[first], false, TextForm::Answer),
+            ("draft under a system message", &[("system", "Be brief."), first], false, TextForm::Answer),
+            ("second turn", &[first, answer, first], false, TextForm::Answer),
+            ("long", &[first], true, TextForm::LongAnswer),
+            ("critique", &[first, answer, ask], false, TextForm::Critique),
+            ("critique asked of a long model", &[first, answer, ask], true, TextForm::Critique),
+            ("improve", &[first, answer, ask, rated, improve], false, TextForm::Improvement { revision: 1 }),
             (
                 "improve again",
                 &[first, revised, ask, rated, improve],
                 false,
-                Form::Improvement { revision: 3 },
+                TextForm::Improvement { revision: 3 },
             ),
-            ("single-turn critique", &[("system", "Rate: [[n]]"), transcript], false, Form::Critique),
+            ("single-turn critique", &[("system", "Rate: [[n]]"), transcript], false, TextForm::Critique),
             (
                 "single-turn improve",
                 &[("system", "Improve."), transcript],
                 false,
-                Form::Improvement { revision: 2 },
+                TextForm::Improvement { revision: 2 },
             ),
-            ("pairwise", &[("user", "Say [[A]] or [[B]].")], false, Form::Verdict),
-            ("nothing", &[], false, Form::Answer),
+            ("pairwise", &[("user", "Say [[A]] or [[B]].")], false, TextForm::Verdict),
+            ("nothing", &[], false, TextForm::Answer),
         ];
         for (name, texts, long, expected) in cases {
             assert_eq!(form_of(&turns(texts), *long), *expected, "{name}");
         }
     }
 
-    fn written(options: &Options, seed: i128, choice: u64, limit_tokens: u64) -> Written {
+    fn written(options: &Options, seed: i128, choice: u64, limit_tokens: u64) -> GeneratedText {
         let turns = turns(&[("user", "Hi"), ("assistant", "Hello"), ("user", "Rating: [[n]]")]);
-        let question = Question { model: "m", turns: &turns, temperature: 0.7, seed, limit_tokens };
+        let question = TextRequest { model: "m", turns: &turns, temperature: 0.7, seed, limit_tokens };
         write(&options.text, &question, &fingerprint(options, &question), choice)
     }
 

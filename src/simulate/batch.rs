@@ -11,12 +11,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// Names one sequence of a [`Batch`].
-pub(super) type Ticket = u64;
+/// Names one sequence of a [`DecodeBatch`].
+pub(super) type SequenceId = u64;
 
 /// How long things take, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct StepTimes {
     /// Sequences that run at the same time.
     pub(super) slots: usize,
     /// A decode step, whatever runs.
@@ -31,7 +31,7 @@ pub(super) struct Pace {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sequence {
     /// Its name.
-    pub(super) ticket: Ticket,
+    pub(super) id: SequenceId,
     /// Tokens to make; 0 counts as 1.
     pub(super) tokens: u64,
     /// Tokens of its prompt.
@@ -40,8 +40,8 @@ pub(super) struct Sequence {
 
 /// The sequences of one replica: running, waiting and finished.
 #[derive(Debug)]
-pub(super) struct Batch {
-    pace: Pace,
+pub(super) struct DecodeBatch {
+    pace: StepTimes,
     /// The last boundary between steps that was reached.
     clock_ns: u64,
     /// Steps done so far.
@@ -49,15 +49,15 @@ pub(super) struct Batch {
     /// Prefill that the next step does.
     prefill_ns: u64,
     /// By the step that ends them.
-    running: BTreeSet<(u64, Ticket)>,
+    running: BTreeSet<(u64, SequenceId)>,
     waiting: VecDeque<Sequence>,
-    finished: Vec<Ticket>,
+    finished: Vec<SequenceId>,
     busy_slot_ns: u128,
 }
 
-impl Batch {
+impl DecodeBatch {
     /// An idle replica.
-    pub(super) fn new(pace: Pace) -> Self {
+    pub(super) fn new(pace: StepTimes) -> Self {
         Self {
             pace,
             clock_ns: 0,
@@ -98,12 +98,12 @@ impl Batch {
     }
 
     /// Forgets a sequence whose asker has gone; its slot is free from the next boundary.
-    pub(super) fn leave(&mut self, now_ns: u64, ticket: Ticket) {
+    pub(super) fn leave(&mut self, now_ns: u64, id: SequenceId) {
         self.advance(now_ns);
         self.catch_up(now_ns);
-        self.waiting.retain(|sequence| sequence.ticket != ticket);
-        self.running.retain(|(_, running)| *running != ticket);
-        self.finished.retain(|finished| *finished != ticket);
+        self.waiting.retain(|sequence| sequence.id != id);
+        self.running.retain(|(_, running)| *running != id);
+        self.finished.retain(|finished| *finished != id);
         if self.running.is_empty() {
             self.clock_ns = self.clock_ns.max(now_ns);
             self.join();
@@ -137,7 +137,7 @@ impl Batch {
     }
 
     /// The sequences that finished since the last call, in the order in which they did.
-    pub(super) fn take_finished(&mut self) -> Vec<Ticket> {
+    pub(super) fn take_finished(&mut self) -> Vec<SequenceId> {
         std::mem::take(&mut self.finished)
     }
 
@@ -178,11 +178,11 @@ impl Batch {
         self.clock_ns = self.clock_ns.saturating_add(duration_ns);
         self.steps += steps;
         self.prefill_ns = 0;
-        while let Some((last_step, ticket)) = self.running.first().copied()
+        while let Some((last_step, id)) = self.running.first().copied()
             && last_step <= self.steps
         {
             self.running.pop_first();
-            self.finished.push(ticket);
+            self.finished.push(id);
         }
         self.join();
     }
@@ -191,7 +191,7 @@ impl Batch {
         while self.running.len() < self.pace.slots {
             let Some(sequence) = self.waiting.pop_front() else { break };
             self.prefill_ns += self.pace.prefill_per_token_ns * sequence.prompt_tokens;
-            self.running.insert((self.steps + sequence.tokens.max(1), sequence.ticket));
+            self.running.insert((self.steps + sequence.tokens.max(1), sequence.id));
         }
     }
 }
@@ -203,8 +203,8 @@ mod tests {
     const STEP_NS: u64 = 100;
     const PER_SEQUENCE_NS: u64 = 10;
 
-    fn batch(slots: usize, prefill_per_token_ns: u64) -> Batch {
-        Batch::new(Pace {
+    fn batch(slots: usize, prefill_per_token_ns: u64) -> DecodeBatch {
+        DecodeBatch::new(StepTimes {
             slots,
             step_ns: STEP_NS,
             step_per_sequence_ns: PER_SEQUENCE_NS,
@@ -213,7 +213,7 @@ mod tests {
     }
 
     /// Arrivals as `(at, tokens)`; the answer is when each finished, in the order of arrival.
-    fn finishes(mut batch: Batch, arrivals: &[(u64, u64)]) -> Vec<u64> {
+    fn finishes(mut batch: DecodeBatch, arrivals: &[(u64, u64)]) -> Vec<u64> {
         let mut finished = vec![0; arrivals.len()];
         let mut coming = arrivals.iter().enumerate().peekable();
         loop {
@@ -226,12 +226,12 @@ mod tests {
                 return finished;
             };
             if arrives && let Some((index, (_, tokens))) = coming.next() {
-                let sequence = Sequence { ticket: index as u64, tokens: *tokens, prompt_tokens: 7 };
+                let sequence = Sequence { id: index as u64, tokens: *tokens, prompt_tokens: 7 };
                 batch.arrive(now, sequence);
             }
             batch.advance(now);
-            for ticket in batch.take_finished() {
-                finished[ticket as usize] = now;
+            for id in batch.take_finished() {
+                finished[id as usize] = now;
             }
         }
     }
@@ -258,8 +258,8 @@ mod tests {
     #[test]
     fn thousands_of_steps_are_one_event() {
         let mut batch = batch(256, 0);
-        for ticket in 0..256 {
-            batch.arrive(0, Sequence { ticket, tokens: 5000 - ticket % 2, prompt_tokens: 0 });
+        for id in 0..256 {
+            batch.arrive(0, Sequence { id, tokens: 5000 - id % 2, prompt_tokens: 0 });
         }
         let mut events = 0;
         while let Some(finish_ns) = batch.next_finish_ns() {
@@ -273,8 +273,8 @@ mod tests {
     #[test]
     fn who_leaves_frees_the_slot_and_never_finishes() {
         let mut batch = batch(1, 0);
-        batch.arrive(0, Sequence { ticket: 0, tokens: 1000, prompt_tokens: 0 });
-        batch.arrive(1, Sequence { ticket: 1, tokens: 1, prompt_tokens: 0 });
+        batch.arrive(0, Sequence { id: 0, tokens: 1000, prompt_tokens: 0 });
+        batch.arrive(1, Sequence { id: 1, tokens: 1, prompt_tokens: 0 });
         assert_eq!((batch.running(), batch.waiting()), (1, 1));
         batch.leave(50, 0);
         batch.advance(10_000);
@@ -285,9 +285,9 @@ mod tests {
     #[test]
     fn busy_slots_are_the_integral_of_running_sequences() {
         let mut batch = batch(4, 0);
-        batch.arrive(0, Sequence { ticket: 0, tokens: 2, prompt_tokens: 0 });
+        batch.arrive(0, Sequence { id: 0, tokens: 2, prompt_tokens: 0 });
         assert_eq!(batch.busy_slot_ns(60), 60);
-        batch.arrive(60, Sequence { ticket: 1, tokens: 1, prompt_tokens: 0 });
+        batch.arrive(60, Sequence { id: 1, tokens: 1, prompt_tokens: 0 });
         assert_eq!(batch.busy_slot_ns(110), 110);
         assert_eq!(batch.busy_slot_ns(100_000), 110 + 2 * 120);
     }

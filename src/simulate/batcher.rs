@@ -1,4 +1,4 @@
-//! A [`Batch`] that lives in Tokio's time: requests wait here while their sequences are decoded.
+//! A [`DecodeBatch`] that lives in Tokio's time: requests wait here while their sequences are decoded.
 //!
 //! One task a replica ([`Batcher::drive`]) sleeps until the next sequence can finish and wakes who waits for it;
 //! an arrival or a departure wakes the task only where it brings that moment nearer. A request that is dropped
@@ -17,21 +17,21 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::batch::{Batch, Pace, Sequence, Ticket};
+use super::batch::{DecodeBatch, Sequence, SequenceId, StepTimes};
 
 /// The decoding of one replica.
 #[derive(Debug)]
 pub(super) struct Batcher {
-    state: Mutex<State>,
+    state: Mutex<BatcherState>,
     changed: Notify,
     started: Instant,
 }
 
 #[derive(Debug)]
-struct State {
-    batch: Batch,
-    next_ticket: Ticket,
-    waiters: HashMap<Ticket, oneshot::Sender<()>>,
+struct BatcherState {
+    batch: DecodeBatch,
+    next_id: SequenceId,
+    waiters: HashMap<SequenceId, oneshot::Sender<()>>,
     /// When the driver will wake by itself.
     planned_ns: Option<u64>,
     /// Busy slot-nanoseconds before the last reset.
@@ -40,10 +40,10 @@ struct State {
 
 impl Batcher {
     /// An idle replica whose time starts now.
-    pub(super) fn new(pace: Pace) -> Self {
-        let state = State {
-            batch: Batch::new(pace),
-            next_ticket: 0,
+    pub(super) fn new(pace: StepTimes) -> Self {
+        let state = BatcherState {
+            batch: DecodeBatch::new(pace),
+            next_id: 0,
             waiters: HashMap::new(),
             planned_ns: None,
             busy_before_ns: 0,
@@ -53,10 +53,10 @@ impl Batcher {
 
     /// Decodes one sequence for each count of `tokens`; returns when the last of them is done.
     pub(super) async fn generate(&self, tokens: impl IntoIterator<Item = u64>, prompt_tokens: u64) {
-        let places: Vec<_> = tokens.into_iter().map(|tokens| self.enter(tokens, prompt_tokens)).collect();
-        for mut place in places {
+        let guards: Vec<_> = tokens.into_iter().map(|tokens| self.enter(tokens, prompt_tokens)).collect();
+        for mut guard in guards {
             // An error means that the cluster is being torn down, and the answer goes nowhere anyway.
-            let _torn_down = (&mut place.done).await;
+            let _torn_down = (&mut guard.done).await;
         }
     }
 
@@ -94,29 +94,29 @@ impl Batcher {
         state.busy_before_ns = state.batch.busy_slot_ns(now_ns);
     }
 
-    fn enter(&self, tokens: u64, prompt_tokens: u64) -> Place<'_> {
+    fn enter(&self, tokens: u64, prompt_tokens: u64) -> SequenceGuard<'_> {
         let (sender, done) = oneshot::channel();
         let now_ns = self.now_ns();
         let mut state = self.lock();
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        state.batch.arrive(now_ns, Sequence { ticket, tokens, prompt_tokens });
-        state.waiters.insert(ticket, sender);
+        let id = state.next_id;
+        state.next_id += 1;
+        state.batch.arrive(now_ns, Sequence { id, tokens, prompt_tokens });
+        state.waiters.insert(id, sender);
         self.wake_if_earlier(&state);
-        Place { batcher: self, ticket, done }
+        SequenceGuard { batcher: self, id, done }
     }
 
-    fn leave(&self, ticket: Ticket) {
+    fn leave(&self, id: SequenceId) {
         let now_ns = self.now_ns();
         let mut state = self.lock();
-        if state.waiters.remove(&ticket).is_some() {
-            state.batch.leave(now_ns, ticket);
+        if state.waiters.remove(&id).is_some() {
+            state.batch.leave(now_ns, id);
             self.wake_if_earlier(&state);
         }
     }
 
     /// Wakes the driver when it would else sleep too long. Most arrivals at a busy replica need no wake.
-    fn wake_if_earlier(&self, state: &State) {
+    fn wake_if_earlier(&self, state: &BatcherState) {
         let next_ns = state.batch.next_finish_ns();
         if next_ns.is_some_and(|next_ns| state.planned_ns.is_none_or(|planned_ns| next_ns < planned_ns)) {
             self.changed.notify_one();
@@ -128,8 +128,8 @@ impl Batcher {
         let now_ns = self.now_ns();
         let mut state = self.lock();
         state.batch.advance(now_ns);
-        for ticket in state.batch.take_finished() {
-            if let Some(waiter) = state.waiters.remove(&ticket) {
+        for id in state.batch.take_finished() {
+            if let Some(waiter) = state.waiters.remove(&id) {
                 // Who stopped waiting in this very moment needs no answer.
                 let _gone = waiter.send(());
             }
@@ -142,21 +142,21 @@ impl Batcher {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BatcherState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A sequence's place in the batch; dropping it gives the place up.
-struct Place<'a> {
+/// A sequence's guard in the batch; dropping it gives the guard up.
+struct SequenceGuard<'a> {
     batcher: &'a Batcher,
-    ticket: Ticket,
+    id: SequenceId,
     done: oneshot::Receiver<()>,
 }
 
-impl Drop for Place<'_> {
+impl Drop for SequenceGuard<'_> {
     fn drop(&mut self) {
-        self.batcher.leave(self.ticket);
+        self.batcher.leave(self.id);
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
     const MILLISECOND_NS: u64 = 1_000_000;
 
     fn batcher(slots: usize) -> Arc<Batcher> {
-        let batcher = Arc::new(Batcher::new(Pace {
+        let batcher = Arc::new(Batcher::new(StepTimes {
             slots,
             step_ns: 10 * MILLISECOND_NS,
             step_per_sequence_ns: 0,

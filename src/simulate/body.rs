@@ -26,11 +26,11 @@ type Delivered = Box<dyn FnOnce() + Send>;
 /// The body of a response.
 pub(super) struct AnswerBody {
     data: Option<Bytes>,
-    ending: Ending,
+    ending: BodyEnding,
     delivered: Option<Delivered>,
 }
 
-enum Ending {
+enum BodyEnding {
     Whole,
     /// The first half was sent; the rest of the length promised never comes.
     Cut {
@@ -42,7 +42,7 @@ enum Ending {
 impl AnswerBody {
     /// All of `data`.
     pub(super) fn whole(data: impl Into<Bytes>) -> Self {
-        Self { data: Some(data.into()), ending: Ending::Whole, delivered: None }
+        Self { data: Some(data.into()), ending: BodyEnding::Whole, delivered: None }
     }
 
     /// All of `data`; calls `delivered` when the connection takes it.
@@ -54,7 +54,7 @@ impl AnswerBody {
     pub(super) fn cut(data: impl Into<Bytes>) -> Self {
         let mut data = data.into();
         let rest = data.split_off(data.len() / 2).len() as u64;
-        Self { data: Some(data), ending: Ending::Cut { rest, flushed: false }, delivered: None }
+        Self { data: Some(data), ending: BodyEnding::Cut { rest, flushed: false }, delivered: None }
     }
 }
 
@@ -73,9 +73,9 @@ impl Body for AnswerBody {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         match &mut self.ending {
-            Ending::Whole => Poll::Ready(None),
-            Ending::Cut { flushed: true, .. } => Poll::Ready(Some(Err(CutOff))),
-            Ending::Cut { flushed, .. } => {
+            BodyEnding::Whole => Poll::Ready(None),
+            BodyEnding::Cut { flushed: true, .. } => Poll::Ready(Some(Err(CutOff))),
+            BodyEnding::Cut { flushed, .. } => {
                 // One more turn, so that the first half leaves before the connection ends.
                 *flushed = true;
                 context.waker().wake_by_ref();
@@ -85,11 +85,11 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.ending, Ending::Whole) && self.data.as_ref().is_none_or(|data| data.is_empty())
+        matches!(self.ending, BodyEnding::Whole) && self.data.as_ref().is_none_or(|data| data.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = if let Ending::Cut { rest, .. } = self.ending { rest } else { 0 };
+        let rest = if let BodyEnding::Cut { rest, .. } = self.ending { rest } else { 0 };
         SizeHint::with_exact(self.data.as_ref().map_or(0, Bytes::len) as u64 + rest)
     }
 }

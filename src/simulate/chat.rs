@@ -1,10 +1,13 @@
 //! `POST /v1/chat/completions`.
 
 use super::{
-    answer::{Question, Written, fingerprint, write},
+    answer::{GeneratedText, TextRequest, fingerprint, write},
     prose::token_count,
-    protocol::{AnswerTurn, ChatAnswer, ChatRequest, Choice, Refusal, Turn, Usage, to_json},
-    replica::{Ready, Replica},
+    protocol::{
+        ErrorReply, WireAnswer, WireChatCompletion, WireChatRequest, WireChoice, WireMessage, WireUsage,
+        to_json,
+    },
+    replica::{PreparedAnswer, Replica},
 };
 
 /// Choices of one request at most.
@@ -18,7 +21,7 @@ pub(super) async fn answer(
     replica: &Replica,
     request_id: Option<&str>,
     body: &[u8],
-) -> Result<Ready, Refusal> {
+) -> Result<PreparedAnswer, ErrorReply> {
     let (ready, lengths) = write_answer(replica, request_id, body)?;
     if let Some(batcher) = &replica.batcher {
         batcher.generate(lengths, ready.prompt_tokens).await;
@@ -31,22 +34,23 @@ fn write_answer(
     replica: &Replica,
     request_id: Option<&str>,
     body: &[u8],
-) -> Result<(Ready, Vec<u64>), Refusal> {
+) -> Result<(PreparedAnswer, Vec<u64>), ErrorReply> {
     let options = &replica.shared.options;
-    let request: ChatRequest<'_> = serde_json::from_slice(body).map_err(|error| Refusal::schema(&error))?;
+    let request: WireChatRequest<'_> =
+        serde_json::from_slice(body).map_err(|error| ErrorReply::schema(&error))?;
     let model = served_model(replica, request.model.as_deref())?;
     let turns = conversation(request.messages.as_deref())?;
     let choices = check_sampling(&request)?.min(u64::from(options.most_choices));
     let prompt_tokens = prompt_tokens(turns);
     let limit_tokens = limit(&request, prompt_tokens, options.max_model_len)?;
     let (temperature, seed) = (request.temperature.unwrap_or(1.0), request.seed.unwrap_or(0));
-    let question = Question { model, turns, temperature, seed, limit_tokens };
+    let question = TextRequest { model, turns, temperature, seed, limit_tokens };
     let fingerprint = fingerprint(options, &question);
     let written: Vec<_> =
         (0..choices).map(|choice| write(&options.text, &question, &fingerprint, choice)).collect();
     let lengths: Vec<_> = written.iter().map(|written| written.tokens).collect();
-    let usage = Usage::new(prompt_tokens, lengths.iter().sum());
-    let ready = Ready {
+    let usage = WireUsage::new(prompt_tokens, lengths.iter().sum());
+    let ready = PreparedAnswer {
         body: encode(request_id, replica.shared.created, model, &written, usage),
         prompt_tokens,
         completion_tokens: usage.completion_tokens,
@@ -55,34 +59,42 @@ fn write_answer(
     Ok((ready, lengths))
 }
 
-fn encode(request_id: Option<&str>, created: u64, model: &str, written: &[Written], usage: Usage) -> Vec<u8> {
+fn encode(
+    request_id: Option<&str>,
+    created: u64,
+    model: &str,
+    written: &[GeneratedText],
+    usage: WireUsage,
+) -> Vec<u8> {
     let id = format!("chatcmpl-{}", request_id.unwrap_or("simulated"));
-    let choices = written.iter().enumerate().map(|(index, written)| Choice {
+    let choices = written.iter().enumerate().map(|(index, written)| WireChoice {
         index,
-        message: AnswerTurn { role: "assistant", content: &written.text, refusal: None, reasoning: None },
+        message: WireAnswer { role: "assistant", content: &written.text, refusal: None, reasoning: None },
         logprobs: None,
         finish_reason: if written.cut_off { "length" } else { "stop" },
         stop_reason: None,
     });
     let choices = choices.collect();
-    to_json(&ChatAnswer { id: &id, object: "chat.completion", created, model, choices, usage })
+    to_json(&WireChatCompletion { id: &id, object: "chat.completion", created, model, choices, usage })
 }
 
 /// The model asked for, if it is served here.
-fn served_model<'a>(replica: &'a Replica, asked: Option<&'a str>) -> Result<&'a str, Refusal> {
+fn served_model<'a>(replica: &'a Replica, asked: Option<&'a str>) -> Result<&'a str, ErrorReply> {
     let served = replica.model();
     match asked {
         None => Ok(served),
         Some(asked) if asked.strip_suffix("-long").unwrap_or(asked) == served || asked == served => Ok(asked),
-        Some(asked) => Err(Refusal::unknown_model(asked, served)),
+        Some(asked) => Err(ErrorReply::unknown_model(asked, served)),
     }
 }
 
 /// A conversation that has at least one turn.
-pub(super) fn conversation<'a>(turns: Option<&'a [Turn<'a>]>) -> Result<&'a [Turn<'a>], Refusal> {
+pub(super) fn conversation<'a>(
+    turns: Option<&'a [WireMessage<'a>]>,
+) -> Result<&'a [WireMessage<'a>], ErrorReply> {
     match turns {
-        None => Err(Refusal::validation("body.messages", "missing", "Field required")),
-        Some([]) => Err(Refusal::bad_request(
+        None => Err(ErrorReply::validation("body.messages", "missing", "Field required")),
+        Some([]) => Err(ErrorReply::bad_request(
             None,
             "Cannot apply chat template to an empty conversation. Provide at least one message.",
         )),
@@ -91,19 +103,19 @@ pub(super) fn conversation<'a>(turns: Option<&'a [Turn<'a>]>) -> Result<&'a [Tur
 }
 
 /// How many tokens a conversation counts as.
-pub(super) fn prompt_tokens(turns: &[Turn<'_>]) -> u64 {
+pub(super) fn prompt_tokens(turns: &[WireMessage<'_>]) -> u64 {
     turns.iter().map(|turn| TOKENS_PER_TURN + token_count(&turn.content)).sum()
 }
 
 /// The number of choices, if the sampling asked for makes sense.
-fn check_sampling(request: &ChatRequest<'_>) -> Result<u64, Refusal> {
+fn check_sampling(request: &WireChatRequest<'_>) -> Result<u64, ErrorReply> {
     let temperature = request.temperature.unwrap_or(1.0);
     let top_p = request.top_p.unwrap_or(1.0);
     let choices = request.n.unwrap_or(1);
-    let bad = |parameter, message: String| Err(Refusal::bad_request(parameter, message));
+    let bad = |parameter, message: String| Err(ErrorReply::bad_request(parameter, message));
     if request.seed.is_some_and(|seed| seed > i128::from(i64::MAX)) {
         let message = "Input should be less than or equal to 9223372036854775807";
-        return Err(Refusal::validation("body.seed", "less_than_equal", message));
+        return Err(ErrorReply::validation("body.seed", "less_than_equal", message));
     }
     if !(0.0..=2.0).contains(&temperature) {
         return bad(Some("temperature"), format!("temperature must be in [0, 2], got {temperature:?}."));
@@ -125,9 +137,9 @@ fn check_sampling(request: &ChatRequest<'_>) -> Result<u64, Refusal> {
 }
 
 /// How long the answer may be: what is left of the context, or less if the request says so.
-fn limit(request: &ChatRequest<'_>, prompt_tokens: u64, max_model_len: u64) -> Result<u64, Refusal> {
+fn limit(request: &WireChatRequest<'_>, prompt_tokens: u64, max_model_len: u64) -> Result<u64, ErrorReply> {
     let Some(left) = max_model_len.checked_sub(prompt_tokens).filter(|left| *left > 0) else {
-        return Err(Refusal::too_long(max_model_len));
+        return Err(ErrorReply::too_long(max_model_len));
     };
     let Some(asked) = request.max_completion_tokens.or(request.max_tokens) else { return Ok(left) };
     let message = match u64::try_from(asked) {
@@ -139,5 +151,5 @@ fn limit(request: &ChatRequest<'_>, prompt_tokens: u64, max_model_len: u64) -> R
         ),
     };
     let message = format!("{message} (parameter=max_tokens, value={asked})");
-    Err(Refusal::bad_request(Some("max_tokens"), message))
+    Err(ErrorReply::bad_request(Some("max_tokens"), message))
 }

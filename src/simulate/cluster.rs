@@ -17,10 +17,10 @@ use tokio::{
 };
 
 use super::{
-    Counts, Options, SimulateError, Stats,
-    count::Role,
-    gauges::Gauges,
-    replica::{Replica, Shared, stopped},
+    Options, RequestCounts, SimulateError, Stats,
+    count::ReplicaKind,
+    metrics::ReplicaMetrics,
+    replica::{ClusterState, Replica, stopped},
 };
 
 /// Connections of one replica; more wait to be accepted. Each carries one request at a time, so this also
@@ -37,7 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// under way go out first.
 #[derive(Debug)]
 pub struct Cluster {
-    shared: Arc<Shared>,
+    shared: Arc<ClusterState>,
     generator_urls: Vec<String>,
     reward_urls: Vec<String>,
     stopping: watch::Sender<bool>,
@@ -52,7 +52,7 @@ impl Cluster {
     /// If options contradict each other or a port cannot be taken.
     pub async fn start(options: Options) -> Result<Self, SimulateError> {
         options.check()?;
-        let shared = Arc::new(Shared::new(options));
+        let shared = Arc::new(ClusterState::new(options));
         let mut cluster = Self {
             shared: Arc::clone(&shared),
             generator_urls: Vec::new(),
@@ -65,11 +65,11 @@ impl Cluster {
             cluster.drivers.spawn(async move { batcher.drive().await });
         }
         for index in 0..shared.options.generators {
-            let url = cluster.add(Role::Generator, index).await?;
+            let url = cluster.add(ReplicaKind::Generator, index).await?;
             cluster.generator_urls.push(url);
         }
         for index in 0..shared.options.rewards {
-            let url = cluster.add(Role::Reward, index).await?;
+            let url = cluster.add(ReplicaKind::Reward, index).await?;
             cluster.reward_urls.push(url);
         }
         Ok(cluster)
@@ -86,7 +86,7 @@ impl Cluster {
     }
 
     /// Requests by id, so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> RequestCounts {
         self.shared.ledger.counts()
     }
 
@@ -97,26 +97,26 @@ impl Cluster {
 
     /// Takes no new connections, lets requests under way finish within a second, closes the others, and gives the
     /// last counts.
-    pub async fn stop(mut self) -> Counts {
+    pub async fn stop(mut self) -> RequestCounts {
         self.stopping.send_replace(true);
         while self.servers.join_next().await.is_some() {}
         self.counts()
     }
 
-    async fn add(&mut self, role: Role, index: u16) -> Result<String, SimulateError> {
+    async fn add(&mut self, role: ReplicaKind, index: u16) -> Result<String, SimulateError> {
         let options = &self.shared.options;
         let (model, offset, batcher) = match role {
-            Role::Generator => {
+            ReplicaKind::Generator => {
                 (&options.generator_model, index, self.shared.batchers.get(usize::from(index)).cloned())
             }
-            Role::Reward => (&options.reward_model, options.generators + index, None),
+            ReplicaKind::Reward => (&options.reward_model, options.generators + index, None),
         };
         let port = if options.port == 0 { 0 } else { options.port + offset };
         let (listener, address) = listen(port).await?;
         let replica = Replica {
             role,
             batcher,
-            gauges: Gauges::new(model),
+            metrics: ReplicaMetrics::new(model),
             stopping: self.stopping.subscribe(),
             shared: Arc::clone(&self.shared),
         };

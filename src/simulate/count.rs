@@ -3,7 +3,7 @@
 //!
 //! A request counts when all of it has arrived, whatever becomes of it. It is answered when its whole and sound
 //! answer was handed to the connection; errors, refusals and cut answers are not answers. An `X-Request-Id` is
-//! `<id>.<send>`: requests are counted under what stands before the last full stop, or under all of it where
+//! `<id>.<attempt>`: requests are counted under what stands before the last full stop, or under all of it where
 //! there is none.
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::fault::Fault;
+use super::fault::InjectedFault;
 
 /// Ids counted at most, so that a long run cannot fill memory.
 const MAX_IDS: usize = 1_000_000;
@@ -23,14 +23,14 @@ const MAX_IDS: usize = 1_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdCount {
     /// Requests that arrived whole.
-    pub sends: u64,
+    pub attempts: u64,
     /// Answers handed to a connection.
     pub answered: u64,
 }
 
 /// Requests by id, as `GET /simulate/counts` gives them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct RequestCounts {
     /// All requests to models, with and without id.
     pub requests: u64,
     /// Requests that the table lacks: they had no id, the table was full, or it is switched off.
@@ -40,7 +40,7 @@ pub struct Counts {
 }
 
 /// How often each sender sent each request, by `User-Agent` and id, as `GET /simulate/senders` gives it: of the requests
-/// that [`Counts::by_id`] has.
+/// that [`RequestCounts::by_id`] has.
 pub type Senders = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// Totals, as `GET /simulate/stats` gives them. Times are seconds since the cluster's start.
@@ -55,7 +55,7 @@ pub struct Stats {
     /// Requests refused for a mistake of their own, or while loading.
     pub refused: u64,
     /// Faults by kind.
-    pub faults: BTreeMap<Fault, u64>,
+    pub faults: BTreeMap<InjectedFault, u64>,
     /// Tokens of the prompts that were answered.
     pub prompt_tokens: u64,
     /// Tokens of the answers.
@@ -74,7 +74,7 @@ pub struct Stats {
 
 /// Which of the two sorts of model was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum ReplicaKind {
     /// Chat completions.
     Generator,
     /// Rewards.
@@ -91,7 +91,7 @@ pub(super) struct Ledger {
 
 #[derive(Debug, Default)]
 struct Pages {
-    counts: Counts,
+    counts: RequestCounts,
     senders: Senders,
     stats: Stats,
     /// Grows with each reset, so that an answer to a request from before it is not counted.
@@ -112,14 +112,19 @@ impl Ledger {
         Self { started: Instant::now(), count_ids, pages: Mutex::default() }
     }
 
-    /// Counts a request that has arrived whole, from a `sender` that calls itself so.
-    pub(super) fn arrived(self: &Arc<Self>, role: Role, request_id: Option<&str>, sender: &str) -> Receipt {
+    /// RequestCounts a request that has arrived whole, from a `sender` that calls itself so.
+    pub(super) fn arrived(
+        self: &Arc<Self>,
+        role: ReplicaKind,
+        request_id: Option<&str>,
+        sender: &str,
+    ) -> Receipt {
         let id = request_id.filter(|_| self.count_ids).map(id_of);
         let now_s = self.now_s();
         let mut pages = self.lock();
         match role {
-            Role::Generator => pages.stats.chat_requests += 1,
-            Role::Reward => pages.stats.pooling_requests += 1,
+            ReplicaKind::Generator => pages.stats.chat_requests += 1,
+            ReplicaKind::Reward => pages.stats.pooling_requests += 1,
         }
         pages.stats.first_call_s.get_or_insert(now_s);
         let has_it = pages.counts.arrived(id);
@@ -130,18 +135,18 @@ impl Ledger {
         Receipt { ledger: Arc::clone(self), id: counted.map(str::to_owned), resets: pages.resets }
     }
 
-    /// Counts a refusal.
+    /// RequestCounts a refusal.
     pub(super) fn refused(&self) {
         self.lock().stats.refused += 1;
     }
 
-    /// Counts a fault.
-    pub(super) fn failed(&self, fault: Fault) {
+    /// RequestCounts a fault.
+    pub(super) fn failed(&self, fault: InjectedFault) {
         *self.lock().stats.faults.entry(fault).or_default() += 1;
     }
 
     /// Requests by id, so far.
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> RequestCounts {
         self.lock().counts.clone()
     }
 
@@ -155,7 +160,7 @@ impl Ledger {
         self.lock().stats.clone()
     }
 
-    /// Counts from zero again.
+    /// RequestCounts from zero again.
     pub(super) fn reset(&self) {
         let mut pages = self.lock();
         *pages = Pages { resets: pages.resets + 1, ..Pages::default() };
@@ -170,7 +175,7 @@ impl Ledger {
     }
 }
 
-impl Counts {
+impl RequestCounts {
     /// Whether the table has the request.
     fn arrived(&mut self, id: Option<&str>) -> bool {
         self.requests += 1;
@@ -180,9 +185,9 @@ impl Counts {
             return false;
         };
         match self.by_id.get_mut(id) {
-            Some(count) => count.sends += 1,
+            Some(count) => count.attempts += 1,
             None if has_room => {
-                self.by_id.insert(id.to_owned(), IdCount { sends: 1, answered: 0 });
+                self.by_id.insert(id.to_owned(), IdCount { attempts: 1, answered: 0 });
             }
             None => {
                 self.not_by_id += 1;
@@ -206,7 +211,7 @@ impl Stats {
 }
 
 impl Receipt {
-    /// Counts the answer.
+    /// RequestCounts the answer.
     pub(super) fn answered(&self, prompt_tokens: u64, completion_tokens: u64) {
         let now_s = self.ledger.now_s();
         let mut pages = self.ledger.lock();
@@ -234,7 +239,7 @@ fn note(senders: &mut Senders, sender: &str, id: &str) {
     }
 }
 
-/// The id without the number of the send.
+/// The id without the number of the attempt.
 fn id_of(request_id: &str) -> &str {
     request_id.rsplit_once('.').map_or(request_id, |(id, _)| id)
 }
@@ -244,18 +249,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_counted_by_id_without_the_send() {
+    fn requests_are_counted_by_id_without_the_attempt() {
         let ledger = Arc::new(Ledger::new(true));
         for request_id in ["a.0", "a.1", "b"] {
-            ledger.arrived(Role::Generator, Some(request_id), "one").answered(1, 2);
+            ledger.arrived(ReplicaKind::Generator, Some(request_id), "one").answered(1, 2);
         }
-        ledger.arrived(Role::Reward, Some("b.7"), "other");
-        ledger.arrived(Role::Reward, None, "other");
+        ledger.arrived(ReplicaKind::Reward, Some("b.7"), "other");
+        ledger.arrived(ReplicaKind::Reward, None, "other");
         let counts = ledger.counts();
         assert_eq!((counts.requests, counts.not_by_id), (5, 1));
-        assert_eq!(counts.by_id["a"], IdCount { sends: 2, answered: 2 });
-        assert_eq!(counts.by_id["b"], IdCount { sends: 2, answered: 1 });
-        let sent = |ids: &[(&str, u64)]| ids.iter().map(|(id, sends)| ((*id).to_owned(), *sends)).collect();
+        assert_eq!(counts.by_id["a"], IdCount { attempts: 2, answered: 2 });
+        assert_eq!(counts.by_id["b"], IdCount { attempts: 2, answered: 1 });
+        let sent =
+            |ids: &[(&str, u64)]| ids.iter().map(|(id, attempts)| ((*id).to_owned(), *attempts)).collect();
         let senders =
             [("one".to_owned(), sent(&[("a", 2), ("b", 1)])), ("other".to_owned(), sent(&[("b", 1)]))];
         assert_eq!(ledger.senders(), Senders::from(senders));
@@ -266,17 +272,17 @@ mod tests {
     #[test]
     fn a_reset_forgets_also_what_is_under_way() {
         let ledger = Arc::new(Ledger::new(true));
-        let before = ledger.arrived(Role::Generator, Some("a.0"), "one");
+        let before = ledger.arrived(ReplicaKind::Generator, Some("a.0"), "one");
         ledger.reset();
         before.answered(1, 1);
-        assert_eq!((ledger.counts(), ledger.stats()), (Counts::default(), Stats::default()));
+        assert_eq!((ledger.counts(), ledger.stats()), (RequestCounts::default(), Stats::default()));
     }
 
     #[test]
     fn switched_off_there_are_no_ids() {
         let ledger = Arc::new(Ledger::new(false));
-        ledger.arrived(Role::Generator, Some("a.0"), "one");
+        ledger.arrived(ReplicaKind::Generator, Some("a.0"), "one");
         assert_eq!(ledger.senders(), Senders::new());
-        assert_eq!(ledger.counts(), Counts { requests: 1, not_by_id: 1, by_id: BTreeMap::new() });
+        assert_eq!(ledger.counts(), RequestCounts { requests: 1, not_by_id: 1, by_id: BTreeMap::new() });
     }
 }

@@ -1,8 +1,8 @@
 //! Chance that repeats: every draw is a function of what was asked, and of nothing else.
 
-use super::protocol::Turn;
+use super::protocol::WireMessage;
 
-/// A hash of everything that an answer may depend on, from which its luck is drawn.
+/// A hash of everything that an answer may depend on, from which its draws come.
 #[derive(Clone)]
 pub(super) struct Fingerprint(blake3::Hasher);
 
@@ -22,22 +22,22 @@ impl Fingerprint {
     }
 
     /// Adds a conversation.
-    pub(super) fn with_turns(self, turns: &[Turn<'_>]) -> Self {
+    pub(super) fn with_turns(self, turns: &[WireMessage<'_>]) -> Self {
         turns.iter().fold(self, |all, turn| all.with(turn.role.as_bytes()).with(turn.content.as_bytes()))
     }
 
-    /// The luck of this fingerprint.
-    pub(super) fn luck(&self) -> Luck {
+    /// The draws of this fingerprint.
+    pub(super) fn draws(&self) -> Draws {
         let mut first = [0; 8];
         first.copy_from_slice(&self.0.finalize().as_bytes()[..8]);
-        Luck(fastrand::Rng::with_seed(u64::from_le_bytes(first)))
+        Draws(fastrand::Rng::with_seed(u64::from_le_bytes(first)))
     }
 }
 
 /// A stream of draws.
-pub(super) struct Luck(fastrand::Rng);
+pub(super) struct Draws(fastrand::Rng);
 
-impl Luck {
+impl Draws {
     /// Uniform from 0 up to but without 1.
     pub(super) fn share(&mut self) -> f64 {
         self.0.f64()

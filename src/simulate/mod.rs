@@ -10,8 +10,8 @@
 //!
 //! - **Answers are a pure function** of the request and the cluster's seed: the same on every replica, in every
 //!   run, however often asked. Only their time depends on load.
-//! - **Counts are exact.** A request counts when all of it has arrived, and as answered when its answer was
-//!   handed to the connection (see [`Counts`]). Any replica tells for the whole cluster: `GET /simulate/counts`,
+//! - **RequestCounts are exact.** A request counts when all of it has arrived, and as answered when its answer was
+//!   handed to the connection (see [`RequestCounts`]). Any replica tells for the whole cluster: `GET /simulate/counts`,
 //!   `GET /simulate/senders`, `GET /simulate/stats`, and `POST /simulate/reset` to start from zero.
 //! - **Errors look like vLLM's**, in status and shape. What is not simulated is refused (streams) or passed over
 //!   without effect (constrained output), as real servers do with what they do not know.
@@ -32,7 +32,7 @@ mod count;
 mod draw;
 mod error;
 mod fault;
-mod gauges;
+mod metrics;
 mod options;
 mod pooling;
 mod prose;
@@ -42,7 +42,7 @@ mod reward;
 
 pub use cluster::Cluster;
 pub use command::run;
-pub use count::{Counts, IdCount, Senders, Stats};
+pub use count::{IdCount, RequestCounts, Senders, Stats};
 pub use error::SimulateError;
-pub use fault::Fault;
+pub use fault::InjectedFault;
 pub use options::{FaultOptions, Latency, Options, RewardOptions, SimulateArgs, TextOptions, TimingOptions};

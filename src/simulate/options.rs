@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, ValueEnum};
 
-use super::{SimulateError, batch::Pace};
+use super::{SimulateError, batch::StepTimes};
 
 /// The arguments of `avr simulate`.
 #[derive(Args, Clone, Debug)]
@@ -178,7 +178,7 @@ pub struct TimingOptions {
 }
 
 /// What goes wrong, each with its share of requests. Which request it hits is decided by its `X-Request-Id`, so
-/// the same send always fares the same and the next one has new luck.
+/// the same attempt always fares the same and the next one fares anew.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Faults")]
 pub struct FaultOptions {
@@ -266,8 +266,8 @@ impl TextOptions {
 
 impl TimingOptions {
     /// The pace of one replica, or `None` when answers come at once.
-    pub(super) fn pace(&self) -> Option<Pace> {
-        (self.latency == Latency::Batching).then(|| Pace {
+    pub(super) fn pace(&self) -> Option<StepTimes> {
+        (self.latency == Latency::Batching).then(|| StepTimes {
             slots: self.slots as usize,
             step_ns: nanoseconds(self.step_ms),
             step_per_sequence_ns: nanoseconds(self.step_ms_per_sequence),

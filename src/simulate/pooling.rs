@@ -4,8 +4,8 @@ use tokio::time::sleep;
 
 use super::{
     chat::{conversation, prompt_tokens},
-    protocol::{PoolingAnswer, PoolingEntry, PoolingRequest, Refusal, Usage, to_json},
-    replica::{Ready, Replica},
+    protocol::{ErrorReply, WirePooling, WirePoolingEntry, WirePoolingRequest, WireUsage, to_json},
+    replica::{PreparedAnswer, Replica},
     reward::{reward, sigmoid},
 };
 
@@ -14,7 +14,7 @@ pub(super) async fn answer(
     replica: &Replica,
     request_id: Option<&str>,
     body: &[u8],
-) -> Result<Ready, Refusal> {
+) -> Result<PreparedAnswer, ErrorReply> {
     let ready = score(replica, request_id, body)?;
     let latency = replica.shared.options.timing.reward_latency();
     if !latency.is_zero() {
@@ -23,28 +23,28 @@ pub(super) async fn answer(
     Ok(ready)
 }
 
-fn score(replica: &Replica, request_id: Option<&str>, body: &[u8]) -> Result<Ready, Refusal> {
+fn score(replica: &Replica, request_id: Option<&str>, body: &[u8]) -> Result<PreparedAnswer, ErrorReply> {
     let options = &replica.shared.options;
-    let request: PoolingRequest<'_> =
-        serde_json::from_slice(body).map_err(|error| Refusal::schema(&error))?;
+    let request: WirePoolingRequest<'_> =
+        serde_json::from_slice(body).map_err(|error| ErrorReply::schema(&error))?;
     let model = request.model.as_deref().unwrap_or(replica.model());
     if model != replica.model() {
-        return Err(Refusal::unknown_model(model, replica.model()));
+        return Err(ErrorReply::unknown_model(model, replica.model()));
     }
     let turns = conversation(request.messages.as_deref())?;
     let prompt_tokens = prompt_tokens(turns);
     if prompt_tokens > options.max_model_len {
-        return Err(Refusal::too_long(options.max_model_len));
+        return Err(ErrorReply::too_long(options.max_model_len));
     }
     let reward = reward(options, turns);
     let reward = if request.use_activation == Some(false) { reward } else { sigmoid(reward) };
-    let answer = PoolingAnswer {
+    let answer = WirePooling {
         id: &format!("pooling-{}", request_id.unwrap_or("simulated")),
         object: "list",
         created: replica.shared.created,
         model,
-        data: [PoolingEntry { index: 0, object: "pooling", data: [reward] }],
-        usage: Usage::new(prompt_tokens, 0),
+        data: [WirePoolingEntry { index: 0, object: "pooling", data: [reward] }],
+        usage: WireUsage::new(prompt_tokens, 0),
     };
-    Ok(Ready { body: to_json(&answer), prompt_tokens, completion_tokens: 0, cut_off: false })
+    Ok(PreparedAnswer { body: to_json(&answer), prompt_tokens, completion_tokens: 0, cut_off: false })
 }

@@ -1,6 +1,6 @@
 //! Plausible English out of a small list of words: sentences, paragraphs, and what is wrong with some answers.
 
-use super::draw::Luck;
+use super::draw::Draws;
 
 /// Bytes of text that count as one token, for prompts and answers alike.
 pub(super) const BYTES_PER_TOKEN: u64 = 4;
@@ -157,7 +157,7 @@ pub(super) fn token_count(text: &str) -> u64 {
 }
 
 /// Appends sentences until `text` has grown by about `tokens`.
-pub(super) fn write_sentences(text: &mut String, tokens: u64, luck: &mut Luck) {
+pub(super) fn write_sentences(text: &mut String, tokens: u64, draws: &mut Draws) {
     let bytes = usize::try_from(tokens.saturating_mul(BYTES_PER_TOKEN)).unwrap_or(usize::MAX);
     let end = text.len().saturating_add(bytes);
     let mut sentences = 0;
@@ -165,29 +165,29 @@ pub(super) fn write_sentences(text: &mut String, tokens: u64, luck: &mut Luck) {
         if sentences > 0 {
             text.push_str(if sentences % 4 == 0 { "\n\n" } else { " " });
         }
-        write_sentence(text, end, luck);
+        write_sentence(text, end, draws);
         sentences += 1;
     }
 }
 
-fn write_sentence(text: &mut String, end: usize, luck: &mut Luck) {
-    let first = WORDS[luck.below(WORDS.len())];
+fn write_sentence(text: &mut String, end: usize, draws: &mut Draws) {
+    let first = WORDS[draws.below(WORDS.len())];
     text.push(char::from(first.as_bytes()[0].to_ascii_uppercase()));
     text.push_str(&first[1..]);
-    let words = 6 + luck.below(12);
+    let words = 6 + draws.below(12);
     for _ in 1..words {
         if text.len() >= end {
             break;
         }
         text.push(' ');
-        text.push_str(WORDS[luck.below(WORDS.len())]);
+        text.push_str(WORDS[draws.below(WORDS.len())]);
     }
     text.push('.');
 }
 
 /// Appends one word so often that the text counts as redundant.
-pub(super) fn write_repetition(text: &mut String, luck: &mut Luck) {
-    let word = WORDS[luck.below(WORDS.len())];
+pub(super) fn write_repetition(text: &mut String, draws: &mut Draws) {
+    let word = WORDS[draws.below(WORDS.len())];
     for _ in 0..REPETITIONS {
         text.push(' ');
         text.push_str(word);
@@ -234,7 +234,7 @@ mod tests {
     fn sentences_have_the_length_asked_for() {
         for tokens in [1, 10, 280, 4000] {
             let mut text = String::new();
-            write_sentences(&mut text, tokens, &mut Fingerprint::new(tokens).luck());
+            write_sentences(&mut text, tokens, &mut Fingerprint::new(tokens).draws());
             let counted = token_count(&text);
             assert!(counted >= tokens && counted <= tokens + 5, "{counted} of {tokens}: {text}");
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// One turn of a conversation.
 #[derive(Deserialize)]
-pub(super) struct Turn<'a> {
+pub(super) struct WireMessage<'a> {
     /// `system`, `user` or `assistant`.
     #[serde(borrow)]
     pub(super) role: Cow<'a, str>,
@@ -22,12 +22,12 @@ pub(super) struct Turn<'a> {
 
 /// What a chat completion reads of its request.
 #[derive(Deserialize)]
-pub(super) struct ChatRequest<'a> {
+pub(super) struct WireChatRequest<'a> {
     /// The model asked for; the server's own when absent.
     pub(super) model: Option<Cow<'a, str>>,
     /// The conversation.
     #[serde(borrow)]
-    pub(super) messages: Option<Vec<Turn<'a>>>,
+    pub(super) messages: Option<Vec<WireMessage<'a>>>,
     /// Sampling temperature, 1 when absent.
     pub(super) temperature: Option<f64>,
     /// Nucleus sampling; checked and otherwise without effect.
@@ -47,19 +47,19 @@ pub(super) struct ChatRequest<'a> {
 
 /// What a reward reads of its request.
 #[derive(Deserialize)]
-pub(super) struct PoolingRequest<'a> {
+pub(super) struct WirePoolingRequest<'a> {
     /// The model asked for; the server's own when absent.
     pub(super) model: Option<Cow<'a, str>>,
     /// The conversation.
     #[serde(borrow)]
-    pub(super) messages: Option<Vec<Turn<'a>>>,
+    pub(super) messages: Option<Vec<WireMessage<'a>>>,
     /// Whether a sigmoid is applied; vLLM does unless told not to.
     pub(super) use_activation: Option<bool>,
 }
 
 /// Why a request is refused, in words and with the status of a real server.
 #[derive(Debug, PartialEq)]
-pub(super) struct Refusal {
+pub(super) struct ErrorReply {
     /// The HTTP status.
     pub(super) status: StatusCode,
     /// What is wrong.
@@ -71,19 +71,19 @@ pub(super) struct Refusal {
 }
 
 #[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: ErrorDetail<'a>,
+struct WireError<'a> {
+    error: WireErrorDetail<'a>,
 }
 
 #[derive(Serialize)]
-struct ErrorDetail<'a> {
+struct WireErrorDetail<'a> {
     message: &'a str,
     r#type: &'a str,
     param: Option<&'a str>,
     code: u16,
 }
 
-impl Refusal {
+impl ErrorReply {
     /// A value that the server cannot work with.
     pub(super) fn bad_request(parameter: Option<&'static str>, message: impl Into<String>) -> Self {
         let (status, message) = (StatusCode::BAD_REQUEST, message.into());
@@ -138,14 +138,14 @@ impl Refusal {
     /// The body of the response.
     pub(super) fn body(&self) -> Vec<u8> {
         let (message, code) = (&*self.message, self.status.as_u16());
-        let error = ErrorDetail { message, r#type: self.kind, param: self.parameter, code };
-        to_json(&ErrorBody { error })
+        let error = WireErrorDetail { message, r#type: self.kind, param: self.parameter, code };
+        to_json(&WireError { error })
     }
 }
 
 /// A chat completion.
 #[derive(Serialize)]
-pub(super) struct ChatAnswer<'a> {
+pub(super) struct WireChatCompletion<'a> {
     /// `chatcmpl-` and the request's id.
     pub(super) id: &'a str,
     /// Always `chat.completion`.
@@ -155,18 +155,18 @@ pub(super) struct ChatAnswer<'a> {
     /// The model asked for.
     pub(super) model: &'a str,
     /// One for each of `n`.
-    pub(super) choices: Vec<Choice<'a>>,
+    pub(super) choices: Vec<WireChoice<'a>>,
     /// Tokens read and made.
-    pub(super) usage: Usage,
+    pub(super) usage: WireUsage,
 }
 
 /// One of a completion's choices.
 #[derive(Serialize)]
-pub(super) struct Choice<'a> {
+pub(super) struct WireChoice<'a> {
     /// Its place.
     pub(super) index: usize,
     /// The text.
-    pub(super) message: AnswerTurn<'a>,
+    pub(super) message: WireAnswer<'a>,
     /// Never computed.
     pub(super) logprobs: Option<()>,
     /// `stop` or `length`.
@@ -177,7 +177,7 @@ pub(super) struct Choice<'a> {
 
 /// The turn that a choice adds.
 #[derive(Serialize)]
-pub(super) struct AnswerTurn<'a> {
+pub(super) struct WireAnswer<'a> {
     /// Always `assistant`.
     pub(super) role: &'a str,
     /// The text.
@@ -190,24 +190,24 @@ pub(super) struct AnswerTurn<'a> {
 
 /// A reward.
 #[derive(Serialize)]
-pub(super) struct PoolingAnswer<'a> {
+pub(super) struct WirePooling<'a> {
     /// `pooling-` and the request's id.
     pub(super) id: &'a str,
     /// Always `list`.
     pub(super) object: &'a str,
-    /// As in [`ChatAnswer`].
+    /// As in [`WireChatCompletion`].
     pub(super) created: u64,
     /// The model asked for.
     pub(super) model: &'a str,
     /// One entry.
-    pub(super) data: [PoolingEntry<'a>; 1],
+    pub(super) data: [WirePoolingEntry<'a>; 1],
     /// Tokens read.
-    pub(super) usage: Usage,
+    pub(super) usage: WireUsage,
 }
 
 /// The one entry of a reward.
 #[derive(Serialize)]
-pub(super) struct PoolingEntry<'a> {
+pub(super) struct WirePoolingEntry<'a> {
     /// Always 0.
     pub(super) index: usize,
     /// Always `pooling`.
@@ -218,7 +218,7 @@ pub(super) struct PoolingEntry<'a> {
 
 /// Tokens of one request.
 #[derive(Clone, Copy, Serialize)]
-pub(super) struct Usage {
+pub(super) struct WireUsage {
     /// Tokens read.
     pub(super) prompt_tokens: u64,
     /// Both together.
@@ -227,7 +227,7 @@ pub(super) struct Usage {
     pub(super) completion_tokens: u64,
 }
 
-impl Usage {
+impl WireUsage {
     /// The sum is made here.
     pub(super) fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
         Self { prompt_tokens, total_tokens: prompt_tokens + completion_tokens, completion_tokens }

@@ -23,11 +23,11 @@ use super::{
     batcher::Batcher,
     body::{AnswerBody, CutOff},
     chat,
-    count::{Ledger, Role, Stats},
-    fault::Fault,
-    gauges::Gauges,
+    count::{Ledger, ReplicaKind, Stats},
+    fault::InjectedFault,
+    metrics::ReplicaMetrics,
     pooling,
-    protocol::{Refusal, to_json},
+    protocol::{ErrorReply, to_json},
 };
 
 /// The largest request read.
@@ -35,7 +35,7 @@ const MAX_REQUEST_BYTES: usize = 64 << 20;
 
 /// What all replicas of a cluster share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ClusterState {
     /// What the cluster is like.
     pub(super) options: Options,
     /// What was asked and answered.
@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub(super) started: Instant,
 }
 
-impl Shared {
+impl ClusterState {
     /// A cluster that has answered nothing yet.
     pub(super) fn new(options: Options) -> Self {
         let pace = options.timing.pace();
@@ -84,19 +84,19 @@ impl Shared {
 /// One server of the cluster.
 pub(super) struct Replica {
     /// What it answers.
-    pub(super) role: Role,
+    pub(super) role: ReplicaKind,
     /// What it shares with the others.
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ClusterState>,
     /// Its decoding, unless answers come at once.
     pub(super) batcher: Option<Arc<Batcher>>,
     /// Its own metrics.
-    pub(super) gauges: Gauges,
+    pub(super) metrics: ReplicaMetrics,
     /// Turns true when the cluster stops.
     pub(super) stopping: watch::Receiver<bool>,
 }
 
 /// An answer that is ready to go.
-pub(super) struct Ready {
+pub(super) struct PreparedAnswer {
     /// The body.
     pub(super) body: Vec<u8>,
     /// Tokens read.
@@ -107,22 +107,22 @@ pub(super) struct Ready {
     pub(super) cut_off: bool,
 }
 
-type Answer = Response<AnswerBody>;
+type HttpResponse = Response<AnswerBody>;
 
 impl Replica {
     /// The name of the model served here.
     pub(super) fn model(&self) -> &str {
         match self.role {
-            Role::Generator => &self.shared.options.generator_model,
-            Role::Reward => &self.shared.options.reward_model,
+            ReplicaKind::Generator => &self.shared.options.generator_model,
+            ReplicaKind::Reward => &self.shared.options.reward_model,
         }
     }
 
     /// Answers one request, or has its connection closed.
-    pub(super) async fn serve(&self, request: Request<Incoming>) -> Result<Answer, CutOff> {
+    pub(super) async fn serve(&self, request: Request<Incoming>) -> Result<HttpResponse, CutOff> {
         let model_path = match self.role {
-            Role::Generator => "/v1/chat/completions",
-            Role::Reward => "/pooling",
+            ReplicaKind::Generator => "/v1/chat/completions",
+            ReplicaKind::Reward => "/pooling",
         };
         if request.uri().path() == model_path {
             return if request.method() == Method::POST {
@@ -135,7 +135,7 @@ impl Replica {
     }
 
     /// Everything that is not a call of the model.
-    fn inform(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
+    fn inform(&self, method: &Method, path: &str, headers: &HeaderMap) -> HttpResponse {
         let shared = &self.shared;
         match (path, method) {
             ("/health", &Method::GET) if shared.is_loading() => refusal(&loading()),
@@ -165,12 +165,12 @@ impl Replica {
     }
 
     /// A call of the model: counted, perhaps hit by a fault, answered.
-    async fn call(&self, request: Request<Incoming>) -> Result<Answer, CutOff> {
+    async fn call(&self, request: Request<Incoming>) -> Result<HttpResponse, CutOff> {
         let arrived = Instant::now();
         let (head, body) = request.into_parts();
         let body = match Limited::new(body, MAX_REQUEST_BYTES).collect().await {
             Ok(body) => body.to_bytes(),
-            Err(error) => return Refusal::unreadable(&*error).map(|why| refusal(&why)).ok_or(CutOff),
+            Err(error) => return ErrorReply::unreadable(&*error).map(|why| refusal(&why)).ok_or(CutOff),
         };
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
         let request_id = header("x-request-id");
@@ -187,18 +187,18 @@ impl Replica {
                 return Ok(response);
             }
         };
-        let Ready { body, prompt_tokens, completion_tokens, cut_off } = ready;
-        self.gauges.finished(prompt_tokens, completion_tokens, cut_off, arrived.elapsed().as_secs_f64());
+        let PreparedAnswer { body, prompt_tokens, completion_tokens, cut_off } = ready;
+        self.metrics.finished(prompt_tokens, completion_tokens, cut_off, arrived.elapsed().as_secs_f64());
         let body = match fault {
-            Some(Fault::CutInBody) => AnswerBody::cut(body),
-            Some(Fault::MalformedJson) => AnswerBody::whole(body[..body.len() / 2].to_vec()),
+            Some(InjectedFault::CutInBody) => AnswerBody::cut(body),
+            Some(InjectedFault::MalformedJson) => AnswerBody::whole(body[..body.len() / 2].to_vec()),
             _ => AnswerBody::counted(body, move || receipt.answered(prompt_tokens, completion_tokens)),
         };
         Ok(respond(StatusCode::OK, "application/json", body))
     }
 
     /// The fault that hits a request. Without an id the body decides.
-    fn fault(&self, request_id: Option<&str>, body: &Bytes) -> Option<Fault> {
+    fn fault(&self, request_id: Option<&str>, body: &Bytes) -> Option<InjectedFault> {
         let options = &self.shared.options;
         let fault = options.faults.draw(options.seed, request_id.map_or(body, str::as_bytes))?;
         self.shared.ledger.failed(fault);
@@ -206,19 +206,19 @@ impl Replica {
     }
 
     /// Plays the faults that come instead of an answer.
-    async fn fail(&self, fault: Option<Fault>) -> Result<Option<Answer>, CutOff> {
+    async fn fail(&self, fault: Option<InjectedFault>) -> Result<Option<HttpResponse>, CutOff> {
         match fault {
-            Some(Fault::Error) => {
+            Some(InjectedFault::Error) => {
                 let (status, kind) = (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError");
-                Ok(Some(refusal(&Refusal::server(status, "a simulated failure", kind))))
+                Ok(Some(refusal(&ErrorReply::server(status, "a simulated failure", kind))))
             }
-            Some(Fault::TooMany) => Ok(Some(self.too_many())),
-            Some(Fault::Hang) => {
+            Some(InjectedFault::TooMany) => Ok(Some(self.too_many())),
+            Some(InjectedFault::Hang) => {
                 stopped(self.stopping.clone()).await;
                 Err(CutOff)
             }
-            Some(Fault::Cut) => Err(CutOff),
-            Some(Fault::CutInBody | Fault::MalformedJson) | None => Ok(None),
+            Some(InjectedFault::Cut) => Err(CutOff),
+            Some(InjectedFault::CutInBody | InjectedFault::MalformedJson) | None => Ok(None),
         }
     }
 
@@ -227,7 +227,7 @@ impl Replica {
         headers: &HeaderMap,
         request_id: Option<&str>,
         body: &[u8],
-    ) -> Result<Ready, Answer> {
+    ) -> Result<PreparedAnswer, HttpResponse> {
         if self.shared.is_loading() {
             return Err(refusal(&loading()));
         }
@@ -235,8 +235,8 @@ impl Replica {
             return Err(unauthorised());
         }
         match self.role {
-            Role::Generator => chat::answer(self, request_id, body).await,
-            Role::Reward => pooling::answer(self, request_id, body).await,
+            ReplicaKind::Generator => chat::answer(self, request_id, body).await,
+            ReplicaKind::Reward => pooling::answer(self, request_id, body).await,
         }
         .map_err(|why| refusal(&why))
     }
@@ -247,10 +247,10 @@ impl Replica {
         sent.and_then(|value| value.strip_prefix("Bearer ")) == Some(key)
     }
 
-    fn too_many(&self) -> Answer {
+    fn too_many(&self) -> HttpResponse {
         let kind = "TooManyRequests";
         let mut response =
-            refusal(&Refusal::server(StatusCode::TOO_MANY_REQUESTS, "a simulated overload", kind));
+            refusal(&ErrorReply::server(StatusCode::TOO_MANY_REQUESTS, "a simulated overload", kind));
         let seconds = HeaderValue::from(self.shared.options.faults.retry_after_s);
         response.headers_mut().insert(RETRY_AFTER, seconds);
         response
@@ -259,7 +259,7 @@ impl Replica {
     fn models(&self) -> Vec<u8> {
         let created = self.shared.created;
         let max_model_len = self.shared.options.max_model_len;
-        let long = (self.role == Role::Generator).then(|| format!("{}-long", self.model()));
+        let long = (self.role == ReplicaKind::Generator).then(|| format!("{}-long", self.model()));
         let names = std::iter::once(self.model().to_owned()).chain(long);
         let models: Vec<_> = names
             .map(|id| {
@@ -275,7 +275,7 @@ impl Replica {
     fn metrics(&self) -> AnswerBody {
         let (running, waiting) =
             self.batcher.as_ref().map_or((0, 0), |batcher| batcher.running_and_waiting());
-        AnswerBody::whole(self.gauges.encode(running, waiting))
+        AnswerBody::whole(self.metrics.encode(running, waiting))
     }
 }
 
@@ -284,30 +284,30 @@ pub(super) async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _gone = stopping.wait_for(|stopping| *stopping).await;
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: AnswerBody) -> Answer {
+fn respond(status: StatusCode, content_type: &'static str, body: AnswerBody) -> HttpResponse {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
-fn json_answer(status: StatusCode, body: Vec<u8>) -> Answer {
+fn json_answer(status: StatusCode, body: Vec<u8>) -> HttpResponse {
     respond(status, "application/json", AnswerBody::whole(body))
 }
 
-fn refusal(why: &Refusal) -> Answer {
+fn refusal(why: &ErrorReply) -> HttpResponse {
     json_answer(why.status, why.body())
 }
 
-fn loading() -> Refusal {
-    Refusal::server(StatusCode::SERVICE_UNAVAILABLE, "Loading model", "unavailable_error")
+fn loading() -> ErrorReply {
+    ErrorReply::server(StatusCode::SERVICE_UNAVAILABLE, "Loading model", "unavailable_error")
 }
 
-fn unauthorised() -> Answer {
+fn unauthorised() -> HttpResponse {
     json_answer(StatusCode::UNAUTHORIZED, to_json(&json!({ "error": "Unauthorized" })))
 }
 
 /// What the web framework below vLLM says of paths and methods.
-fn detail(status: StatusCode) -> Answer {
+fn detail(status: StatusCode) -> HttpResponse {
     json_answer(status, to_json(&json!({ "detail": status.canonical_reason() })))
 }

@@ -8,7 +8,7 @@ use super::{
     draw::Fingerprint,
     options::Options,
     prose::{revision_of, token_count},
-    protocol::Turn,
+    protocol::WireMessage,
 };
 
 /// What a revision gains, as a share of what the one before it gained.
@@ -18,11 +18,11 @@ const GAIN_OF_NEXT_REVISION: f64 = 0.6;
 const WORTH_OF_LENGTH: f64 = 0.15;
 
 /// The reward of a conversation, before any activation.
-pub(super) fn reward(options: &Options, turns: &[Turn<'_>]) -> f64 {
+pub(super) fn reward(options: &Options, turns: &[WireMessage<'_>]) -> f64 {
     let (answer, prompt) = turns.split_last().map_or(("", turns), |(last, others)| (&*last.content, others));
     let prompt = Fingerprint::new(options.seed).with(b"reward").with_turns(prompt);
-    let own = prompt.clone().with(answer.as_bytes()).luck().normal();
-    let shared = prompt.luck().normal();
+    let own = prompt.clone().with(answer.as_bytes()).draws().normal();
+    let shared = prompt.draws().normal();
     let length = (token_count(answer) as f64 / options.text.mean_tokens).ln().clamp(-2.0, 2.0);
     let chance = (shared + own) * std::f64::consts::FRAC_1_SQRT_2 + WORTH_OF_LENGTH * length;
     let gained = options.reward.improvement_gain * gains(revision_of(answer));
@@ -45,8 +45,10 @@ mod tests {
     use super::*;
 
     fn rewarded(prompt: &str, answer: &str) -> f64 {
-        let turn =
-            |role: &'static str, text: &str| Turn { role: role.into(), content: text.to_owned().into() };
+        let turn = |role: &'static str, text: &str| WireMessage {
+            role: role.into(),
+            content: text.to_owned().into(),
+        };
         reward(&Options::default(), &[turn("user", prompt), turn("assistant", answer)])
     }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    cell::{Kind, List, QUOTED_CHARS, bad_column, read},
+    json_value::{JsonType, List, QUOTED_CHARS, bad_column, read},
     prompt::Prompt,
     reject::{RejectReason, shorten},
 };
@@ -21,7 +21,7 @@ pub(super) fn turns(column: &str, list: &RawValue) -> Result<Vec<Message>, Rejec
 
 /// One turn as it is written; a null is not there.
 #[derive(Deserialize)]
-struct Turn<'a> {
+struct WrittenTurn<'a> {
     #[serde(borrow)]
     role: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -33,10 +33,10 @@ struct Turn<'a> {
 }
 
 fn message(column: &str, turn: usize, element: &RawValue) -> Result<Message, RejectReason> {
-    if Kind::of(element) != Kind::Object {
-        return Err(bad_column(column, format!("turn {turn} is {}, not an object", Kind::of(element))));
+    if JsonType::of(element) != JsonType::Object {
+        return Err(bad_column(column, format!("turn {turn} is {}, not an object", JsonType::of(element))));
     }
-    let written: Turn<'_> = serde_json::from_str(element.get())
+    let written: WrittenTurn<'_> = serde_json::from_str(element.get())
         .map_err(|error| bad_column(column, format!("turn {turn}: {error}")))?;
     let role = role(turn, written.role.or(written.from))?;
     let content = content(turn, written.content.or(written.value))?;
@@ -56,9 +56,9 @@ fn role(turn: usize, name: Option<&RawValue>) -> Result<Role, RejectReason> {
 fn content(turn: usize, value: Option<&RawValue>) -> Result<String, RejectReason> {
     let not_text = |found: &str| RejectReason::ContentNotText { turn, found: found.to_owned() };
     let value = value.ok_or_else(|| not_text("missing"))?;
-    match Kind::of(value) {
-        Kind::Text => read(value),
-        Kind::List => parts(turn, value),
+    match JsonType::of(value) {
+        JsonType::Text => read(value),
+        JsonType::List => parts(turn, value),
         kind => Err(not_text(kind.as_str())),
     }
 }
@@ -80,7 +80,7 @@ fn parts(turn: usize, list: &RawValue) -> Result<String, RejectReason> {
 
 fn part(turn: usize, element: &RawValue) -> Result<String, RejectReason> {
     let not_text = |found: String| RejectReason::ContentNotText { turn, found };
-    if Kind::of(element) == Kind::List {
+    if JsonType::of(element) == JsonType::List {
         return Err(not_text("a list of lists".to_owned()));
     }
     match read(element) {

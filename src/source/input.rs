@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::batch::Position;
+use super::item_sender::Position;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTANDARD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -18,12 +18,12 @@ const MAGIC_BYTES: u64 = 4;
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Text as it comes out of decompression.
-pub(super) type Text = BufReader<Box<dyn Read>>;
+pub(super) type TextReader = BufReader<Box<dyn Read>>;
 
 /// What a source holds.
 pub(super) enum Content {
     /// JSON Lines or an array, decompressed.
-    Text(Text),
+    Json(TextReader),
     /// Parquet, which is read from its end.
     Parquet,
 }
@@ -36,13 +36,13 @@ pub(super) fn open(mut raw: impl Read + 'static, position: Position) -> io::Resu
         return Ok(Content::Parquet);
     }
     let (gzip, zstandard) = (head.starts_with(GZIP), is_zstandard(&head));
-    let whole = Counting { inner: Cursor::new(head).chain(raw), position };
+    let whole = CountingReader { inner: Cursor::new(head).chain(raw), position };
     let decoded: Box<dyn Read> = match (gzip, zstandard) {
         (true, _) => Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, whole))),
         (_, true) => Box::new(zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER_BYTES, whole))?),
         _ => Box::new(whole),
     };
-    Ok(Content::Text(BufReader::with_capacity(BUFFER_BYTES, decoded)))
+    Ok(Content::Json(BufReader::with_capacity(BUFFER_BYTES, decoded)))
 }
 
 fn is_zstandard(head: &[u8]) -> bool {
@@ -51,12 +51,12 @@ fn is_zstandard(head: &[u8]) -> bool {
 }
 
 /// Counts what passes.
-struct Counting<R> {
+struct CountingReader<R> {
     inner: R,
     position: Position,
 }
 
-impl<R: Read> Read for Counting<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.position.set(self.position.get() + count as u64);

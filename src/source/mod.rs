@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   file, - ─▶ decompress ─▶ split into lines, elements or rows ─▶ parse ─▶ batches of items ─▶ next_batch
-//!   └──────────────────── one thread for each open source ────────────────────┘   bounded channel
+//!   └─────────────────── one OS thread for each open source ──────────────────┘   bounded channel
 //! ```
 //!
 //! ## The contract
 //!
-//! - **Every line is an item.** A line that can be used is a [`Prompt`], any other a [`Reject`] with its reason;
+//! - **Every line is an item.** A line that can be used is a [`Prompt`], any other a [`RejectedLine`] with its reason;
 //!   the stream goes on. Blank lines are no input. A source that breaks off (a truncated archive) gives what lay
 //!   before the break and then one reject for the place. Damage that only a checksum shows is noticed where the
 //!   checksum stands; until then lines come as they decode.
@@ -16,34 +16,34 @@
 //! - **Bounded.** A line above the limit is passed over without being kept; batches and the channel are small, so
 //!   a reader that is ahead waits.
 //! - **Repeatable.** Reading the same input again gives the same items in the same order, with the same
-//!   [`Prompt::content_hash`] and [`Reject::id`], so whoever remembers them takes nothing in twice.
+//!   [`Prompt::content_hash`] and [`RejectedLine::id`], so whoever remembers them takes nothing in twice.
 //!
-//! What is compressed, an array or Parquet is told by the first bytes, never by the name. The shape of a line is
-//! told by its columns: see [`parse`].
+//! What is compressed, an array or Parquet is told by the first bytes, never by the name. How a line is
+//! read is told by its columns: see [`parse`].
 
-mod batch;
-mod cell;
+mod columns;
 mod conversation;
 mod input;
+mod item_sender;
+mod json_value;
+mod parquet;
 mod prompt;
 mod reader;
 mod reject;
-mod rows;
-mod shape;
 mod split;
 
+pub use columns::parse;
 pub use prompt::{AnswerUse, ContentHash, Prompt};
-pub use reader::{DEFAULT_MAX_LINE_BYTES, Source, SourceError, open_all};
-pub use reject::{Reject, RejectReason};
-pub use shape::parse;
+pub use reader::{DEFAULT_MAX_LINE_BYTES, PromptSource, SourceError, open_all};
+pub use reject::{RejectReason, RejectedLine};
 
 /// One line, element or row of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Number of the line (JSON Lines), element (array) or row (Parquet), from 1.
     pub line: u64,
-    /// How far the source had been read when the item came, in bytes as [`Source::total_bytes`] counts them.
+    /// How far the source had been read when the item came, in bytes as [`PromptSource::total_bytes`] counts them.
     pub bytes: u64,
     /// What the line holds.
-    pub result: Result<Prompt, Reject>,
+    pub result: Result<Prompt, RejectedLine>,
 }

@@ -1,6 +1,6 @@
 //! A source as the rest of the program sees it: opened, then awaited batch by batch.
 //!
-//! Reading, decompressing and parsing happen on a thread of the source's own, which starts with the first batch
+//! Reading, decompressing and parsing happen on an OS thread of the source's own, which starts with the first batch
 //! asked for and ends when the source is dropped. It is no task of the runtime: one that waits for standard input
 //! would keep the runtime from ending.
 
@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 
 use super::{
     Item,
-    batch::{Batches, End, Position, Stop},
     input::{self, Content},
-    rows, split,
+    item_sender::{InputEnd, ItemSender, Position, ReadEnd},
+    parquet, split,
 };
 
 /// The longest line that is taken if nothing else is said: 16 MiB.
@@ -30,7 +30,7 @@ const WAITING_BATCHES: usize = 2;
 /// Standard input, as a path.
 const STANDARD_INPUT: &str = "-";
 
-/// A source that cannot be read. What is wrong with single lines is a [`Reject`](super::Reject) instead.
+/// A source that cannot be read. What is wrong with single lines is a [`RejectedLine`](super::RejectedLine) instead.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// There is no such file.
@@ -81,13 +81,13 @@ impl SourceError {
 }
 
 /// A stream of prompts: a file, standard input, or any reader.
-pub struct Source {
+pub struct PromptSource {
     name: String,
     identity: String,
     total_bytes: Option<u64>,
     max_line_bytes: usize,
     open_end: bool,
-    state: State,
+    state: SourceState,
 }
 
 /// Where a source's bytes will come from.
@@ -97,13 +97,13 @@ enum Unopened {
     Reader(Box<dyn Read + Send>),
 }
 
-enum State {
+enum SourceState {
     Waiting(Unopened),
     Reading(mpsc::Receiver<Vec<Item>>, JoinHandle<io::Result<()>>),
     Ended,
 }
 
-impl Source {
+impl PromptSource {
     /// Checks that `path` can be read; `-` is standard input. Nothing is read before the first batch.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl Source {
             total_bytes: None,
             max_line_bytes,
             open_end: false,
-            state: State::Waiting(origin),
+            state: SourceState::Waiting(origin),
         }
     }
 
@@ -181,10 +181,10 @@ impl Source {
     /// # Errors
     /// The source could not be read on. All items before that place have come; none will come after.
     pub async fn next_batch(&mut self) -> Result<Option<Vec<Item>>, SourceError> {
-        if matches!(self.state, State::Waiting(_)) {
+        if matches!(self.state, SourceState::Waiting(_)) {
             self.start()?;
         }
-        let State::Reading(batches, _) = &mut self.state else { return Ok(None) };
+        let SourceState::Reading(batches, _) = &mut self.state else { return Ok(None) };
         match batches.recv().await {
             Some(batch) => Ok(Some(batch)),
             None => self.finish(),
@@ -192,21 +192,23 @@ impl Source {
     }
 
     fn start(&mut self) -> Result<(), SourceError> {
-        let State::Waiting(origin) = std::mem::replace(&mut self.state, State::Ended) else { return Ok(()) };
+        let SourceState::Waiting(origin) = std::mem::replace(&mut self.state, SourceState::Ended) else {
+            return Ok(());
+        };
         let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
-        let end = if self.open_end { End::Open } else { End::Final };
+        let end = if self.open_end { InputEnd::Open } else { InputEnd::Final };
         let limit = self.max_line_bytes;
         let thread = thread::Builder::new()
             .name("source".to_owned())
             .spawn(move || read(origin, sender, limit, end))
             .map_err(|error| SourceError::new(&self.name, error))?;
-        self.state = State::Reading(receiver, thread);
+        self.state = SourceState::Reading(receiver, thread);
         Ok(())
     }
 
     /// The channel is closed, so the thread is at its end: this does not wait.
     fn finish(&mut self) -> Result<Option<Vec<Item>>, SourceError> {
-        let State::Reading(_, thread) = std::mem::replace(&mut self.state, State::Ended) else {
+        let SourceState::Reading(_, thread) = std::mem::replace(&mut self.state, SourceState::Ended) else {
             return Ok(None);
         };
         match thread.join() {
@@ -221,10 +223,10 @@ impl Source {
 ///
 /// # Errors
 /// Every file that cannot be read, so that all are put right at once.
-pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<Source>, Vec<SourceError>> {
+pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<PromptSource>, Vec<SourceError>> {
     let (mut sources, mut errors) = (Vec::new(), Vec::new());
     for path in paths {
-        match Source::open(path.as_ref()) {
+        match PromptSource::open(path.as_ref()) {
             Ok(source) => sources.push(source),
             Err(error) => errors.push(error),
         }
@@ -232,36 +234,40 @@ pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<Source>, Vec<SourceErr
     if errors.is_empty() { Ok(sources) } else { Err(errors) }
 }
 
-/// The reading thread.
-fn read(origin: Unopened, sender: mpsc::Sender<Vec<Item>>, limit: usize, end: End) -> io::Result<()> {
+/// What the reading OS thread does.
+fn read(origin: Unopened, sender: mpsc::Sender<Vec<Item>>, limit: usize, end: InputEnd) -> io::Result<()> {
     let position = Position::default();
-    let mut batches = Batches::new(sender, Rc::clone(&position), limit, end);
+    let mut items = ItemSender::new(sender, Rc::clone(&position), limit, end);
     let outcome = match origin {
-        Unopened::File(path) => read_file(&path, &position, &mut batches),
-        Unopened::Reader(reader) => read_stream(reader, &position, &mut batches),
+        Unopened::File(path) => read_file(&path, &position, &mut items),
+        Unopened::Reader(reader) => read_stream(reader, &position, &mut items),
     };
-    match outcome.and(batches.flush()) {
-        Ok(()) | Err(Stop::Unwanted) => Ok(()),
-        Err(Stop::Failed(error)) => Err(error),
+    match outcome.and(items.flush()) {
+        Ok(()) | Err(ReadEnd::Unwanted) => Ok(()),
+        Err(ReadEnd::Failed(error)) => Err(error),
     }
 }
 
-fn read_file(path: &PathBuf, position: &Position, batches: &mut Batches) -> Result<(), Stop> {
+fn read_file(path: &PathBuf, position: &Position, items: &mut ItemSender) -> Result<(), ReadEnd> {
     let mut file = File::open(path)?;
     match input::open(file.try_clone()?, Rc::clone(position))? {
-        Content::Text(text) => split::read(text, batches),
+        Content::Json(text) => split::read(text, items),
         Content::Parquet => {
             file.rewind()?;
-            rows::read(file, position, batches)
+            parquet::read(file, position, items)
         }
     }
 }
 
-fn read_stream(reader: Box<dyn Read + Send>, position: &Position, batches: &mut Batches) -> Result<(), Stop> {
+fn read_stream(
+    reader: Box<dyn Read + Send>,
+    position: &Position,
+    items: &mut ItemSender,
+) -> Result<(), ReadEnd> {
     match input::open(reader, Rc::clone(position))? {
-        Content::Text(text) => split::read(text, batches),
+        Content::Json(text) => split::read(text, items),
         Content::Parquet => {
-            batches.corrupt(1, "Parquet is read from its end, so it must be a file, not a stream")
+            items.corrupt(1, "Parquet is read from its end, so it must be a file, not a stream")
         }
     }
 }

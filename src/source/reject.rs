@@ -121,7 +121,7 @@ impl RejectReason {
 /// A line that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
-pub struct Reject {
+pub struct RejectedLine {
     /// Number of the line, element or row, from 1.
     pub line: u64,
     /// Why.
@@ -138,14 +138,14 @@ const EXCERPT_CHARS: usize = 160;
 /// Keeps hashes of rejects apart from any other use of the same function.
 const CONTEXT: &str = "avr source reject v1";
 
-impl Reject {
+impl RejectedLine {
     pub(super) fn new(line: u64, bytes: &[u8], reason: RejectReason) -> Self {
         let hash = blake3::Hasher::new().update(bytes).clone();
         Self { line, reason, excerpt: excerpt(bytes), line_hash: ContentHash::of(&hash) }
     }
 
     /// Names this reject for ever: the same line of the same source, rejected for the same reason, has the same
-    /// id in every run. `source_identity` is [`Source::identity`](super::Source::identity).
+    /// id in every run. `source_identity` is [`PromptSource::identity`](super::PromptSource::identity).
     pub fn id(&self, source_identity: &str) -> String {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         hasher.update(&(source_identity.len() as u64).to_le_bytes());
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_id_depends_on_place_reason_and_bytes() {
-        let reject = |line, bytes: &[u8], reason| Reject::new(line, bytes, reason).id("/data/a.jsonl");
+        let reject = |line, bytes: &[u8], reason| RejectedLine::new(line, bytes, reason).id("/data/a.jsonl");
         let too_large = || RejectReason::TooLarge { limit: 8 };
         let first = reject(1, b"x", RejectReason::NoUserTurn);
         assert_eq!(first, reject(1, b"x", RejectReason::NoUserTurn));
@@ -182,7 +182,7 @@ mod tests {
             reject(2, b"x", RejectReason::NoUserTurn),
             reject(1, b"y", RejectReason::NoUserTurn),
             reject(1, b"x", too_large()),
-            Reject::new(1, b"x", RejectReason::NoUserTurn).id("/data/b.jsonl"),
+            RejectedLine::new(1, b"x", RejectReason::NoUserTurn).id("/data/b.jsonl"),
         ];
         assert!(others.iter().all(|other| *other != first));
     }
@@ -190,7 +190,10 @@ mod tests {
     #[test]
     fn an_excerpt_is_short_and_survives_broken_text() {
         let line = "é".repeat(10_000);
-        assert_eq!(Reject::new(1, line.as_bytes(), RejectReason::NoUserTurn).excerpt.chars().count(), 160);
-        assert_eq!(Reject::new(1, b"a\xff", RejectReason::NoUserTurn).excerpt, "a\u{fffd}");
+        assert_eq!(
+            RejectedLine::new(1, line.as_bytes(), RejectReason::NoUserTurn).excerpt.chars().count(),
+            160
+        );
+        assert_eq!(RejectedLine::new(1, b"a\xff", RejectReason::NoUserTurn).excerpt, "a\u{fffd}");
     }
 }

@@ -3,8 +3,8 @@
 use std::io::{self, BufRead};
 
 use super::{
-    batch::{Batches, End, Stop},
-    input::{Text, fill},
+    input::{TextReader, fill},
+    item_sender::{InputEnd, ItemSender, ReadEnd},
 };
 
 /// A buffer that grew beyond this for one long line is given back.
@@ -12,13 +12,13 @@ const KEPT_BYTES: usize = 1 << 20;
 /// The mark that some editors put at the beginning of a file.
 const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
-/// Reads a whole text into `batches`.
-pub(super) fn read(mut text: Text, batches: &mut Batches) -> Result<(), Stop> {
+/// Reads a whole text into `items`.
+pub(super) fn read(mut text: TextReader, items: &mut ItemSender) -> Result<(), ReadEnd> {
     match skip_blanks(&mut text) {
-        Ok((_, Some(b'['))) => read_array(&mut text, batches),
-        Ok((lines, Some(_))) => read_lines(&mut text, lines, batches),
+        Ok((_, Some(b'['))) => read_array(&mut text, items),
+        Ok((lines, Some(_))) => read_lines(&mut text, lines, items),
         Ok((_, None)) => Ok(()),
-        Err(error) => batches.broken_off(1, error),
+        Err(error) => items.broken_off(1, error),
     }
 }
 
@@ -40,18 +40,18 @@ fn skip_blanks(input: &mut impl BufRead) -> io::Result<(u64, Option<u8>)> {
 }
 
 /// Before a read that may have to wait, for someone typing for instance, what is there is handed over.
-fn read_lines(text: &mut Text, mut line: u64, batches: &mut Batches) -> Result<(), Stop> {
-    let mut piece = Piece::new(batches.limit());
+fn read_lines(text: &mut TextReader, mut line: u64, items: &mut ItemSender) -> Result<(), ReadEnd> {
+    let mut buffer = LineBuffer::new(items.limit());
     loop {
         if !text.buffer().contains(&b'\n') {
-            batches.flush()?;
+            items.flush()?;
         }
         line += 1;
-        match next_line(text, &mut piece) {
-            Ok(LineEnd::LineFeed) => piece.hand_over(line, batches)?,
-            Ok(LineEnd::Input) if batches.end() == End::Open => return Ok(()),
-            Ok(LineEnd::Input) => return piece.hand_over(line, batches),
-            Err(error) => return batches.broken_off(line, error),
+        match next_line(text, &mut buffer) {
+            Ok(LineEnd::LineFeed) => buffer.hand_over(line, items)?,
+            Ok(LineEnd::Input) if items.end() == InputEnd::Open => return Ok(()),
+            Ok(LineEnd::Input) => return buffer.hand_over(line, items),
+            Err(error) => return items.broken_off(line, error),
         }
     }
 }
@@ -64,8 +64,8 @@ enum LineEnd {
 }
 
 /// Reads up to the next line feed or the end.
-fn next_line(input: &mut impl BufRead, piece: &mut Piece) -> io::Result<LineEnd> {
-    piece.clear();
+fn next_line(input: &mut impl BufRead, buffer: &mut LineBuffer) -> io::Result<LineEnd> {
+    buffer.clear();
     loop {
         let available = fill(input)?;
         if available.is_empty() {
@@ -73,7 +73,7 @@ fn next_line(input: &mut impl BufRead, piece: &mut Piece) -> io::Result<LineEnd>
         }
         let end = available.iter().position(|byte| *byte == b'\n');
         let taken = end.map_or(available.len(), |end| end + 1);
-        piece.push(&available[..end.unwrap_or(taken)]);
+        buffer.push(&available[..end.unwrap_or(taken)]);
         input.consume(taken);
         if end.is_some() {
             return Ok(LineEnd::LineFeed);
@@ -81,21 +81,21 @@ fn next_line(input: &mut impl BufRead, piece: &mut Piece) -> io::Result<LineEnd>
     }
 }
 
-fn read_array(text: &mut Text, batches: &mut Batches) -> Result<(), Stop> {
+fn read_array(text: &mut TextReader, items: &mut ItemSender) -> Result<(), ReadEnd> {
     text.consume(1);
-    let mut piece = Piece::new(batches.limit());
+    let mut buffer = LineBuffer::new(items.limit());
     let mut element = 0;
     loop {
-        let end = match next_element(text, &mut piece) {
+        let end = match next_element(text, &mut buffer) {
             Ok(end) => end,
-            Err(error) => return batches.broken_off(element + 1, error),
+            Err(error) => return items.broken_off(element + 1, error),
         };
-        if !piece.is_blank() {
+        if !buffer.is_blank() {
             element += 1;
-            piece.hand_over(element, batches)?;
+            buffer.hand_over(element, items)?;
         }
         if end == ElementEnd::Array {
-            return check_tail(text, element, batches);
+            return check_tail(text, element, items);
         }
     }
 }
@@ -107,8 +107,8 @@ enum ElementEnd {
     Array,
 }
 
-fn next_element(input: &mut impl BufRead, piece: &mut Piece) -> io::Result<ElementEnd> {
-    piece.clear();
+fn next_element(input: &mut impl BufRead, buffer: &mut LineBuffer) -> io::Result<ElementEnd> {
+    buffer.clear();
     let mut scanner = Scanner::default();
     loop {
         let available = fill(input)?;
@@ -117,7 +117,7 @@ fn next_element(input: &mut impl BufRead, piece: &mut Piece) -> io::Result<Eleme
         }
         let found = available.iter().enumerate().find_map(|(at, byte)| Some((at, scanner.step(*byte)?)));
         let taken = found.map_or(available.len(), |(at, _)| at + 1);
-        piece.push(&available[..found.map_or(taken, |(at, _)| at)]);
+        buffer.push(&available[..found.map_or(taken, |(at, _)| at)]);
         input.consume(taken);
         if let Some((_, end)) = found {
             return Ok(end);
@@ -126,11 +126,11 @@ fn next_element(input: &mut impl BufRead, piece: &mut Piece) -> io::Result<Eleme
 }
 
 /// Only blanks may follow the array.
-fn check_tail(text: &mut Text, element: u64, batches: &mut Batches) -> Result<(), Stop> {
+fn check_tail(text: &mut TextReader, element: u64, items: &mut ItemSender) -> Result<(), ReadEnd> {
     match skip_blanks(text) {
         Ok((_, None)) => Ok(()),
-        Ok((_, Some(_))) => batches.corrupt(element + 1, "something follows the end of the array"),
-        Err(error) => batches.broken_off(element + 1, error),
+        Ok((_, Some(_))) => items.corrupt(element + 1, "something follows the end of the array"),
+        Err(error) => items.broken_off(element + 1, error),
     }
 }
 
@@ -171,13 +171,13 @@ impl Scanner {
 }
 
 /// One line or element: its bytes up to the limit, and its whole length.
-struct Piece {
+struct LineBuffer {
     bytes: Vec<u8>,
     length: u64,
     limit: usize,
 }
 
-impl Piece {
+impl LineBuffer {
     fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), length: 0, limit }
     }
@@ -199,10 +199,10 @@ impl Piece {
     }
 
     /// Hands over what is not blank, without the white space around it (a carriage return, for instance).
-    fn hand_over(&self, number: u64, batches: &mut Batches) -> Result<(), Stop> {
+    fn hand_over(&self, number: u64, items: &mut ItemSender) -> Result<(), ReadEnd> {
         if self.is_blank() {
             return Ok(());
         }
-        batches.take(number, self.bytes.trim_ascii(), self.length)
+        items.take(number, self.bytes.trim_ascii(), self.length)
     }
 }

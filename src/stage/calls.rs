@@ -3,10 +3,10 @@
 use super::Context;
 use crate::{
     dead_letter::DeadLetterCause,
-    engine::Failure,
+    engine::StepError,
     method::{CallSite, TemplateError, Turn},
     model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardModel, RewardRequest, Scope},
-    record::{Call, Extra},
+    record::{Extra, ModelCall},
 };
 
 /// Work near the end goes first: a stage's rank among the calls that wait for a server.
@@ -44,7 +44,7 @@ pub(super) struct Refusal {
 
 impl Context {
     /// Asks a model once; transient errors are repeated underneath without using a try.
-    pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Tried, Failure> {
+    pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Tried, StepError> {
         match ask.model.chat(&self.request(ask, &ask.site.request_id())).await {
             Ok(answer) => Ok(Tried::Answer(answer)),
             Err(error) => refusal(error).map(Tried::Refused),
@@ -58,7 +58,7 @@ impl Context {
         ask: &Ask<'_>,
         count: u32,
         reader: &Reader<T>,
-    ) -> Result<Vec<Read<T>>, Failure> {
+    ) -> Result<Vec<Read<T>>, StepError> {
         let answers = match ask.model.chat_several(&self.request(ask, &ask.site.request_id()), count).await {
             Ok(answers) => answers,
             Err(error) => {
@@ -92,7 +92,7 @@ impl Context {
         reward: &RewardModel,
         site: CallSite<'_>,
         turns: &[Turn<'_>],
-    ) -> Result<Option<f64>, Failure> {
+    ) -> Result<Option<f64>, StepError> {
         for attempt in 0..self.recipe.reward_tries {
             let site = CallSite { attempt, ..site };
             let request = RewardRequest {
@@ -118,7 +118,7 @@ pub(super) struct Read<T> {
     /// The text, and what was read from it.
     pub(super) found: Option<(String, T)>,
     /// The call that gave it, or the last that was tried.
-    pub(super) call: Call,
+    pub(super) call: ModelCall,
 }
 
 /// What a text must have, and how it is read.
@@ -135,7 +135,7 @@ impl Context {
         mut ask: Ask<'_>,
         tries: u32,
         reader: &Reader<T>,
-    ) -> Result<Read<T>, Failure> {
+    ) -> Result<Read<T>, StepError> {
         let mut failure = None;
         for attempt in ask.site.attempt..tries {
             ask.site.attempt = attempt;
@@ -172,12 +172,12 @@ impl Ask<'_> {
                 (None, self.failed(Some(reader.missing.to_owned())))
             }
         };
-        Read { found, call: Call { choice, ..call } }
+        Read { found, call: ModelCall { choice, ..call } }
     }
 
     /// The record of a chat call whose answer was taken.
-    pub(super) fn answered(&self, answer: &ChatAnswer) -> Call {
-        Call {
+    pub(super) fn answered(&self, answer: &ChatAnswer) -> ModelCall {
+        ModelCall {
             finish_reason: answer.finish_reason.clone(),
             prompt_tokens: answer.prompt_tokens,
             completion_tokens: answer.completion_tokens,
@@ -186,8 +186,8 @@ impl Ask<'_> {
     }
 
     /// The record of a chat call that gave nothing.
-    pub(super) fn failed(&self, failure: Option<String>) -> Call {
-        Call {
+    pub(super) fn failed(&self, failure: Option<String>) -> ModelCall {
+        ModelCall {
             model: self.model.model().to_owned(),
             seed: self.site.seed(),
             choice: 0,
@@ -203,26 +203,26 @@ impl Ask<'_> {
 }
 
 /// Sorts an error: final for the request, or for more than it.
-fn refusal(error: CallError) -> Result<Refusal, Failure> {
+fn refusal(error: CallError) -> Result<Refusal, StepError> {
     match error.scope() {
         Scope::Try => {
             let (status, sends) = (error.status(), error.sends());
             Ok(Refusal { status, message: error.to_string(), sends })
         }
-        Scope::Stop => Err(Failure::Interrupted),
-        Scope::Run => Err(Failure::Stop(error.to_string())),
+        Scope::Stop => Err(StepError::Interrupted),
+        Scope::Run => Err(StepError::Stop(error.to_string())),
     }
 }
 
 /// A template that cannot be rendered for a thread, which checks at start should have found.
-pub(super) fn unasked(error: TemplateError) -> Failure {
-    Failure::DeadLetter(DeadLetterCause::new("template", error.to_string()))
+pub(super) fn unasked(error: TemplateError) -> StepError {
+    StepError::DeadLetter(DeadLetterCause::new("template", error.to_string()))
 }
 
 impl Refusal {
     /// The dead letter of a thread that cannot go on without this call.
-    pub(super) fn into_dead_letter(self, model: &str) -> Failure {
-        Failure::DeadLetter(DeadLetterCause {
+    pub(super) fn into_dead_letter(self, model: &str) -> StepError {
+        StepError::DeadLetter(DeadLetterCause {
             http_status: self.status,
             model: Some(model.to_owned()),
             attempts: self.sends,

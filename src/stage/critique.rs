@@ -11,7 +11,7 @@ use super::{
     on_threads::answer_after,
 };
 use crate::{
-    engine::Failure,
+    engine::StepError,
     method::{Base, CallSite, Recipe, Turn, ask, pairwise::verdict, rating::rating},
     model::ChatModel,
     record::{Comparison, Critique, Extra, Preferred, Round, Thread},
@@ -44,7 +44,7 @@ impl ThreadStage for CritiqueStage {
         Ok(Self { context: context.clone(), generator: models.generator(Self::NAME)? })
     }
 
-    async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
+    async fn step(&self, mut thread: Thread) -> Result<Thread, StepError> {
         let answer = answer_after(&thread, &thread.rounds)?;
         match &thread.fusion {
             Some(fusion) => {
@@ -63,7 +63,7 @@ impl ThreadStage for CritiqueStage {
 }
 
 impl CritiqueStage {
-    async fn critiques(&self, thread: &Thread, answer: &str) -> Result<Vec<Critique>, Failure> {
+    async fn critiques(&self, thread: &Thread, answer: &str) -> Result<Vec<Critique>, StepError> {
         let Context { recipe, templates, .. } = &self.context;
         let turns = ask::critique(templates, recipe.shape, &thread.prompt, answer).map_err(unasked)?;
         let asked = recipe.temperatures.iter().enumerate().map(async |(index, &temperature)| {
@@ -80,14 +80,19 @@ impl CritiqueStage {
         thread: &Thread,
         answer: &str,
         other: &str,
-    ) -> Result<Vec<Comparison>, Failure> {
+    ) -> Result<Vec<Comparison>, StepError> {
         let (one, two) =
             try_join(self.compare(thread, 0, [answer, other]), self.compare(thread, 1, [other, answer]))
                 .await?;
         Ok(vec![one, two])
     }
 
-    async fn compare(&self, thread: &Thread, index: usize, drafts: [&str; 2]) -> Result<Comparison, Failure> {
+    async fn compare(
+        &self,
+        thread: &Thread,
+        index: usize,
+        drafts: [&str; 2],
+    ) -> Result<Comparison, StepError> {
         let Context { recipe, templates, .. } = &self.context;
         let turns = ask::pairwise(templates, &thread.prompt, drafts[0], drafts[1]).map_err(unasked)?;
         let temperature = recipe.only_temperature();
@@ -104,7 +109,7 @@ impl CritiqueStage {
         temperature: f64,
         turns: &[Turn<'_>],
         reader: &Reader<T>,
-    ) -> Result<Read<T>, Failure> {
+    ) -> Result<Read<T>, StepError> {
         let (round, index) = (thread.rounds.len() as u32, index as u32);
         let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, attempt: 0 };
         let ask = Ask { model: &self.generator, site, rank: Rank::Critique, temperature, turns };

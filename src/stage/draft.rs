@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     dead_letter::DeadLetterCause,
-    engine::Failure,
+    engine::StepError,
     method::{AnswerSource, Base, CallSite, Recipe, ask},
     model::ChatModel,
     record::{Answer, Extra, Fusion, Thread},
@@ -66,7 +66,7 @@ impl ThreadStage for DraftStage {
         Ok(Self { context: context.clone(), first, other, long })
     }
 
-    async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
+    async fn step(&self, mut thread: Thread) -> Result<Thread, StepError> {
         let first = try_join3(self.answer(&thread), self.other(&thread), self.long_answers(&thread)).await?;
         (thread.answer, thread.fusion, thread.long_answers) = first;
         Ok(thread)
@@ -74,7 +74,7 @@ impl ThreadStage for DraftStage {
 }
 
 impl DraftStage {
-    async fn answer(&self, thread: &Thread) -> Result<Option<Answer>, Failure> {
+    async fn answer(&self, thread: &Thread) -> Result<Option<Answer>, StepError> {
         match &self.first {
             First::None => Ok(None),
             First::Given => given(thread).map(Some),
@@ -82,13 +82,13 @@ impl DraftStage {
         }
     }
 
-    async fn other(&self, thread: &Thread) -> Result<Option<Fusion>, Failure> {
+    async fn other(&self, thread: &Thread) -> Result<Option<Fusion>, StepError> {
         let Some(model) = &self.other else { return Ok(None) };
         let other = self.draft(model, thread, OTHER_DRAFT).await?;
         Ok(Some(Fusion { other, comparisons: vec![], fused: None, extra: Extra::new() }))
     }
 
-    async fn draft(&self, model: &ChatModel, thread: &Thread, index: u32) -> Result<Answer, Failure> {
+    async fn draft(&self, model: &ChatModel, thread: &Thread, index: u32) -> Result<Answer, StepError> {
         let turns = ask::draft(&thread.prompt);
         let ask = Ask {
             model,
@@ -107,9 +107,9 @@ impl DraftStage {
     }
 }
 
-fn given(thread: &Thread) -> Result<Answer, Failure> {
+fn given(thread: &Thread) -> Result<Answer, StepError> {
     let text = thread.given_answer.clone().ok_or_else(|| {
-        Failure::DeadLetter(DeadLetterCause::new(
+        StepError::DeadLetter(DeadLetterCause::new(
             "schema",
             "the recipe needs the prompt's own answer and there is none",
         ))

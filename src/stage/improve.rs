@@ -11,7 +11,7 @@ use super::{
     on_threads::answer_after,
 };
 use crate::{
-    engine::Failure,
+    engine::StepError,
     method::{
         Base, CallSite, Recipe, Turn, ask,
         pairwise::{Compared, compared},
@@ -44,7 +44,7 @@ impl ThreadStage for ImproveStage {
         Ok(Self { context: context.clone(), generator: models.generator(Self::NAME)? })
     }
 
-    async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
+    async fn step(&self, mut thread: Thread) -> Result<Thread, StepError> {
         if let Some(fusion) = &thread.fusion {
             let fused = self.fuse(&thread, fusion).await?;
             thread.fusion = thread.fusion.map(|fusion| Fusion { fused, ..fusion });
@@ -65,7 +65,7 @@ impl ThreadStage for ImproveStage {
 
 impl ImproveStage {
     /// The answer made out of both drafts; none where their comparisons do not count.
-    async fn fuse(&self, thread: &Thread, fusion: &Fusion) -> Result<Option<Improvement>, Failure> {
+    async fn fuse(&self, thread: &Thread, fusion: &Fusion) -> Result<Option<Improvement>, StepError> {
         let Context { recipe, templates, .. } = &self.context;
         let answer = answer_after(thread, &[])?;
         let Ok(compared) = compared(answer, fusion, recipe.verdicts_must_agree) else { return Ok(None) };
@@ -82,7 +82,7 @@ impl ImproveStage {
         round: usize,
         critique: usize,
         text: Option<&str>,
-    ) -> Result<Vec<Improvement>, Failure> {
+    ) -> Result<Vec<Improvement>, StepError> {
         let Some(text) = text else { return Ok(vec![]) };
         let Context { recipe, templates, .. } = &self.context;
         let answer = answer_after(thread, &thread.rounds[..round])?;
@@ -103,7 +103,7 @@ impl ImproveStage {
         site: CallSite<'_>,
         temperature: f64,
         turns: &[Turn<'_>],
-    ) -> Result<Improvement, Failure> {
+    ) -> Result<Improvement, StepError> {
         let ask = Ask { model: &self.generator, site, rank: Rank::Improve, temperature, turns };
         Ok(match self.context.ask(&ask).await? {
             Tried::Answer(answer) => {

@@ -13,7 +13,7 @@ use super::{
     calls::{Ask, Rank, Read, Reader},
 };
 use crate::{
-    engine::Failure,
+    engine::StepError,
     method::{CallSite, Recipe, Turn, ask, final_answer::final_answer},
     model::ChatModel,
     record::{Extra, LongSample, Thread},
@@ -27,7 +27,7 @@ const FINAL_ANSWER: Reader<()> =
 
 impl DraftStage {
     /// As many long answers as the recipe asks for.
-    pub(super) async fn long_answers(&self, thread: &Thread) -> Result<Vec<LongSample>, Failure> {
+    pub(super) async fn long_answers(&self, thread: &Thread) -> Result<Vec<LongSample>, StepError> {
         let Some(model) = self.long.as_deref() else { return Ok(vec![]) };
         let turns = ask::long_answer(&thread.prompt);
         let long = Long { stage: self, model, thread, turns: &turns };
@@ -50,7 +50,7 @@ struct Long<'a> {
 
 impl Long<'_> {
     /// The answers with these numbers, at first by one request where they are several.
-    async fn group(&self, number: u32, members: Range<u32>) -> Result<Vec<LongSample>, Failure> {
+    async fn group(&self, number: u32, members: Range<u32>) -> Result<Vec<LongSample>, StepError> {
         let size = members.end - members.start;
         let together = if size > 1 { self.together(number, size).await? } else { vec![] };
         let tried = together.into_iter().map(Some).chain(iter::repeat_with(|| None));
@@ -66,14 +66,14 @@ impl Long<'_> {
     }
 
     /// The first try of a group: as many answers as came, in the order of the choices.
-    async fn together(&self, number: u32, size: u32) -> Result<Vec<Read<()>>, Failure> {
+    async fn together(&self, number: u32, size: u32) -> Result<Vec<Read<()>>, StepError> {
         // Behind all single calls, so that no id and no seed is another's.
         let index = FIRST_INDEX + self.recipe().long_answers + number;
         self.stage.context.ask_several(&self.ask(index), size, &FINAL_ANSWER).await
     }
 
     /// One long answer by itself, of which some tries may be used up. Source: METHOD, "Calls to the models".
-    async fn single(&self, member: u32, used: u32) -> Result<Read<()>, Failure> {
+    async fn single(&self, member: u32, used: u32) -> Result<Read<()>, StepError> {
         let mut ask = self.ask(FIRST_INDEX + member);
         ask.site.attempt = used;
         self.stage.context.ask_until_read(ask, self.recipe().long_answer_tries, &FINAL_ANSWER).await

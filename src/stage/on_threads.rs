@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Context, MissingModel, Models, Role};
 use crate::{
     dead_letter::DeadLetterCause,
-    engine::{Failure, Stage},
+    engine::{Stage, StepError},
     log::{Output, Record},
     method::{Recipe, way},
     record::{RecipeRef, Round, SCHEMA_VERSION, Thread},
-    topic::{Topic, TopicName},
+    topic::Topic,
 };
 
 /// A stage whose records are threads.
@@ -41,7 +42,7 @@ pub trait ThreadStage: Send + Sync + 'static {
         Self: Sized;
 
     /// Makes one step.
-    fn step(&self, thread: Thread) -> impl Future<Output = Result<Self::Out, Failure>> + Send;
+    fn step(&self, thread: Thread) -> impl Future<Output = Result<Self::Out, StepError>> + Send;
 }
 
 /// Where a stage's results go, as the recipe and the result itself decide.
@@ -62,12 +63,12 @@ impl<S: ThreadStage> OnThreads<S> {
         Self { stage, recipe: Arc::clone(&context.recipe), reference: context.reference.clone(), onward }
     }
 
-    fn check(&self, thread: &Thread) -> Result<(), Failure> {
+    fn check(&self, thread: &Thread) -> Result<(), StepError> {
         if thread.version > SCHEMA_VERSION {
-            return Err(Failure::DeadLetter(DeadLetterCause::new("schema", newer(thread.version))));
+            return Err(StepError::DeadLetter(DeadLetterCause::new("schema", newer(thread.version))));
         }
         if !thread.recipe.is_same(&self.reference) {
-            return Err(Failure::Held(format!(
+            return Err(StepError::Parked(format!(
                 "it follows recipe {} ({}), this process has {} ({})",
                 thread.recipe.name, thread.recipe.hash, self.reference.name, self.reference.hash
             )));
@@ -77,27 +78,26 @@ impl<S: ThreadStage> OnThreads<S> {
 }
 
 impl<S: ThreadStage> Stage for OnThreads<S> {
-    const NAME: &'static str = S::NAME;
-    const INPUT: TopicName = S::INPUT.name;
-
-    async fn process(&self, record: &Record) -> Result<Vec<Output>, Failure> {
-        let thread: Thread = decode(record)?;
-        self.check(&thread)?;
-        let out = self.stage.step(thread).await?;
-        Ok(vec![Output {
-            topic: (self.onward)(&self.recipe, &out).name,
-            key: record.key.clone(),
-            value: Some(encode(&out, record.size())?),
-            headers: record.headers.clone(),
-        }])
+    fn process<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<Vec<Output>, StepError>> {
+        Box::pin(async {
+            let thread: Thread = decode(record)?;
+            self.check(&thread)?;
+            let out = self.stage.step(thread).await?;
+            Ok(vec![Output {
+                topic: (self.onward)(&self.recipe, &out).name,
+                key: record.key.clone(),
+                value: Some(encode(&out, record.size())?),
+                headers: record.headers.clone(),
+            }])
+        })
     }
 }
 
 /// Reads a record's payload; what cannot be read is a dead letter that names the place in the JSON.
-pub(super) fn decode<T: DeserializeOwned>(record: &Record) -> Result<T, Failure> {
+pub(super) fn decode<T: DeserializeOwned>(record: &Record) -> Result<T, StepError> {
     let bytes = record.value.as_deref().unwrap_or_default();
     serde_json::from_slice(bytes)
-        .map_err(|_| Failure::DeadLetter(DeadLetterCause::new("schema", locate::<T>(bytes))))
+        .map_err(|_| StepError::DeadLetter(DeadLetterCause::new("schema", locate::<T>(bytes))))
 }
 
 /// Where and why a payload does not fit its schema. Parses again, which only the broken ones cost.
@@ -128,18 +128,21 @@ fn newer(version: u32) -> String {
 
 /// Writes a payload that grew out of one of `before` bytes. A step about doubles a thread, so that much is set
 /// aside at once.
-fn encode<T: Serialize>(payload: &T, before: usize) -> Result<Bytes, Failure> {
+fn encode<T: Serialize>(payload: &T, before: usize) -> Result<Bytes, StepError> {
     let mut bytes = Vec::with_capacity(before * 2 + 1024);
     serde_json::to_writer(&mut bytes, payload).map_err(|error| {
-        Failure::DeadLetter(DeadLetterCause::new("schema", format!("the result cannot be written: {error}")))
+        StepError::DeadLetter(DeadLetterCause::new(
+            "schema",
+            format!("the result cannot be written: {error}"),
+        ))
     })?;
     Ok(Bytes::from(bytes))
 }
 
 /// The text that the round after `rounds` works on.
-pub(super) fn answer_after<'a>(thread: &'a Thread, rounds: &'a [Round]) -> Result<&'a str, Failure> {
+pub(super) fn answer_after<'a>(thread: &'a Thread, rounds: &'a [Round]) -> Result<&'a str, StepError> {
     let missing = || DeadLetterCause::new("schema", "the thread has no answer to work on");
-    way::answer_after(thread, rounds).ok_or_else(|| Failure::DeadLetter(missing()))
+    way::answer_after(thread, rounds).ok_or_else(|| StepError::DeadLetter(missing()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 
 use super::{Context, MissingModel, Models, Role, ThreadStage};
 use crate::{
-    engine::Failure,
+    engine::StepError,
     method::{CallSite, Recipe, ask, losing::drop_losing_texts, scoring},
     model::RewardModel,
     record::Thread,
@@ -36,7 +36,7 @@ impl ThreadStage for ScoreStage {
         Ok(Self { context: context.clone(), reward: models.reward(Self::NAME)? })
     }
 
-    async fn step(&self, mut thread: Thread) -> Result<Thread, Failure> {
+    async fn step(&self, mut thread: Thread) -> Result<Thread, StepError> {
         let texts = scoring::texts(&thread).into_iter().enumerate();
         let asked = texts.map(|(index, text)| self.score(&thread, index as u32, text));
         let rewards = try_join_all(asked).await?;
@@ -50,7 +50,7 @@ impl ThreadStage for ScoreStage {
 }
 
 impl ScoreStage {
-    async fn score(&self, thread: &Thread, index: u32, text: Option<&str>) -> Result<Option<f64>, Failure> {
+    async fn score(&self, thread: &Thread, index: u32, text: Option<&str>) -> Result<Option<f64>, StepError> {
         let Some(text) = text else { return Ok(None) };
         let round = thread.rounds.len().saturating_sub(1) as u32;
         let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, attempt: 0 };

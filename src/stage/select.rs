@@ -2,9 +2,9 @@
 
 use super::{Context, MissingModel, Models, Role, ThreadStage};
 use crate::{
-    engine::Failure,
+    engine::StepError,
     method::{self, Recipe},
-    record::{Harvest, Thread},
+    record::{SelectionResult, Thread},
     topic::{SCORED, Topic},
 };
 
@@ -14,7 +14,7 @@ pub struct SelectStage(Context);
 impl ThreadStage for SelectStage {
     const NAME: &'static str = "select";
     const INPUT: Topic<Thread> = SCORED;
-    type Out = Harvest;
+    type Out = SelectionResult;
 
     fn asks(_: &Recipe) -> Vec<Role> {
         vec![]
@@ -24,7 +24,7 @@ impl ThreadStage for SelectStage {
         Ok(Self(context.clone()))
     }
 
-    async fn step(&self, thread: Thread) -> Result<Harvest, Failure> {
-        Ok(method::harvest(&thread, &self.0.recipe, &self.0.templates))
+    async fn step(&self, thread: Thread) -> Result<SelectionResult, StepError> {
+        Ok(method::select_records(&thread, &self.0.recipe, &self.0.templates))
     }
 }

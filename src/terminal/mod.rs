@@ -1,20 +1,28 @@
-//! What people see in a terminal: progress while it runs, and the summary when it ends.
+//! What people see in a terminal: progress while a run lasts, its summary when it ends, and what the other commands show.
+//!
+//! It shows values of the parts; nothing here knows where they come from.
 //!
 //! ```text
 //!      ProgressSnapshot ─▶ Progress ─────▶ Screen (standard error)
 //!        tracing events ─▶ logging ──────▶ Screen
-//!               Summary ─▶ text or JSON, for the caller to print
+//!     Summary, Picture, … ─▶ text or JSON, for the caller to print
 //! ```
 
+pub(crate) mod dead_letters;
+mod page;
 mod progress;
 mod screen;
 #[cfg(test)]
 pub(crate) use screen::fake;
+mod status;
 mod summary;
-pub(crate) mod text;
+mod table;
+mod text;
+pub(crate) mod topics;
 
 pub use progress::{Counting, Progress, ProgressMode, ProgressSnapshot, StageProgress};
 pub use screen::Screen;
+pub use status::{Picture, StagePicture, WorkerPicture, WorkerState};
 pub use summary::{
     Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, SourceTotals,
     StageSummary, StateTotals, SubmitSummary, Summary, WorkerSummary,

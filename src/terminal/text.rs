@@ -1,13 +1,15 @@
-//! Numbers as people read them.
+//! Numbers, times and other people's words, as they can be shown.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+use chrono::DateTime;
 
 const MINUTE_S: u64 = 60;
 const HOUR_S: u64 = 60 * MINUTE_S;
 const DAY_S: u64 = 24 * HOUR_S;
 
 /// A count with its thousands apart: `1,234,567`.
-pub(crate) fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -20,12 +22,12 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// `one` thing or several `many`: `1 answer`, `12 answers`.
-pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// A time: `0.4 s`, `2m 54s`, `3h 04m`, `2d 03h`.
-pub(crate) fn duration(time: Duration) -> String {
+pub(super) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..MINUTE_S => format!("{:.1} s", time.as_secs_f64().min(59.9)),
@@ -36,7 +38,7 @@ pub(crate) fn duration(time: Duration) -> String {
 }
 
 /// Something a second, or a minute if it is slow: `640/s`, `4.1/s`, `3.2/min`.
-pub(crate) fn rate(per_second: f64) -> String {
+pub(super) fn rate(per_second: f64) -> String {
     match per_second {
         fast if fast >= 99.95 => format!("{}/s", count(fast.round() as u64)),
         middling if middling >= 0.095 => format!("{middling:.1}/s"),
@@ -46,15 +48,41 @@ pub(crate) fn rate(per_second: f64) -> String {
 }
 
 /// A share of a whole: `51.2 %`; nothing of nothing is `0.0 %`.
-pub(crate) fn share(part: u64, whole: u64) -> String {
+pub(super) fn share(part: u64, whole: u64) -> String {
     format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
 }
 
+/// Text of others so that it can be shown: what moves the cursor or turns the direction of writing becomes `�`.
+pub(super) fn printable(text: &str) -> String {
+    let steers = |c: char| {
+        let turns = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c.is_control() || turns
+    };
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// The text's first `most` characters; where some are left out, the last of them is `…`.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
+    }
+}
+
+/// A time in UTC, to the second, as RFC 3339 writes it: `2024-02-29T23:59:59Z`.
+pub(super) fn utc(ms: i64) -> String {
+    formatted(ms, "%Y-%m-%dT%H:%M:%SZ")
+}
+
 /// The time of day in UTC, as log lines have it: `12:03:04Z`.
-pub(crate) fn time_of_day(now: SystemTime) -> String {
-    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let second = since_epoch.as_secs() % DAY_S;
-    format!("{:02}:{:02}:{:02}Z", second / HOUR_S, second % HOUR_S / MINUTE_S, second % MINUTE_S)
+pub(super) fn time_of_day(ms: i64) -> String {
+    formatted(ms, "%H:%M:%SZ")
+}
+
+/// A time given in milliseconds since the Unix epoch; one that no calendar has is shown as it is.
+fn formatted(ms: i64, format: &str) -> String {
+    DateTime::from_timestamp_millis(ms)
+        .map_or_else(|| format!("{ms} ms"), |time| time.format(format).to_string())
 }
 
 #[cfg(test)]
@@ -94,8 +122,29 @@ mod tests {
     }
 
     #[test]
-    fn times_of_day() {
-        let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(3 * DAY_S + 12 * HOUR_S + 3 * MINUTE_S + 4);
-        assert_eq!(time_of_day(noon), "12:03:04Z");
+    fn words_of_others_steer_no_terminal() {
+        assert_eq!(printable("gpu1\u{1b}[2J\u{9b}2J\n\u{202e}é"), "gpu1�[2J�2J��é");
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(cut("äöüß", 3), "äö…");
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        let known = [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400_000, "2000-02-29T00:00:00Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (i64::MIN, "-9223372036854775808 ms"),
+        ];
+        for (ms, text) in known {
+            assert_eq!(utc(ms), text);
+        }
+        assert_eq!(time_of_day(1_709_251_199_999), "23:59:59Z");
     }
 }

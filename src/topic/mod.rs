@@ -10,7 +10,7 @@ use std::{fmt, marker::PhantomData};
 pub use catalogue::{KafkaTopic, Keep, RECORD_BYTES, Spread, TopicInfo, catalogue};
 pub use schema::schema;
 
-use crate::record::{HandledLetter, Harvest, IndexEntry, Reject, Thread, WorkerStatus};
+use crate::record::{HandledLetter, IndexEntry, Reject, SelectionResult, Thread, WorkerStatus};
 
 /// A topic's name inside the project. A log may write it differently (a prefix, for instance).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,7 +62,7 @@ pub const IMPROVED: Topic<Thread> = Topic::new("improved");
 /// Threads with the rewards of a round.
 pub const SCORED: Topic<Thread> = Topic::new("scored");
 /// What selection made of each thread.
-pub const RECORDS: Topic<Harvest> = Topic::new("records");
+pub const RECORDS: Topic<SelectionResult> = Topic::new("records");
 /// Records that a stage could not handle, as they came. Their payload is whatever it was.
 pub const DEAD_LETTERS: TopicName = TopicName("dead-letters");
 /// Lines of input that could not be used.

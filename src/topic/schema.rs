@@ -6,7 +6,7 @@
 /// Every type of payload with its schema.
 const SCHEMAS: [(&str, &str); 6] = [
     ("Thread", include_str!("../../topics/schemas/Thread.json")),
-    ("Harvest", include_str!("../../topics/schemas/Harvest.json")),
+    ("SelectionResult", include_str!("../../topics/schemas/SelectionResult.json")),
     ("Reject", include_str!("../../topics/schemas/Reject.json")),
     ("IndexEntry", include_str!("../../topics/schemas/IndexEntry.json")),
     ("HandledLetter", include_str!("../../topics/schemas/HandledLetter.json")),
@@ -32,14 +32,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        record::{HandledLetter, Harvest, IndexEntry, Reject, Thread, WorkerStatus},
+        record::{HandledLetter, IndexEntry, Reject, SelectionResult, Thread, WorkerStatus},
         topic::catalogue,
     };
 
     fn from_types() -> BTreeMap<&'static str, Value> {
         let schemas = [
             schema_for!(Thread),
-            schema_for!(Harvest),
+            schema_for!(SelectionResult),
             schema_for!(Reject),
             schema_for!(IndexEntry),
             schema_for!(HandledLetter),

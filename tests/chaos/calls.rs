@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use avr::simulate::{Counts, Senders};
+use avr::simulate::{RequestCounts, Senders};
 
 use crate::support::log_state::Reached;
 
@@ -25,8 +25,8 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     /// What is in `reached` was committed when `counts` were counted.
-    pub(crate) fn of(reached: &Reached, counts: Counts) -> Self {
-        let sent = counts.by_id.into_iter().map(|(id, count)| (id, count.sends));
+    pub(crate) fn of(reached: &Reached, counts: RequestCounts) -> Self {
+        let sent = counts.by_id.into_iter().map(|(id, count)| (id, count.attempts));
         let (committed, open): (BTreeMap<_, _>, BTreeMap<_, _>) =
             sent.partition(|(id, _)| reached.has_step_of(id));
         Self { committed, open: open.into_keys().collect() }
@@ -53,7 +53,7 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// How many sends of a call by this life came to nothing, at most.
+    /// How many attempts of a call by this life came to nothing, at most.
     fn excuses(&self, call: &str) -> u64 {
         let step = step_of(call);
         let of_any_thread = step.find('-').map_or(step, |at| &step[at..]);
@@ -73,10 +73,10 @@ impl Life {
 pub(crate) struct Calls {
     /// Different calls.
     pub(crate) calls: usize,
-    /// Calls sent more than once, and the sends beyond the first.
+    /// Calls sent more than once, and the attempts beyond the first.
     pub(crate) repeated: usize,
-    pub(crate) repeats: u64,
-    /// Lives that were killed, and the sends of theirs that are excused by that alone: what was open when they were.
+    pub(crate) retries: u64,
+    /// Lives that were killed, and the attempts of theirs that are excused by that alone: what was open when they were.
     pub(crate) killed: usize,
     pub(crate) open_at_kills: u64,
     /// Steps that workers said they dropped.
@@ -86,12 +86,17 @@ pub(crate) struct Calls {
 /// Of the calls:
 ///
 /// 1. One of a step that was committed at a snapshot is never sent again: its count there is its count at the end.
-/// 2. Of all sends of a call, at most one has no excuse: the one whose answer was committed.
-pub(crate) fn check(snapshots: &[Snapshot], lives: &[Life], counts: &Counts, senders: &Senders) -> Calls {
+/// 2. Of all attempts of a call, at most one has no excuse: the one whose answer was committed.
+pub(crate) fn check(
+    snapshots: &[Snapshot],
+    lives: &[Life],
+    counts: &RequestCounts,
+    senders: &Senders,
+) -> Calls {
     for (number, snapshot) in snapshots.iter().enumerate() {
-        for (id, sends) in &snapshot.committed {
-            let at_the_end = counts.by_id[id].sends;
-            assert_eq!(at_the_end, *sends, "{id} was committed at disturbance {number} and sent again");
+        for (id, attempts) in &snapshot.committed {
+            let at_the_end = counts.by_id[id].attempts;
+            assert_eq!(at_the_end, *attempts, "{id} was committed at disturbance {number} and sent again");
         }
     }
     let sent: Vec<(&Life, &BTreeMap<String, u64>)> =
@@ -106,23 +111,32 @@ pub(crate) fn check(snapshots: &[Snapshot], lives: &[Life], counts: &Counts, sen
     for (id, count) in &counts.by_id {
         let by_life: Vec<(&Life, u64)> =
             sent.iter().filter_map(|(life, sent)| Some((*life, *sent.get(id)?))).collect();
-        assert_eq!(by_life.iter().map(|(_, sends)| sends).sum::<u64>(), count.sends, "{id}: all are told");
-        let without = |(life, sends): &(&Life, u64)| sends.saturating_sub(life.excuses(id));
+        assert_eq!(
+            by_life.iter().map(|(_, attempts)| attempts).sum::<u64>(),
+            count.attempts,
+            "{id}: all are told"
+        );
+        let without = |(life, attempts): &(&Life, u64)| attempts.saturating_sub(life.excuses(id));
         let without: u64 = by_life.iter().map(without).sum();
         let told = || {
-            let told = by_life.iter().map(|(life, sends)| {
-                format!("{} ({}): {sends}, of which {} excused", life.worker, life.process, life.excuses(id))
+            let told = by_life.iter().map(|(life, attempts)| {
+                format!(
+                    "{} ({}): {attempts}, of which {} excused",
+                    life.worker,
+                    life.process,
+                    life.excuses(id)
+                )
             });
             told.collect::<Vec<_>>().join("; ")
         };
         assert!(
             without <= 1,
             "{id} was sent {} times, {without} of them without an excuse: {}",
-            count.sends,
+            count.attempts,
             told()
         );
-        sum.repeated += usize::from(count.sends > 1);
-        sum.repeats += count.sends - 1;
+        sum.repeated += usize::from(count.attempts > 1);
+        sum.retries += count.attempts - 1;
         let open =
             by_life.iter().filter(|(life, _)| life.killed.as_ref().is_some_and(|at| !at.has_step_of(id)));
         sum.open_at_kills += open.count() as u64;
@@ -160,13 +174,13 @@ mod tests {
     fn is_right(sent: Vec<(Life, u64)>) -> bool {
         let senders: Senders = sent
             .iter()
-            .map(|(life, sends)| {
-                (format!("avr/1 (w, process {})", life.process), [(CALL.to_owned(), *sends)].into())
+            .map(|(life, attempts)| {
+                (format!("avr/1 (w, process {})", life.process), [(CALL.to_owned(), *attempts)].into())
             })
             .collect();
-        let sends = sent.iter().map(|(_, sends)| sends).sum();
-        let by_id = [(CALL.to_owned(), IdCount { sends, answered: sends })].into();
-        let counts = Counts { requests: sends, not_by_id: 0, by_id };
+        let attempts = sent.iter().map(|(_, attempts)| attempts).sum();
+        let by_id = [(CALL.to_owned(), IdCount { attempts, answered: attempts })].into();
+        let counts = RequestCounts { requests: attempts, not_by_id: 0, by_id };
         let lives: Vec<Life> = sent.into_iter().map(|(life, _)| life).collect();
         std::panic::catch_unwind(|| check(&[], &lives, &counts, &senders)).is_ok()
     }

@@ -64,7 +64,7 @@ pub(crate) struct Dropped {
 
 /// What a worker said of steps that it dropped: `stage topic/partition [offset, offset]` behind the log line's head.
 fn dropped(worker: &Finished) -> Vec<Dropped> {
-    let told = worker.stderr.lines().filter_map(|line| line.split_once("avr::engine::dropped: "));
+    let told = worker.stderr.lines().filter_map(|line| line.split_once("avr::engine::discarded: "));
     told.flat_map(|(_, steps)| parse_dropped(steps).unwrap_or_else(|| panic!("not understood: {steps}")))
         .collect()
 }
@@ -86,7 +86,7 @@ fn dropped_steps_are_read_from_the_log() {
     let worker = Finished {
         code: None,
         stdout: String::new(),
-        stderr: "WARN x: y\nDEBUG avr::engine::dropped: draft dead-letters/3 [7, 12]\n".to_owned(),
+        stderr: "WARN x: y\nDEBUG avr::engine::discarded: draft dead-letters/3 [7, 12]\n".to_owned(),
     };
     let step = |offset| Dropped { stage: "draft".into(), topic: "dead-letters".into(), partition: 3, offset };
     assert_eq!(dropped(&worker), [step(7), step(12)]);

@@ -42,7 +42,7 @@ fn a_letter_is_listed_shown_sent_back_and_its_thread_ends_well() {
     }
 
     let would = letters(&bench, &["retry", "--all", "--dry-run"]).expect_code(0).stdout;
-    assert!(would.contains("1 letters would be sent back; nothing was done"), "{would}");
+    assert!(would.contains("1 letter would be sent back; nothing was done"), "{would}");
     letters(&bench, &["retry", "--stage", "draft"]).expect_code(0);
     assert_eq!(listed(&bench, &[]), Vec::<Value>::new());
     assert_eq!(listed(&bench, &["--handled"])[0]["handled"]["action"], "retried");
@@ -55,9 +55,9 @@ fn a_letter_is_listed_shown_sent_back_and_its_thread_ends_well() {
     let lines = bench.output().outcomes();
     let lines: Vec<&Value> = lines.iter().filter(|line| line["thread"] == "stage1:long").collect();
     assert_eq!(lines.len(), 2, "the last one counts");
-    assert_eq!((&lines[0]["verdict"], &lines[0]["retried"]), (&json!("dead_letter"), &Value::Null));
+    assert_eq!((&lines[0]["reason"], &lines[0]["retried"]), (&json!("dead_letter"), &Value::Null));
     assert_eq!(lines[1]["retried"], 1);
-    assert_ne!(lines[1]["verdict"], "dead_letter");
+    assert_ne!(lines[1]["reason"], "dead_letter");
     // What is there is as if nothing had ever been refused.
     let undisturbed = Bench::new();
     undisturbed.write("prompts.jsonl", std::fs::read(bench.path("prompts.jsonl")).expect("there"));
@@ -100,7 +100,7 @@ fn a_letter_says_how_often_its_call_was_sent() {
     bench.write("prompts.jsonl", format!("{}\n", json!({"id": "long", "prompt": "word ".repeat(4000)})));
     let flaky = Cluster::start(&["--max-model-len", "2000", "--error-rate", "0.7", "--seed", "7"]);
     bench.run(&flaky, &["prompts.jsonl"]).expect_code(0);
-    let sent: Vec<u64> = flaky.counts().by_id.values().map(|count| count.sends).collect();
+    let sent: Vec<u64> = flaky.counts().by_id.values().map(|count| count.attempts).collect();
     let [sent] = sent[..] else { panic!("one call: {sent:?}") };
     assert!(sent > 1, "with this seed it fails at first");
     let letter = &listed(&bench, &[])[0];

@@ -50,7 +50,7 @@ fn a_prompt_that_the_server_refuses_is_a_dead_letter_and_the_run_ends_well() {
     assert_eq!(summary["state"]["under_way"], 0);
     assert_eq!(bench.output().threads().len(), 7);
     let outcomes = bench.output().outcomes();
-    let dead = outcomes.iter().find(|outcome| outcome["verdict"] == "dead_letter").expect("one");
+    let dead = outcomes.iter().find(|outcome| outcome["reason"] == "dead_letter").expect("one");
     assert_eq!((&dead["thread"], &dead["records"]), (&json!("stage1:long"), &json!([])));
     assert_eq!(dead["origin"], json!({"source": "prompts.jsonl", "line": 4}));
     let error = dead["error"].as_str().expect("a text");

@@ -58,7 +58,7 @@ fn a_thread_that_outgrows_the_log_is_a_dead_letter() {
     let outcomes = outcomes(&[record, line, "recipes.stage2.losing_texts_bytes=1073741824"]);
     assert_eq!(outcomes.len(), PROMPTS);
     for outcome in outcomes {
-        assert_eq!(outcome["verdict"], "dead_letter", "{outcome}");
+        assert_eq!(outcome["reason"], "dead_letter", "{outcome}");
         assert!(outcome["rounds"].as_u64().is_some_and(|rounds| (3..5).contains(&rounds)), "{outcome}");
         assert!(outcome["error"].as_str().is_some_and(|error| error.contains("too_large")), "{outcome}");
     }

@@ -54,7 +54,7 @@ fn every_promised_family_has_its_values() {
         ("avr_committed_outputs_total", "topic=\"scored\"", 10.0),
         ("avr_stage_in_flight", "", 0.0),
         ("avr_stage_buffered", "", 0.0),
-        ("avr_stage_held", "", 0.0),
+        ("avr_stage_parked", "", 0.0),
         ("avr_bytes_in_flight", "", 0.0),
         ("avr_records_total", "", output.records().len() as f64),
         ("avr_model_in_flight", "", 0.0),
@@ -64,9 +64,9 @@ fn every_promised_family_has_its_values() {
         assert!(!samples(&metrics, family).is_empty(), "{family}");
         assert_eq!(sum(&metrics, family, label), value, "{family} {label}");
     }
-    for (verdict, count) in Output::count(&output.outcomes(), "verdict") {
-        let label = format!("verdict=\"{verdict}\"");
-        assert_eq!(sum(&metrics, "avr_outcomes_total", &label), count as f64, "{verdict}");
+    for (reason, count) in Output::count(&output.outcomes(), "reason") {
+        let label = format!("reason=\"{reason}\"");
+        assert_eq!(sum(&metrics, "avr_outcomes_total", &label), count as f64, "{reason}");
     }
     for (family, label) in [
         ("avr_commits_total", "result=\"done\""),
@@ -131,5 +131,5 @@ fn every_request_to_a_model_says_which_process_sent_it() {
     let (senders, counts) = (cluster.senders(), cluster.counts());
     assert_eq!(senders.keys().collect::<Vec<_>>(), [&name]);
     let sent: Vec<(&String, u64)> = senders[&name].iter().map(|(id, sends)| (id, *sends)).collect();
-    assert_eq!(sent, counts.by_id.iter().map(|(id, count)| (id, count.sends)).collect::<Vec<_>>());
+    assert_eq!(sent, counts.by_id.iter().map(|(id, count)| (id, count.attempts)).collect::<Vec<_>>());
 }

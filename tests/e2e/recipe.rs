@@ -71,7 +71,7 @@ fn the_summary_says_what_is_in_the_files() {
     let summary = bench.run(&cluster, &["prompts.jsonl", "bad.jsonl"]).expect_code(0).summary();
     let (state, output) = (&summary["state"], bench.output());
     let outcomes = output.outcomes();
-    assert_eq!(json!(Output::count(&outcomes, "verdict")), state["outcomes"]);
+    assert_eq!(json!(Output::count(&outcomes, "reason")), state["outcomes"]);
     assert_eq!(json!(Output::count(&output.records(), "kind")), state["records"]);
     assert_eq!(json!(Output::count(&output.rejects(), "reason")), state["rejects"]);
     let gains: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome["gain"].as_f64()).collect();

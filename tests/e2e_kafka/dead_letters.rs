@@ -190,7 +190,7 @@ fn send_back(pipeline: &Pipeline, raw: &Raw) {
     let left = listed(pipeline, &[]);
     assert_eq!(texts(&left, "stage"), ["draft"; EACH + 1]);
     let id = texts(&left, "id")[0];
-    assert!(told(pipeline, &["retry", id]).starts_with("1 letters were sent back"));
+    assert!(told(pipeline, &["retry", id]).starts_with("1 letter was sent back"));
     assert_eq!(sizes(), (prompts + 1, critiqued + EACH));
     let again = told(pipeline, &["retry", id]);
     assert_eq!(again, format!("0 letters were sent back\n{id} had been handled before\n"));
@@ -237,12 +237,12 @@ fn assert_ended_well(pipeline: &Pipeline, inputs: &[&str]) {
     assert_eq!(outcomes.len(), ALL);
     for (thread, lines) in &outcomes {
         let (last, before) = lines.split_last().expect("a line");
-        let verdicts: Vec<&Value> = before.iter().map(|line| &line["verdict"]).collect();
+        let reasons: Vec<&Value> = before.iter().map(|line| &line["reason"]).collect();
         let mut expected = wanted[thread][0].clone();
         if thread.starts_with("stage1:p") {
-            assert_eq!(verdicts, [""; 0], "{thread}");
+            assert_eq!(reasons, [""; 0], "{thread}");
         } else {
-            assert_eq!(verdicts, ["dead_letter"], "{thread}");
+            assert_eq!(reasons, ["dead_letter"], "{thread}");
             expected["retried"] = 1.into();
         }
         assert_eq!(last, &expected);
@@ -256,6 +256,6 @@ fn outcomes(lines: &mut Lines) -> BTreeMap<String, Vec<Value>> {
         let line: Value = serde_json::from_str(&line).expect("JSON");
         outcomes.entry(line["thread"].as_str().expect("an id").to_owned()).or_default().push(line);
     }
-    outcomes.values_mut().for_each(|lines| lines.sort_by_key(|line| line["verdict"] != "dead_letter"));
+    outcomes.values_mut().for_each(|lines| lines.sort_by_key(|line| line["reason"] != "dead_letter"));
     outcomes
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use avr::{
     log::{Log as _, Partition, Record},
-    simulate::Counts,
+    simulate::RequestCounts,
 };
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 /// What there was when a worker had died: how far topics reached, and then what had been asked.
 struct Death {
     ends: BTreeMap<Partition, i64>,
-    counts: Counts,
+    counts: RequestCounts,
 }
 
 impl Death {

@@ -64,13 +64,21 @@ fn unreadable(thread: &Value) -> Vec<Unreadable> {
             }),
             "the payload does not fit at version: a thread of schema 3; this avr knows 1",
         ),
-        harvest("no-outcome", "{\"outcome\": 5, \"records\": []}", "the payload does not fit at outcome: "),
-        harvest("no-record", "{\"records\": [{\"id\": 7}]}", "the payload does not fit at records[0].id: "),
+        selection_result(
+            "no-outcome",
+            "{\"outcome\": 5, \"records\": []}",
+            "the payload does not fit at outcome: ",
+        ),
+        selection_result(
+            "no-record",
+            "{\"records\": [{\"id\": 7}]}",
+            "the payload does not fit at records[0].id: ",
+        ),
     ]
 }
 
 /// What another program may take for the end of a thread.
-fn harvest(name: &'static str, payload: &str, message: &'static str) -> Unreadable {
+fn selection_result(name: &'static str, payload: &str, message: &'static str) -> Unreadable {
     Unreadable { topic: RECORDS.name, name, payload: Some(payload.as_bytes().to_vec()), message }
 }
 
@@ -121,7 +129,7 @@ fn what_no_schema_knows_becomes_letters_and_what_is_only_unknown_passes_through(
     assert_each_once(&ended, COUNT + 1);
     assert_eq!(models.asked_again(), []);
     let outcomes = &lines_of_shards(&pipeline.bench.path("out"))["outcomes"];
-    let letters = outcomes.iter().filter(|line| line.contains("\"verdict\":\"dead_letter\"")).count();
+    let letters = outcomes.iter().filter(|line| line.contains("\"reason\":\"dead_letter\"")).count();
     assert_eq!((outcomes.len(), letters), (COUNT + unreadable.len() + 2, unreadable.len() + 1));
 
     let letters: BTreeMap<String, RawRecord> =

@@ -1,6 +1,6 @@
 //! Static membership: a worker that comes back under its name finds its partitions, and the others hear nothing of it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use avr::clock::now_ms;
 
 use crate::{
     deaths::Deaths,
@@ -44,12 +44,6 @@ fn begin(pipeline: &Pipeline, models: &Cluster) -> Begun {
     assert!(!moved.is_empty(), "it says what comes and goes");
     pipeline.submit(&["prompts.jsonl"]);
     Begun { stays, returns, held, moved }
-}
-
-/// The time by the clock that workers tell by.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
-    i64::try_from(since.as_millis()).expect("not so far in the future")
 }
 
 /// Waits until the worker that took the place of one that is dead says that it has what that had.

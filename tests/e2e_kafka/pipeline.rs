@@ -49,7 +49,7 @@ impl Setup {
             "recipe = {recipe:?}\n[kafka]\nbootstrap_servers = {servers:?}\nprefix = {prefix:?}\n\
              partitions = {partitions}\nreplicas = 1\nheartbeat_interval_s = 0.5\n{kafka}[kafka.consumer]\n{consumer}\
              [export]\nshard_interval_s = 0.2\n\
-             [observe]\nlog_filter = \"warn,avr=info,avr::engine::assignment=debug,avr::engine::dropped=debug\"\n{sections}"
+             [observe]\nlog_filter = \"warn,avr=info,avr::engine::rebalance=debug,avr::engine::discarded=debug\"\n{sections}"
         )
     }
 }

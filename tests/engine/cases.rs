@@ -10,8 +10,8 @@ use std::{
 use avr::{
     dead_letter::DeadLetterHeaders,
     engine::{
-        Closed, Completed, Engine, EngineError, EngineOptions, Failure, Handle, Stage, StageSpec, Stop,
-        SubmitError, progress_text,
+        Completed, Engine, EngineError, EngineOptions, Handle, PausedStages, Stage, StageSpec, StepError,
+        Stop, SubmitError, progress_text,
     },
     log::{
         Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition, Record,
@@ -31,7 +31,7 @@ use crate::memory_log::{Faults, MemoryLog, MemoryProcess, Options};
 
 pub(crate) const GROUP: GroupName = GroupName("scripted");
 
-type Made = Result<Bytes, Failure>;
+type Made = Result<Bytes, StepError>;
 
 /// A stage whose steps do what a script says about the number in the record.
 struct Scripted {
@@ -40,14 +40,14 @@ struct Scripted {
 }
 
 impl Stage for Scripted {
-    const NAME: &'static str = GROUP.0;
-    const INPUT: TopicName = PROMPTS.name;
-
-    async fn process(&self, record: &Record) -> Result<Vec<Output>, Failure> {
-        let number = number_of(record);
-        *self.started.lock().expect("no panic while counting").entry(number).or_insert(0) += 1;
-        let value = (self.script)(number).await?;
-        Ok(vec![Output { topic: RECORDS.name, key: record.key.clone(), value: Some(value), headers: vec![] }])
+    fn process<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<Vec<Output>, StepError>> {
+        Box::pin(async {
+            let number = number_of(record);
+            *self.started.lock().expect("no panic while counting").entry(number).or_insert(0) += 1;
+            let value = (self.script)(number).await?;
+            let key = record.key.clone();
+            Ok(vec![Output { topic: RECORDS.name, key, value: Some(value), headers: vec![] }])
+        })
     }
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn options() -> EngineOptions {
 /// A running engine with one scripted stage.
 pub(crate) struct Life {
     handle: Handle,
-    gates: watch::Sender<Closed>,
+    gates: watch::Sender<PausedStages>,
     stop: watch::Sender<Stop>,
     task: JoinHandle<Result<(), EngineError>>,
     metrics: Metrics,
@@ -126,11 +126,11 @@ impl Life {
         let script = Box::new(move |number| -> BoxFuture<'static, Made> { Box::pin(script(number)) });
         let stage = Scripted { script, started: Arc::clone(&started) };
         let metrics = Metrics::new();
-        let stages = vec![StageSpec::steps(stage, at_once)];
+        let stages = vec![StageSpec::steps(GROUP.0, PROMPTS.name, stage, at_once)];
         let (engine, handle) = Engine::new(process, stages, None, options, metrics.clone());
         let (stop, stopped) = watch::channel(Stop::Run);
-        let (gates, watched) = watch::channel(Closed::new());
-        let task = tokio::spawn(engine.with_gates(watched).run(stopped));
+        let (gates, watched) = watch::channel(PausedStages::new());
+        let task = tokio::spawn(engine.with_paused(watched).run(stopped));
         Self { handle, gates, stop, task, metrics, started }
     }
 
@@ -176,13 +176,14 @@ pub(crate) fn numbers(log: &MemoryLog, topic: TopicName) -> Vec<u64> {
 #[tokio::test(start_paused = true)]
 async fn what_one_process_holds_another_does_and_nothing_else() {
     let log = log_of(10, 2, Options::calm(1)).await;
-    let even_only =
-        |n| async move { if n % 2 == 1 { Err(Failure::Held("another recipe".into())) } else { Ok(text(n)) } };
+    let even_only = |n| async move {
+        if n % 2 == 1 { Err(StepError::Parked("another recipe".into())) } else { Ok(text(n)) }
+    };
     let life = Life::start(log.process("first"), 4, even_only);
     a_while().await;
     assert_eq!(numbers(&log, RECORDS.name), [0, 2, 4, 6, 8]);
-    let held = life.metric("avr_stage_held{stage=\"scripted\"}");
-    assert_eq!((held.as_deref(), life.handle.status().borrow().stages[0].held), (Some("5"), 5));
+    let parked = life.metric("avr_stage_parked{stage=\"scripted\"}");
+    assert_eq!((parked.as_deref(), life.handle.status().borrow().stages[0].parked), (Some("5"), 5));
     assert_eq!(life.metric("avr_bytes_in_flight").as_deref(), Some("0"), "what is held takes no room");
     let (ended, took) = life.stop().await;
     assert!(ended.is_ok() && took < Duration::from_secs(1), "{ended:?} after {took:?}");
@@ -216,7 +217,7 @@ async fn a_closed_gate_holds_a_stage_back_until_it_opens() {
     assert_eq!(life.started(), 8);
     assert!(other.stop().await.0.is_ok());
 
-    life.gates.send_replace(Closed::new());
+    life.gates.send_replace(PausedStages::new());
     a_while().await;
     assert_eq!(numbers(&log, RECORDS.name), (0..40).collect::<Vec<_>>());
     assert!(life.stop().await.0.is_ok());
@@ -288,7 +289,7 @@ async fn a_record_whose_letter_is_too_large_is_held() {
     let life = Life::start(log.process("avr"), 2, the_first_is_bad);
     a_while().await;
     assert_eq!((numbers(&log, RECORDS.name), numbers(&log, DEAD_LETTERS)), (vec![1], vec![]));
-    assert_eq!(life.metric("avr_stage_held{stage=\"scripted\"}").as_deref(), Some("1"));
+    assert_eq!(life.metric("avr_stage_parked{stage=\"scripted\"}").as_deref(), Some("1"));
     assert!(life.stop().await.0.is_ok(), "the process does not end over it");
 }
 
@@ -381,7 +382,7 @@ async fn advance(log: &MemoryLog, done: &[(Partition, std::ops::Range<i64>)]) {
         (*partition, progress_text::encode(&completed, ""))
     };
     let partitions = done.iter().map(progress).collect();
-    let progress = vec![GroupProgress { group: GROUP, membership: consumer.membership(), partitions }];
+    let progress = vec![GroupProgress { group: GROUP, generation: consumer.generation(), partitions }];
     let mut committer = process.committer("before").await.expect("calm");
     committer.commit(vec![], progress).await.expect("it is the owner");
     consumer.leave().await.expect("calm");

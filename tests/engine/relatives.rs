@@ -21,7 +21,7 @@ async fn log_with_text(text: &str) -> MemoryLog {
     let mut consumer = process.consumer(GROUP, &[PROMPTS.name]).await.expect("calm");
     while !matches!(consumer.next().await, Ok(Event::Assigned(_))) {}
     let partitions = vec![(partition(0), Progress { offset: 5, text: text.to_owned() })];
-    let progress = vec![GroupProgress { group: GROUP, membership: consumer.membership(), partitions }];
+    let progress = vec![GroupProgress { group: GROUP, generation: consumer.generation(), partitions }];
     let mut committer = process.committer("before").await.expect("calm");
     committer.commit(vec![], progress).await.expect("it is the owner");
     consumer.leave().await.expect("calm");

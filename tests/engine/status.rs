@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use avr::{
-    command::status::{Looks, Picture, WorkerState},
+    clock::now_ms,
+    command::status::Looks,
     dataflow::STAGES,
     engine::{Completed, progress_text},
     log::{Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition},
     record::WorkerStatus,
+    terminal::{Picture, WorkerState},
     topic::{DEAD_LETTERS, DRAFTED, HANDLED, PROMPTS, TopicName, WORKERS},
 };
 use bytes::Bytes;
@@ -56,7 +58,7 @@ async fn done(
     let encoded =
         |(partition, completed): (Partition, Completed)| (partition, progress_text::encode(&completed, ""));
     let partitions = progress.into_iter().map(encoded).collect();
-    let progress = vec![GroupProgress { group, membership: consumer.membership(), partitions }];
+    let progress = vec![GroupProgress { group, generation: consumer.generation(), partitions }];
     let mut committer = process.committer(stage).await.expect("calm");
     committer.commit(outputs, progress).await.expect("it is the owner");
     consumer.leave().await.expect("calm");
@@ -131,10 +133,8 @@ async fn a_thread_that_goes_round_is_never_overlooked() {
 #[tokio::test(start_paused = true)]
 async fn workers_that_fell_silent_and_letters_that_were_handled_are_told_apart() {
     let log = log();
-    let now_ms =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
     let status = |worker: &str, ago_ms: i64, stopping| {
-        let at_ms = i64::try_from(now_ms).expect("before the year 292 million") - ago_ms;
+        let at_ms = now_ms() - ago_ms;
         let status =
             WorkerStatus { worker: worker.into(), at_ms, stages: vec![], stopping, version: "1".into() };
         output(WORKERS.name, worker, serde_json::to_vec(&status).expect("JSON"))
@@ -154,4 +154,14 @@ async fn workers_that_fell_silent_and_letters_that_were_handled_are_told_apart()
     assert_eq!(picture.stages[5].left, 4, "the exporter has yet to see them, and what was done with one");
     let json: serde_json::Value = serde_json::from_str(&picture.json()).expect("JSON");
     assert_eq!(json["workers"][1]["state"], "silent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_made_anew_may_have_fewer_letters_than_were_handled() {
+    const MANY: usize = 20_001;
+    let log = log();
+    write(&log, (0..MANY).map(|n| output(DEAD_LETTERS, &n.to_string(), "x")).collect()).await;
+    write(&log, (0..=MANY).map(|n| output(HANDLED.name, &format!("7-{n}"), "{}")).collect()).await;
+    let picture = look(&log, |_| true).await;
+    assert_eq!((picture.dead_letters, picture.dead_letters_are_exact), (0, false));
 }

@@ -7,7 +7,7 @@ use avr::method::{
     long_record::long_record,
     recursion::{Step, next_step, outcomes},
 };
-use avr::record::{Call, Critique, Extra, Improvement, Message, Round};
+use avr::record::{Critique, Extra, Improvement, Message, ModelCall, Round};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     stage1::pair_value,
 };
 
-fn call() -> Call {
+fn call() -> ModelCall {
     parsed(&json!({
         "model": "m", "seed": 0, "temperature": 0.7, "attempts": 1, "finish_reason": "stop",
         "prompt_tokens": 0, "completion_tokens": 0, "failure": null,

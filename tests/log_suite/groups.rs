@@ -122,7 +122,7 @@ pub(crate) async fn progress_from_before_a_partition_moved_and_came_back_is_refu
     let (here, there) = (under_test.process().await, under_test.process().await);
     let mut readers = vec![Reader::join(&here, GROUP, &[WORK]).await];
     settle(&mut readers, &[4]).await;
-    let before = readers[0].consumer.membership();
+    let before = readers[0].consumer.generation();
     readers.push(Reader::join(&there, GROUP, &[WORK]).await);
     settle(&mut readers, &[2, 2]).await;
     let moved: Vec<Partition> = readers[1].held.keys().copied().collect();
@@ -132,7 +132,7 @@ pub(crate) async fn progress_from_before_a_partition_moved_and_came_back_is_refu
     let mut committer = here.committer("suite-here").await.expect("a committer is to be had");
     let current = readers[0].progress(vec![(moved[0], up_to(1))]);
     let mut stale = current.clone();
-    stale[0].membership = before;
+    stale[0].generation = before;
     let result = committer.commit(vec![output(MORE, "k", "stale")], stale).await;
     assert!(matches!(result, Err(CommitError::Refused(_))), "{result:?}");
     commit(&mut committer, vec![output(MORE, "k", "current")], current).await;

@@ -39,7 +39,7 @@ impl<C: Consumer> Reader<C> {
 
     /// Progress to be committed, made with what it knows now.
     pub(super) fn progress(&self, partitions: Vec<(Partition, Progress)>) -> Vec<GroupProgress> {
-        vec![GroupProgress { group: self.group, membership: self.consumer.membership(), partitions }]
+        vec![GroupProgress { group: self.group, generation: self.consumer.generation(), partitions }]
     }
 
     /// Takes in one event.

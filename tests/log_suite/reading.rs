@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
     sync::Arc,
 };
 
-use avr::log::{Budget, Consumer, Header, Log, Output, Partition, Record, Visit};
+use avr::log::{Budget, Consumer, Header, Log, Output, Partition, Record};
 use bytes::Bytes;
 
 use super::{GROUP, LogUnderTest, MORE, SINGLE, WORK, output, reader::Reader, scan, text, texts, write};
@@ -162,7 +163,8 @@ pub(crate) async fn a_scan_begins_where_it_is_told_and_leaves_a_partition_that_g
     let partition = |index| Partition { topic: WORK, index };
     let mut seen = Vec::new();
     let mut visit = |record: Record| {
-        let visit = if record.partition.index == cut { Visit::Enough } else { Visit::More };
+        let visit =
+            if record.partition.index == cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         seen.push((record.partition.index, record.offset));
         visit
     };

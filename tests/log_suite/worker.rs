@@ -85,8 +85,8 @@ impl<L: Log> Worker<L> {
         if outputs.is_empty() {
             return ControlFlow::Continue(());
         }
-        let membership = self.consumer.membership();
-        let progress = vec![GroupProgress { group: GROUP, membership, partitions }];
+        let generation = self.consumer.generation();
+        let progress = vec![GroupProgress { group: GROUP, generation, partitions }];
         let result = self.committer.commit(outputs, progress).await;
         (self.tell)(&result);
         match result {

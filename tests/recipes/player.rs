@@ -9,7 +9,9 @@ use avr::{
         recursion::{Step, next_step},
     },
     model::{ChatModel, ChatRequest, Priority, RewardModel, RewardRequest},
-    record::{Answer, Call, Comparison, Critique, Extra, Fusion, Improvement, LongSample, Round, Thread},
+    record::{
+        Answer, Comparison, Critique, Extra, Fusion, Improvement, LongSample, ModelCall, Round, Thread,
+    },
 };
 
 /// Who plays, and by which rules.
@@ -92,7 +94,7 @@ impl Player<'_> {
         let answers = self.long.chat_several(&request, size).await.expect("the simulated models answer");
         let mut samples = Vec::new();
         for (choice, answer) in answers.into_iter().flatten().enumerate() {
-            let call = Call {
+            let call = ModelCall {
                 choice: choice as u32,
                 finish_reason: answer.finish_reason,
                 ..call_of(self.long, &site, temperature)
@@ -239,7 +241,7 @@ impl Player<'_> {
         turns: &[Turn<'_>],
         tries: u32,
         is_good: impl Fn(&str) -> bool,
-    ) -> (Option<String>, Call) {
+    ) -> (Option<String>, ModelCall) {
         let mut call = None;
         for attempt in site.attempt..tries {
             let site = CallSite { attempt, ..site };
@@ -254,7 +256,7 @@ impl Player<'_> {
             };
             let answer = model.chat(&request).await.expect("the simulated models answer");
             let good = is_good(&answer.text);
-            let last = Call {
+            let last = ModelCall {
                 finish_reason: answer.finish_reason.filter(|_| good),
                 ..call_of(model, &site, temperature)
             };
@@ -278,8 +280,8 @@ fn site<'a>(thread: &'a Thread, stage: &'static str, round: u32, index: u32) -> 
     CallSite { thread: &thread.id, stage, round, index, attempt: 0 }
 }
 
-fn call_of(model: &ChatModel, site: &CallSite<'_>, temperature: f64) -> Call {
-    Call {
+fn call_of(model: &ChatModel, site: &CallSite<'_>, temperature: f64) -> ModelCall {
+    ModelCall {
         model: model.model().to_owned(),
         seed: site.seed(),
         choice: 0,

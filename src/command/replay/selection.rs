@@ -5,17 +5,17 @@ use std::{collections::HashSet, sync::atomic::Ordering};
 use super::{ReplayError, Watched};
 use crate::{
     config::Settings,
-    export::{BadHarvest, Entry, ExportError, Files, RawHarvest, Totals},
+    export::{BadSelectionResult, Entry, ExportError, Files, RawSelectionResult, Totals},
     log::{Log, LogError, Record},
-    method::{Recipe, Templates, harvest},
-    record::{Harvest, RecipeRef, SCHEMA_VERSION, Thread, ThreadId},
+    method::{Recipe, Templates, select_records},
+    record::{RecipeRef, SCHEMA_VERSION, SelectionResult, Thread, ThreadId},
     topic::{SCORED, TopicName},
 };
 
 /// Where finished threads lie.
 pub(super) const SOURCE: TopicName = SCORED.name;
 
-/// Bytes of harvests in one write to the files.
+/// Bytes of selection results in one write to the files.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// Threads that were met.
@@ -105,7 +105,7 @@ impl Selection {
 
     fn visit(&mut self, record: &Record) -> Result<(), ExportError> {
         let Some(thread) = self.thread(record) else { return Ok(()) };
-        match encoded(&harvest(&thread, &self.recipe, &self.templates)) {
+        match encoded(&select_records(&thread, &self.recipe, &self.templates)) {
             Ok(bytes) => {
                 self.counts.kept += 1;
                 self.batch_bytes += bytes.len();
@@ -148,8 +148,8 @@ impl Selection {
 
     fn write(&mut self) -> Result<(), ExportError> {
         let batch = std::mem::take(&mut self.batch);
-        let parsed = batch.iter().filter_map(|harvest| RawHarvest::parse(harvest).ok());
-        let entries: Vec<_> = parsed.map(Entry::Harvest).collect();
+        let parsed = batch.iter().filter_map(|result| RawSelectionResult::parse(result).ok());
+        let entries: Vec<_> = parsed.map(Entry::Selected).collect();
         self.files.append(&entries)?;
         self.files.committed();
         self.batch_bytes = 0;
@@ -157,10 +157,10 @@ impl Selection {
     }
 }
 
-/// A harvest as the records topic holds it, if it can be written from there.
-fn encoded(harvest: &Harvest) -> Result<Vec<u8>, BadHarvest> {
-    let bytes = serde_json::to_vec(harvest)?;
-    RawHarvest::parse(&bytes)?;
+/// A selection result as the records topic holds it, if it can be written from there.
+fn encoded(result: &SelectionResult) -> Result<Vec<u8>, BadSelectionResult> {
+    let bytes = serde_json::to_vec(result)?;
+    RawSelectionResult::parse(&bytes)?;
     Ok(bytes)
 }
 

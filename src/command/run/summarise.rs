@@ -159,7 +159,7 @@ pub(super) fn worker(
         name: stage.name,
         steps: stage.steps,
         dead_letters: stage.dead_letters,
-        held: stage.held as u64,
+        parked: stage.parked as u64,
     };
     WorkerSummary {
         simulated: is_simulated,

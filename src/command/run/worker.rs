@@ -12,7 +12,7 @@ use crate::{
     app::{self, Process, Signals, simulated},
     config::{KafkaSettings, Settings},
     dataflow::{self, Chosen},
-    engine::{Closed, EngineError, EngineOptions, Handle, Status, Stop},
+    engine::{EngineError, EngineOptions, Handle, PausedStages, Status, Stop},
     intake,
     log::{Log, kafka::Admin},
     observe::Metrics,
@@ -113,10 +113,10 @@ impl Worker<'_> {
             fits = self.fits(&log, &parts.reference) => fits?,
         }
 
-        let (gates, closed) = watch::channel(Closed::new());
+        let (gates, closed) = watch::channel(PausedStages::new());
         let (lags_to, lags) = watch::channel(Lags::new());
         let (stop, stopped) = watch::channel(Stop::Run);
-        let mut engine = tokio::spawn(parts.engine.with_gates(closed).run(stopped));
+        let mut engine = tokio::spawn(parts.engine.with_paused(closed).run(stopped));
         let status = parts.handle.status();
         let aside = self.start_aside(&log, &parts.handle, process, name.clone(), (lags_to, gates));
         let display = show_progress(self.settings, screen, status.clone(), lags);
@@ -155,7 +155,7 @@ impl Worker<'_> {
         handle: &Handle,
         process: &Process,
         name: String,
-        (lags, gates): (watch::Sender<Lags>, watch::Sender<Closed>),
+        (lags, gates): (watch::Sender<Lags>, watch::Sender<PausedStages>),
     ) -> Aside {
         let (metrics, status) = (process.metrics.clone(), handle.status());
         let (stop_heart, heart_stopped) = oneshot::channel();

@@ -1,118 +1,34 @@
 //! What two samples tell together: rates, who works, and whether nothing is left.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use serde::Serialize;
-
-use super::{
-    sample::{Sample, StageSample},
-    table,
+use super::sample::{Sample, StageSample};
+use crate::{
+    record::{WorkerStage, WorkerStatus},
+    terminal::{Picture, StagePicture, WorkerPicture, WorkerState},
 };
-use crate::record::{WorkerStage, WorkerStatus};
 
-/// A pipeline as it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Picture {
-    /// Whether nothing is left to do in any stage.
-    pub nothing_left: bool,
-    /// Every stage, in the order of the flow.
-    pub stages: Vec<StagePicture>,
-    /// Every worker that was heard of lately.
-    pub workers: Vec<WorkerPicture>,
-    /// Dead letters that nobody has handled.
-    pub dead_letters: u64,
-    /// Whether they were counted; else there are at most so many.
-    pub dead_letters_are_exact: bool,
-    /// How many of each kind, as `stage: kind`.
-    pub dead_letter_kinds: BTreeMap<String, u64>,
-}
-
-/// One stage.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct StagePicture {
-    /// Its name.
-    pub name: &'static str,
-    /// Records that it has not done.
-    pub left: u64,
-    /// Whether they were counted; else there are at most so many.
-    pub left_is_exact: bool,
-    /// How long the oldest of them has been there, in seconds.
-    pub oldest_seconds: Option<u64>,
-    /// Offsets that it has done, over all time.
-    pub done: u64,
-    /// Of those, how many a second.
-    pub per_second: f64,
-    /// Workers that run it and are heard of.
-    pub workers: u64,
-    /// Steps that run.
-    pub in_flight: u64,
-    /// Records fetched and waiting.
-    pub waiting: u64,
-    /// Threads left alone, because they follow another recipe than the worker.
-    pub held: u64,
-}
-
-/// Whether a worker is heard of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WorkerState {
-    /// It works.
-    #[default]
-    Alive,
-    /// It was told to stop.
-    Stopping,
-    /// It has said nothing for longer than it should.
-    Silent,
-}
-
-/// One worker.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct WorkerPicture {
-    /// Its name.
-    pub name: String,
-    /// Whether it is heard of.
-    pub state: WorkerState,
-    /// How long ago it said how it is, in seconds.
-    pub heard_seconds: u64,
-    /// Its stages.
-    pub stages: Vec<String>,
-    /// The program's version.
-    pub version: String,
-}
-
-impl Picture {
-    /// What the sample `now` tells after `before`; a worker is silent that said nothing for `silent_after`.
-    pub fn of(before: &Sample, now: &Sample, silent_after: Duration) -> Self {
-        let state = |status: &WorkerStatus| state_of(status, now.at_ms, silent_after);
-        let alive: Vec<&WorkerStatus> =
-            now.workers.iter().filter(|status| state(status) == WorkerState::Alive).collect();
-        let seconds = now.at.duration_since(before.at).as_secs_f64();
-        let stages = before.stages.iter().zip(&now.stages);
-        let stages = stages.map(|(before, stage)| StagePicture {
-            per_second: rate(before, stage, seconds),
-            ..stage_of(stage, &alive, now.at_ms)
-        });
-        let kinds = now.dead_letters.by_kind.iter().flatten();
-        Self {
-            nothing_left: now.shows_that_nothing_is_left(before),
-            stages: stages.collect(),
-            workers: now.workers.iter().map(|status| worker_of(status, state(status), now.at_ms)).collect(),
-            dead_letters: now.dead_letters.waiting,
-            dead_letters_are_exact: now.dead_letters.by_kind.is_some(),
-            dead_letter_kinds: kinds
-                .map(|((stage, kind), number)| (format!("{stage}: {kind}"), *number))
-                .collect(),
-        }
-    }
-
-    /// For people.
-    pub fn text(&self) -> String {
-        table::render(self)
-    }
-
-    /// For machines: one line of JSON.
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("keys are texts, and nothing else can fail in memory")
+/// What the sample `now` tells after `before`; a worker is silent that said nothing for `silent_after`.
+pub(super) fn picture(before: &Sample, now: &Sample, silent_after: Duration) -> Picture {
+    let state = |status: &WorkerStatus| state_of(status, now.at_ms, silent_after);
+    let alive: Vec<&WorkerStatus> =
+        now.workers.iter().filter(|status| state(status) == WorkerState::Alive).collect();
+    let seconds = now.at.duration_since(before.at).as_secs_f64();
+    let stages = before.stages.iter().zip(&now.stages);
+    let stages = stages.map(|(before, stage)| StagePicture {
+        per_second: rate(before, stage, seconds),
+        ..stage_of(stage, &alive, now.at_ms)
+    });
+    let kinds = now.dead_letters.by_kind.iter().flatten();
+    Picture {
+        nothing_left: now.shows_that_nothing_is_left(before),
+        stages: stages.collect(),
+        workers: now.workers.iter().map(|status| worker_of(status, state(status), now.at_ms)).collect(),
+        dead_letters: now.dead_letters.waiting,
+        dead_letters_are_exact: now.dead_letters.by_kind.is_some(),
+        dead_letter_kinds: kinds
+            .map(|((stage, kind), number)| (format!("{stage}: {kind}"), *number))
+            .collect(),
     }
 }
 
@@ -138,7 +54,7 @@ fn stage_of(sample: &StageSample, alive: &[&WorkerStatus], now_ms: i64) -> Stage
         workers: alive.iter().filter(of_stage).count() as u64,
         in_flight: sum(|stage| stage.in_flight),
         waiting: sum(|stage| stage.waiting),
-        held: sum(|stage| stage.held),
+        parked: sum(|stage| stage.parked),
     }
 }
 

@@ -1,14 +1,12 @@
 //! What a log says at one moment.
 
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
+    clock::now_ms,
     dataflow::STAGES,
     dead_letter::DeadLetterCounts,
     log::{Log, LogError, Partition, Record},
@@ -62,9 +60,7 @@ impl Sample {
         let stages = stages.collect();
         let workers = workers(log).await?;
         let dead_letters = DeadLetterCounts::read(log, before.map(|before| &before.dead_letters)).await?;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let at_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        Ok(Self { at: Instant::now(), at_ms, stages, workers, dead_letters })
+        Ok(Self { at: Instant::now(), at_ms: now_ms(), stages, workers, dead_letters })
     }
 
     /// The end of every partition that a stage reads.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{Conversation, Format, Layout, Manifest, write_line};
 use crate::{
     export::{RawRecord, RawText, RawTurn},
-    record::Kind,
+    record::RecordKind,
 };
 
 /// Where the data sets of LLaMA-Factory are described.
@@ -39,14 +39,17 @@ impl Format for LlamaFactory {
         &FILES
     }
 
-    fn file_of(&self, kind: Kind) -> usize {
+    fn file_of(&self, kind: RecordKind) -> usize {
         match kind {
-            Kind::Sft => 0,
-            Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair | Kind::FusionPair => 1,
-            Kind::LongSft => 2,
-            Kind::LongPair => 3,
-            Kind::Kto => 4,
-            Kind::RewardPair => 5,
+            RecordKind::Sft => 0,
+            RecordKind::ResponsePair
+            | RecordKind::CritiquePair
+            | RecordKind::ImprovementPair
+            | RecordKind::FusionPair => 1,
+            RecordKind::LongSft => 2,
+            RecordKind::LongPair => 3,
+            RecordKind::Kto => 4,
+            RecordKind::RewardPair => 5,
         }
     }
 
@@ -54,13 +57,13 @@ impl Format for LlamaFactory {
         let RawRecord { id, kind, label, ref prompt, ref rewards, .. } = *record;
         let (chosen, rejected) = (record.chosen.first(), record.rejected.first());
         match kind {
-            Kind::Kto => {
+            RecordKind::Kto => {
                 write_line(
                     &LabelledRow { id, kind, messages: Conversation::of(record), kto_tag: label },
                     buffer,
                 );
             }
-            Kind::RewardPair => {
+            RecordKind::RewardPair => {
                 let pair = PairRow { id, kind, messages: prompt, chosen, rejected };
                 write_line(&RewardRow { pair, margin: rewards.margin() }, buffer);
             }
@@ -72,7 +75,7 @@ impl Format for LlamaFactory {
     }
 
     fn manifest(&self, layout: Layout, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
-        let listed = Kind::ALL.into_iter().filter(|kind| has_rows(self.file_of(*kind)));
+        let listed = RecordKind::ALL.into_iter().filter(|kind| has_rows(self.file_of(*kind)));
         let data_set = |kind| data_set(layout.place(FILES[self.file_of(kind)]), kind);
         let info: BTreeMap<_, _> = listed.map(data_set).collect();
         let text = serde_json::to_string_pretty(&info).expect("the description has string keys") + "\n";
@@ -83,14 +86,14 @@ impl Format for LlamaFactory {
 #[derive(Serialize)]
 struct SftRow<'a> {
     id: RawText<'a>,
-    kind: Kind,
+    kind: RecordKind,
     messages: Conversation<'a>,
 }
 
 #[derive(Serialize)]
 struct PairRow<'a> {
     id: RawText<'a>,
-    kind: Kind,
+    kind: RecordKind,
     messages: &'a [RawTurn<'a>],
     chosen: Option<&'a RawTurn<'a>>,
     rejected: Option<&'a RawTurn<'a>>,
@@ -99,7 +102,7 @@ struct PairRow<'a> {
 #[derive(Serialize)]
 struct LabelledRow<'a> {
     id: RawText<'a>,
-    kind: Kind,
+    kind: RecordKind,
     messages: Conversation<'a>,
     kto_tag: Option<bool>,
 }
@@ -123,7 +126,7 @@ struct DataSet<'a> {
 }
 
 /// The name and the description of the data set in the file or folder `path`, which has records of `kind`.
-fn data_set(path: &str, kind: Kind) -> (&str, DataSet<'_>) {
+fn data_set(path: &str, kind: RecordKind) -> (&str, DataSet<'_>) {
     let file_name = path.rsplit('/').next().unwrap_or(path);
     let tags = [
         ("role_tag", "role"),
@@ -133,7 +136,7 @@ fn data_set(path: &str, kind: Kind) -> (&str, DataSet<'_>) {
         ("system_tag", "system"),
     ];
     let columns: &[&str] = match kind {
-        Kind::Kto => &["messages", "kto_tag"],
+        RecordKind::Kto => &["messages", "kto_tag"],
         kind if kind.is_pair() => &["messages", "chosen", "rejected"],
         _ => &["messages"],
     };

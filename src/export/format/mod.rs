@@ -10,7 +10,7 @@ mod trl;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{RawRecord, RawTurn};
-use crate::record::Kind;
+use crate::record::RecordKind;
 
 pub use llama_factory::LlamaFactory;
 pub use trl::Trl;
@@ -21,7 +21,7 @@ pub trait Format: Send + Sync {
     fn files(&self) -> &'static [&'static str];
 
     /// Which of [`files`](Self::files) takes records of this kind.
-    fn file_of(&self, kind: Kind) -> usize;
+    fn file_of(&self, kind: RecordKind) -> usize;
 
     /// Appends the record's row to `buffer`, the line feed included.
     fn write_row(&self, record: &RawRecord<'_>, buffer: &mut Vec<u8>);
@@ -131,7 +131,7 @@ mod tests {
     fn every_kind_has_a_file_and_no_file_two_formats() {
         let mut seen = std::collections::BTreeSet::new();
         for format in FormatName::ALL.map(FormatName::format) {
-            assert!(Kind::ALL.iter().all(|kind| format.file_of(*kind) < format.files().len()));
+            assert!(RecordKind::ALL.iter().all(|kind| format.file_of(*kind) < format.files().len()));
             assert!(format.files().iter().all(|path| seen.insert(*path)));
         }
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Conversation, Format, Layout, Manifest, write_line};
 use crate::{
     export::{RawRecord, RawText, RawTurn},
-    record::Kind,
+    record::RecordKind,
 };
 
 /// The writer for TRL; not written unless asked for.
@@ -28,22 +28,27 @@ impl Format for Trl {
         ]
     }
 
-    fn file_of(&self, kind: Kind) -> usize {
+    fn file_of(&self, kind: RecordKind) -> usize {
         match kind {
-            Kind::Sft => 0,
-            Kind::ResponsePair | Kind::CritiquePair | Kind::ImprovementPair | Kind::FusionPair => 1,
-            Kind::LongSft => 2,
-            Kind::LongPair => 3,
-            Kind::Kto => 4,
-            Kind::RewardPair => 5,
+            RecordKind::Sft => 0,
+            RecordKind::ResponsePair
+            | RecordKind::CritiquePair
+            | RecordKind::ImprovementPair
+            | RecordKind::FusionPair => 1,
+            RecordKind::LongSft => 2,
+            RecordKind::LongPair => 3,
+            RecordKind::Kto => 4,
+            RecordKind::RewardPair => 5,
         }
     }
 
     fn write_row(&self, record: &RawRecord<'_>, buffer: &mut Vec<u8>) {
         let RawRecord { id, kind, label, ref prompt, ref chosen, ref rejected, ref rewards, .. } = *record;
         match kind {
-            Kind::Kto => write_line(&LabelledRow { id, kind, prompt, completion: chosen, label }, buffer),
-            Kind::RewardPair => {
+            RecordKind::Kto => {
+                write_line(&LabelledRow { id, kind, prompt, completion: chosen, label }, buffer)
+            }
+            RecordKind::RewardPair => {
                 let (chosen, rejected) =
                     (Conversation::of(record), Conversation { prompt, chosen: rejected });
                 write_line(&RewardRow { id, kind, chosen, rejected, margin: rewards.margin() }, buffer);
@@ -61,14 +66,14 @@ impl Format for Trl {
 #[derive(Serialize)]
 struct SftRow<'a> {
     id: RawText<'a>,
-    kind: Kind,
+    kind: RecordKind,
     messages: Conversation<'a>,
 }
 
 #[derive(Serialize)]
 struct PairRow<'a> {
     id: RawText<'a>,
-    kind: Kind,
+    kind: RecordKind,
     prompt: &'a [RawTurn<'a>],
     chosen: &'a [RawTurn<'a>],
     rejected: &'a [RawTurn<'a>],
@@ -77,7 +82,7 @@ struct PairRow<'a> {
 #[derive(Serialize)]
 struct LabelledRow<'a> {
     id: RawText<'a>,
-    kind: Kind,
+    kind: RecordKind,
     prompt: &'a [RawTurn<'a>],
     completion: &'a [RawTurn<'a>],
     label: Option<bool>,
@@ -87,7 +92,7 @@ struct LabelledRow<'a> {
 #[derive(Serialize)]
 struct RewardRow<'a> {
     id: RawText<'a>,
-    kind: Kind,
+    kind: RecordKind,
     chosen: Conversation<'a>,
     rejected: Conversation<'a>,
     margin: Option<f64>,

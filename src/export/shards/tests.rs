@@ -130,7 +130,7 @@ fn reject(number: i64) -> Entry<'static> {
 fn letter(number: i64) -> Entry<'static> {
     let outcome = serde_json::json!({
         "thread": format!("s:{number}"), "recipe": {"name": "s", "hash": ""}, "origin": {"source": "-", "line": number},
-        "verdict": "dead_letter", "records": [], "withheld": {}, "cut_off": 0,
+        "reason": "dead_letter", "records": [], "withheld": {}, "cut_off": 0,
     });
     Entry::DeadLetter(serde_json::from_value(outcome).unwrap())
 }

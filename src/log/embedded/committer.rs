@@ -1,11 +1,8 @@
 //! The side that writes: prepares a commit in its caller's task and hands it to the writer.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::{SystemTime, UNIX_EPOCH},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
 };
 
 use bytes::Bytes;
@@ -15,9 +12,12 @@ use super::{
     Mistake, Running, codec,
     writer::{Commit, Identity, Task},
 };
-use crate::log::{
-    CommitError, Committer, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Output,
-    Partition, Progress,
+use crate::{
+    clock::now_ms,
+    log::{
+        CommitError, Committer, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Output,
+        Partition, Progress,
+    },
 };
 
 /// A committer of an embedded log.
@@ -134,9 +134,4 @@ fn is_too_long(text: &str) -> bool {
 fn stable_hash(key: &[u8]) -> u64 {
     let hash = blake3::hash(key);
     u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a BLAKE3 hash has 32 bytes"))
-}
-
-fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }

@@ -23,7 +23,7 @@ use super::{
     store,
 };
 use crate::log::{
-    Budget, Consumer, Event, GroupName, LogError, LogErrorKind, Membership, Partition, Progress, Record,
+    Budget, Consumer, Event, Generation, GroupName, LogError, LogErrorKind, Partition, Progress, Record,
 };
 
 /// A consumer of an embedded log. Dropping it leaves the group.
@@ -203,8 +203,8 @@ impl Consumer for EmbeddedConsumer {
         }
     }
 
-    fn membership(&self) -> Membership {
-        self.shared().state().membership(self.group, self.member)
+    fn generation(&self) -> Generation {
+        self.shared().state().generation(self.group, self.member)
     }
 
     fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError> {

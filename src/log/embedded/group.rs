@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    log::{Membership, Partition},
+    log::{Generation, Partition},
     topic::TopicName,
 };
 
@@ -130,22 +130,22 @@ impl Group {
         self.rebalance();
     }
 
-    /// Whether `process` may commit progress of `partition` that it made knowing what `membership` says: one of its
+    /// Whether `process` may commit progress of `partition` that it made knowing what `generation` says: one of its
     /// members has it since then or before, and has not released it.
     pub(super) fn may_commit(
         &self,
         process: ProcessId,
         partition: Partition,
-        membership: Membership,
+        generation: Generation,
     ) -> bool {
         let owner = self.holds.get(&partition).and_then(|hold| hold.owner());
         let is_its = owner.and_then(|owner| self.members.get(&owner)).is_some_and(|m| m.process == process);
-        is_its && self.told_at.get(&partition).is_some_and(|at| *at <= membership.0)
+        is_its && self.told_at.get(&partition).is_some_and(|at| *at <= generation.0)
     }
 
     /// What `id` knows of the group.
-    pub(super) fn membership(&self, id: MemberId) -> Membership {
-        Membership(self.members.get(&id).map_or(0, |member| member.told))
+    pub(super) fn generation(&self, id: MemberId) -> Generation {
+        Generation(self.members.get(&id).map_or(0, |member| member.told))
     }
 
     /// The members that [`Group::tell`] would tell something.
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     /// Knows everything that was told.
-    const NOW: Membership = Membership(u64::MAX);
+    const NOW: Generation = Generation(u64::MAX);
 
     const HERE: ProcessId = ProcessId(0);
     const THERE: ProcessId = ProcessId(1);

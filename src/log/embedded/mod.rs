@@ -38,6 +38,7 @@ mod writer;
 
 use std::{
     io,
+    ops::ControlFlow,
     path::Path,
     sync::{Arc, mpsc::SyncSender as StopSender},
     thread::{self, JoinHandle},
@@ -57,7 +58,7 @@ use self::{
     store::Store,
     writer::{Identity, Task},
 };
-use super::{Budget, GroupName, Log, LogError, LogErrorKind, Partition, Progress, Record, Visit};
+use super::{Budget, GroupName, Log, LogError, LogErrorKind, Partition, Progress, Record};
 use crate::topic::TopicName;
 
 /// What a loss of power may undo. The death of the process undoes nothing that a commit returned.
@@ -225,7 +226,7 @@ impl EmbeddedLog {
         &self,
         partition: Partition,
         from: i64,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogErrorKind> {
         let bounds = self.bounds(partition.topic)?;
         let Some((_, first, end)) = bounds.into_iter().find(|(known, ..)| *known == partition) else {
@@ -234,7 +235,7 @@ impl EmbeddedLog {
         let mut from = from.max(first);
         while from < end {
             let (records, next) = self.read_piece(partition, from, end).await?;
-            if records.into_iter().any(|record| visit(record) == Visit::Enough) {
+            if records.into_iter().any(|record| visit(record).is_break()) {
                 return Ok(());
             }
             from = next;
@@ -295,7 +296,7 @@ impl Log for EmbeddedLog {
         let starts = bounds.into_iter().map(|(partition, first, _)| (partition, first)).collect();
         let mut visit_all = |record| {
             visit(record);
-            Visit::More
+            ControlFlow::Continue(())
         };
         self.scan_from(starts, &mut visit_all).await
     }
@@ -303,7 +304,7 @@ impl Log for EmbeddedLog {
     async fn scan_from(
         &self,
         starts: Vec<(Partition, i64)>,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogError> {
         for (partition, from) in starts {
             self.scan_partition(partition, from, visit)

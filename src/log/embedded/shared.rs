@@ -22,7 +22,7 @@ use super::{
     store::{Partitions, Store},
 };
 use crate::{
-    log::{GroupName, LogErrorKind, Membership, Partition},
+    log::{Generation, GroupName, LogErrorKind, Partition},
     topic::TopicName,
 };
 
@@ -144,14 +144,14 @@ impl State {
         group: GroupName,
         process: ProcessId,
         partition: Partition,
-        membership: Membership,
+        generation: Generation,
     ) -> bool {
-        self.groups.get(&group).is_some_and(|members| members.may_commit(process, partition, membership))
+        self.groups.get(&group).is_some_and(|members| members.may_commit(process, partition, generation))
     }
 
     /// What a member knows of its group.
-    pub(super) fn membership(&self, group: GroupName, member: MemberId) -> Membership {
-        self.groups.get(&group).map_or(Membership(0), |members| members.membership(member))
+    pub(super) fn generation(&self, group: GroupName, member: MemberId) -> Generation {
+        self.groups.get(&group).map_or(Generation(0), |members| members.generation(member))
     }
 
     /// Makes a record visible; the oldest of the longest tail go where all tails together grow too large.

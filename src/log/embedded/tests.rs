@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 use bytes::Bytes;
 
 use super::*;
-use crate::log::{CommitError, Committer, Consumer, Event, GroupProgress, Membership, Output, Progress};
+use crate::log::{CommitError, Committer, Consumer, Event, Generation, GroupProgress, Output, Progress};
 
 /// Knows everything that any member was told.
-const NOW: Membership = Membership(u64::MAX);
+const NOW: Generation = Generation(u64::MAX);
 
 const KEPT: TopicName = TopicName("kept");
 const PASSING: TopicName = TopicName("passing");
@@ -45,7 +45,7 @@ fn zero(topic: TopicName) -> Partition {
 
 fn progress(group: GroupName, partition: Partition, offset: i64) -> Vec<GroupProgress> {
     let progress = Progress { offset, text: format!("done {offset}") };
-    vec![GroupProgress { group, membership: NOW, partitions: vec![(partition, progress)] }]
+    vec![GroupProgress { group, generation: NOW, partitions: vec![(partition, progress)] }]
 }
 
 async fn write(log: &EmbeddedLog, topic: TopicName, texts: &[&str]) {

@@ -137,8 +137,8 @@ fn check(state: &State, commit: &Commit) -> Result<(), CommitError> {
         return Err(LogError::new(context(), LogErrorKind::Fenced).into());
     }
     let is_foreign = |progress: &&GroupProgress| {
-        let GroupProgress { group, membership, .. } = **progress;
-        let may_commit = |at| state.may_commit(group, commit.identity.process, at, membership);
+        let GroupProgress { group, generation, .. } = **progress;
+        let may_commit = |at| state.may_commit(group, commit.identity.process, at, generation);
         !progress.partitions.iter().all(|(partition, _)| may_commit(*partition))
     };
     let refused: Vec<_> = commit.progress.iter().filter(is_foreign).map(|progress| progress.group).collect();

@@ -12,7 +12,7 @@ use super::{
     reporter::Reporter,
 };
 use crate::{
-    log::{Budget, Consumer, Event, GroupName, LogError, Membership, Partition},
+    log::{Budget, Consumer, Event, Generation, GroupName, LogError, Partition},
     topic::TopicName,
 };
 
@@ -22,7 +22,7 @@ pub struct KafkaConsumer {
     group: GroupName,
     mailbox: Arc<Mailbox>,
     inbox: Arc<Inbox>,
-    membership: Membership,
+    generation: Generation,
     left: bool,
 }
 
@@ -52,7 +52,7 @@ impl KafkaConsumer {
         budget.on_room(move || waker.wake());
         Poller::start(member, Arc::clone(members), Arc::clone(options), budget)
             .map_err(|error| LogError::new(context(), error))?;
-        Ok(Self { group, mailbox, inbox, membership: Membership::default(), left: false })
+        Ok(Self { group, mailbox, inbox, generation: Generation::default(), left: false })
     }
 
     fn pause_or_resume(&self, partitions: &[Partition], paused: bool) {
@@ -64,19 +64,19 @@ impl KafkaConsumer {
 impl Consumer for KafkaConsumer {
     async fn next(&mut self) -> Result<Event, LogError> {
         loop {
-            if let Some((membership, event, was_full)) = self.mailbox.take() {
+            if let Some((generation, event, was_full)) = self.mailbox.take() {
                 if was_full {
                     self.inbox.wake();
                 }
-                self.membership = membership;
+                self.generation = generation;
                 return event;
             }
             self.mailbox.wait().await;
         }
     }
 
-    fn membership(&self) -> Membership {
-        self.membership
+    fn generation(&self) -> Generation {
+        self.generation
     }
 
     fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError> {

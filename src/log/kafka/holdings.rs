@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::log::{Membership, Partition, Progress};
+use crate::log::{Generation, Partition, Progress};
 
 /// A partition that is held.
 #[derive(Clone, Debug)]
 struct Held {
-    since: Membership,
+    since: Generation,
     /// What is committed for it, as far as this process knows; none where nothing is.
     known: Option<Progress>,
 }
@@ -22,7 +22,7 @@ pub(super) struct Holdings(BTreeMap<Partition, Held>);
 
 impl Holdings {
     /// These partitions are held from now on, with the progress that is committed.
-    pub(super) fn take(&mut self, partitions: Vec<(Partition, Option<Progress>)>, since: Membership) {
+    pub(super) fn take(&mut self, partitions: Vec<(Partition, Option<Progress>)>, since: Generation) {
         let held = |(partition, known)| (partition, Held { since, known });
         self.0.extend(partitions.into_iter().map(held));
     }
@@ -43,8 +43,8 @@ impl Holdings {
     }
 
     /// Whether a partition was held at that time and has been ever since.
-    pub(super) fn has_since(&self, partition: Partition, membership: Membership) -> bool {
-        self.0.get(&partition).is_some_and(|held| held.since <= membership)
+    pub(super) fn has_since(&self, partition: Partition, generation: Generation) -> bool {
+        self.0.get(&partition).is_some_and(|held| held.since <= generation)
     }
 
     /// What this process knows to be committed for partitions that it holds.
@@ -69,15 +69,15 @@ mod tests {
     fn what_moved_and_came_back_is_not_what_it_was() {
         let partition = Partition { topic: PROMPTS.name, index: 0 };
         let mut holdings = Holdings::default();
-        assert!(!holdings.has_since(partition, Membership(9)));
-        holdings.take(vec![(partition, None)], Membership(3));
-        assert!(!holdings.has_since(partition, Membership(2)), "not yet");
-        assert!(holdings.has_since(partition, Membership(3)));
-        assert!(holdings.has_since(partition, Membership(4)), "another event came meanwhile");
+        assert!(!holdings.has_since(partition, Generation(9)));
+        holdings.take(vec![(partition, None)], Generation(3));
+        assert!(!holdings.has_since(partition, Generation(2)), "not yet");
+        assert!(holdings.has_since(partition, Generation(3)));
+        assert!(holdings.has_since(partition, Generation(4)), "another event came meanwhile");
         holdings.give_up(&[partition]);
-        assert!(!holdings.has_since(partition, Membership(4)));
-        holdings.take(vec![(partition, None)], Membership(5));
-        assert!(!holdings.has_since(partition, Membership(4)), "another had it meanwhile");
+        assert!(!holdings.has_since(partition, Generation(4)));
+        holdings.take(vec![(partition, None)], Generation(5));
+        assert!(!holdings.has_since(partition, Generation(4)), "another had it meanwhile");
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
         let mut holdings = Holdings::default();
         holdings.learn(partition, Some(progress.clone()));
         assert_eq!(holdings.known(partition), None, "it is not held");
-        holdings.take(vec![(partition, None)], Membership(1));
+        holdings.take(vec![(partition, None)], Generation(1));
         holdings.learn(partition, Some(progress.clone()));
         assert_eq!(holdings.known(partition), Some(&progress));
     }

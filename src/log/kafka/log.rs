@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::ControlFlow,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -21,7 +22,7 @@ use super::{
     watermarks,
 };
 use crate::{
-    log::{Budget, GroupName, Log, LogError, Partition, Progress, Record, Visit, lock},
+    log::{Budget, GroupName, Log, LogError, Partition, Progress, Record, lock},
     topic::TopicName,
 };
 
@@ -130,7 +131,7 @@ impl Log for KafkaLog {
     async fn scan_from(
         &self,
         starts: Vec<(Partition, i64)>,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogError> {
         let (options, looker) = (Arc::clone(&self.options), Arc::clone(&self.looker));
         let enough = Arc::new(Enough::default());
@@ -141,7 +142,7 @@ impl Log for KafkaLog {
         while let Some(batch) = batches.recv().await {
             for record in batch {
                 let partition = record.partition;
-                if !enough.has(partition) && visit(record) == Visit::Enough {
+                if !enough.has(partition) && visit(record).is_break() {
                     enough.add(partition);
                 }
             }

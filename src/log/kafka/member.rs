@@ -18,7 +18,7 @@ use rdkafka::{
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{holdings::Holdings, reporter::Reporter};
-use crate::log::{Event, GroupName, LogError, Membership, Partition, Progress, lock};
+use crate::log::{Event, Generation, GroupName, LogError, Partition, Progress, lock};
 
 /// Bytes of records that may wait for the consumer's owner.
 const MAILBOX_BYTES: usize = 1 << 20;
@@ -167,7 +167,7 @@ pub(super) struct Mailbox {
 
 #[derive(Debug, Default)]
 struct Letters {
-    waiting: VecDeque<(Membership, Result<Event, LogError>)>,
+    waiting: VecDeque<(Generation, Result<Event, LogError>)>,
     bytes: usize,
 }
 
@@ -177,21 +177,21 @@ impl Mailbox {
         lock(&self.letters).bytes >= MAILBOX_BYTES
     }
 
-    pub(super) fn put(&self, membership: Membership, event: Result<Event, LogError>) {
+    pub(super) fn put(&self, generation: Generation, event: Result<Event, LogError>) {
         let mut letters = lock(&self.letters);
         letters.bytes += size(&event);
-        letters.waiting.push_back((membership, event));
+        letters.waiting.push_back((generation, event));
         drop(letters);
         self.arrived.notify_one();
     }
 
     /// Takes the oldest, and says whether there was no room before.
-    pub(super) fn take(&self) -> Option<(Membership, Result<Event, LogError>, bool)> {
+    pub(super) fn take(&self) -> Option<(Generation, Result<Event, LogError>, bool)> {
         let mut letters = lock(&self.letters);
-        let (membership, event) = letters.waiting.pop_front()?;
+        let (generation, event) = letters.waiting.pop_front()?;
         let was_full = letters.bytes >= MAILBOX_BYTES;
         letters.bytes -= size(&event);
-        Some((membership, event, was_full))
+        Some((generation, event, was_full))
     }
 
     /// Waits until something may be there.
@@ -261,7 +261,7 @@ impl Inbox {
 #[derive(Debug, Default)]
 pub(super) struct Members {
     all: Mutex<Vec<(GroupName, Weak<Member>)>>,
-    /// Counts what becomes known about groups, see [`Membership`].
+    /// Counts what becomes known about groups, see [`Generation`].
     count: AtomicU64,
     lost_calls: watch::Sender<u64>,
 }
@@ -292,12 +292,12 @@ impl Members {
     }
 
     /// A number above all before.
-    pub(super) fn next(&self) -> Membership {
-        Membership(self.count.fetch_add(1, Ordering::AcqRel) + 1)
+    pub(super) fn next(&self) -> Generation {
+        Generation(self.count.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
     /// The latest number.
-    pub(super) fn latest(&self) -> Membership {
-        Membership(self.count.load(Ordering::Acquire))
+    pub(super) fn latest(&self) -> Generation {
+        Generation(self.count.load(Ordering::Acquire))
     }
 }

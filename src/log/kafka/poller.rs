@@ -232,9 +232,9 @@ impl Poller {
             }
         }
         // Numbered and held before anybody can hear of it.
-        let membership = self.members.next();
+        let generation = self.members.next();
         assigned.iter().for_each(|(partition, _)| self.ahead.begin(*partition));
-        self.member.holdings().take(assigned.clone(), membership);
+        self.member.holdings().take(assigned.clone(), generation);
         if let Err(error) = self.member.native.incremental_assign(&list) {
             return self.fail("assigning partitions", &error);
         }

@@ -44,7 +44,7 @@ use super::{
 };
 use crate::{
     log::{
-        CommitError, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Membership, Output,
+        CommitError, Generation, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Output,
         Partition, Progress,
     },
     topic::TopicName,
@@ -187,7 +187,7 @@ impl Transactor {
         let moved = |of: &&GroupProgress| {
             let members = self.members.of(of.group);
             let holds =
-                |(partition, _): &(Partition, _)| holder(&members, *partition, of.membership).is_some();
+                |(partition, _): &(Partition, _)| holder(&members, *partition, of.generation).is_some();
             !of.partitions.iter().all(holds)
         };
         progress.iter().filter(moved).map(|of| of.group).collect()
@@ -245,7 +245,7 @@ impl Transactor {
                 share.partitions.push((*partition, progress.clone()));
                 continue;
             }
-            let member = holder(&members, *partition, of.membership).ok_or(Undone::Refused(of.group))?;
+            let member = holder(&members, *partition, of.generation).ok_or(Undone::Refused(of.group))?;
             let metadata = member.native.group_metadata().ok_or_else(|| {
                 let mistake = Mistake::NoMember(of.group);
                 Undone::Failed(failure::ours("committing", mistake.to_string()), Class::Lasting)
@@ -255,7 +255,7 @@ impl Transactor {
         }
         let moved = shares.iter().any(|share| {
             let holdings = share.member.holdings();
-            !share.partitions.iter().all(|(partition, _)| holdings.has_since(*partition, of.membership))
+            !share.partitions.iter().all(|(partition, _)| holdings.has_since(*partition, of.generation))
         });
         if moved {
             return Err(Undone::Refused(of.group));
@@ -340,7 +340,7 @@ fn fenced(id: &str) -> CommitError {
 }
 
 /// The member that has held a partition ever since.
-fn holder(members: &[Arc<Member>], partition: Partition, since: Membership) -> Option<Arc<Member>> {
+fn holder(members: &[Arc<Member>], partition: Partition, since: Generation) -> Option<Arc<Member>> {
     members.iter().find(|member| member.holdings().has_since(partition, since)).cloned()
 }
 

@@ -2,12 +2,13 @@
 
 use crate::{
     dead_letter::{DeadLetterCause, DeadLetterHeaders, retries},
-    engine::Failure,
-    export::{BadHarvest, Entry, RawHarvest},
+    engine::StepError,
+    export::{BadSelectionResult, Entry, RawSelectionResult},
     log::Record,
     method,
     record::{
-        Extra, HandledAction, HandledLetter, Origin, Outcome, RecipeRef, Reject, Thread, ThreadId, Verdict,
+        Extra, HandledAction, HandledLetter, Origin, Outcome, OutcomeReason, RecipeRef, Reject, Thread,
+        ThreadId,
     },
     stage::on_threads::{decode, locate},
     topic::{DEAD_LETTERS, HANDLED, RECORDS, REJECTS},
@@ -34,7 +35,7 @@ impl<'a> Entries<'a> {
 /// The outcome that an entry brings a thread, if it does.
 pub(super) fn outcome_of(entry: Entry<'_>) -> Option<Outcome> {
     match entry {
-        Entry::Harvest(harvest) => Some(harvest.outcome),
+        Entry::Selected(result) => Some(result.outcome),
         Entry::DeadLetter(outcome) => Some(outcome),
         Entry::Reject(_) | Entry::Retried => None,
     }
@@ -53,15 +54,15 @@ fn entry(record: &Record) -> Result<Option<Entry<'_>>, DeadLetterCause> {
         return Ok(Some(Entry::Reject(read::<Reject>(record)?)));
     }
     debug_assert_eq!(topic, RECORDS.name);
-    let mut harvest = read_harvest(record.value.as_deref().unwrap_or_default())?;
-    harvest.outcome.retried = retries(record);
-    Ok(Some(Entry::Harvest(harvest)))
+    let mut result = read_result(record.value.as_deref().unwrap_or_default())?;
+    result.outcome.retried = retries(record);
+    Ok(Some(Entry::Selected(result)))
 }
 
-fn read_harvest(payload: &[u8]) -> Result<RawHarvest<'_>, DeadLetterCause> {
-    RawHarvest::parse(payload).map_err(|error| {
+fn read_result(payload: &[u8]) -> Result<RawSelectionResult<'_>, DeadLetterCause> {
+    RawSelectionResult::parse(payload).map_err(|error| {
         let message = match error {
-            BadHarvest::Json(_) => locate::<RawHarvest<'_>>(payload),
+            BadSelectionResult::Json(_) => locate::<RawSelectionResult<'_>>(payload),
             fault => fault.to_string(),
         };
         DeadLetterCause::new("schema", message)
@@ -70,7 +71,7 @@ fn read_harvest(payload: &[u8]) -> Result<RawHarvest<'_>, DeadLetterCause> {
 
 fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Result<T, DeadLetterCause> {
     decode(record).map_err(|failure| match failure {
-        Failure::DeadLetter(letter) => letter,
+        StepError::DeadLetter(letter) => letter,
         other => DeadLetterCause::new("schema", format!("{other:?}")),
     })
 }
@@ -98,7 +99,7 @@ fn outcome_of_letter(record: &Record) -> Outcome {
         thread: id,
         recipe,
         origin,
-        verdict: Verdict::DeadLetter,
+        reason: OutcomeReason::DeadLetter,
         records: vec![],
         withheld: Default::default(),
         rounds,

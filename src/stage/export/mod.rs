@@ -1,4 +1,4 @@
-//! Export: harvests, dead letters and rejects become lines of files, as part of the commit that marks them done.
+//! Export: selection results, dead letters and rejects become lines of files, as part of the commit that marks them done.
 //!
 //! [`ExportSink`] writes one set of files, for a log that one process has alone; [`ShardSink`] writes shards, for a
 //! log that several share.

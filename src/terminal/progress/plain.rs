@@ -1,15 +1,15 @@
 //! Progress as lines, for files and pipes.
 
-use std::{
-    fmt::Write,
-    time::{Duration, SystemTime},
-};
+use std::{fmt::Write, time::Duration};
 
 use super::{
     Display, ProgressSnapshot, StageProgress,
     pace::{Pace, time_left},
 };
-use crate::terminal::{Screen, text};
+use crate::{
+    clock::now_ms,
+    terminal::{Screen, text},
+};
 
 /// While nothing moves, only every so many pictures become a line: a sign of life, not a flood.
 const UNCHANGED_PICTURES_A_LINE: u32 = 12;
@@ -50,7 +50,7 @@ impl Display for PlainLines {
     fn show(&mut self, snapshot: &ProgressSnapshot, elapsed: Duration, last: bool) {
         let per_second = self.pace.per_second(elapsed, snapshot.finished);
         if self.is_news(snapshot, last) {
-            let line = format!("{} {}\n", text::time_of_day(SystemTime::now()), line(snapshot, per_second));
+            let line = format!("{} {}\n", text::time_of_day(now_ms()), line(snapshot, per_second));
             self.screen.write_lines(line.as_bytes());
         }
     }

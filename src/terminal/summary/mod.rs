@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use crate::record::{Kind, Verdict};
+use crate::record::{OutcomeReason, RecordKind};
 
 pub use work::{StageSummary, SubmitSummary, WorkerSummary};
 
@@ -73,11 +73,11 @@ pub struct SourceTotals {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StateTotals {
     /// Threads that ended, by what they came to.
-    pub outcomes: BTreeMap<Verdict, u64>,
+    pub outcomes: BTreeMap<OutcomeReason, u64>,
     /// Threads that were taken in and have not ended.
     pub under_way: u64,
     /// Training records, by kind.
-    pub records: BTreeMap<Kind, u64>,
+    pub records: BTreeMap<RecordKind, u64>,
     /// How much improvements gained.
     pub gains: GainTotals,
     /// Answers to instructions of a test.
@@ -88,8 +88,8 @@ pub struct StateTotals {
 
 impl StateTotals {
     /// Threads that came to this.
-    pub fn threads(&self, verdict: Verdict) -> u64 {
-        self.outcomes.get(&verdict).copied().unwrap_or(0)
+    pub fn threads(&self, reason: OutcomeReason) -> u64 {
+        self.outcomes.get(&reason).copied().unwrap_or(0)
     }
 
     /// Threads that ended, whatever they came to.
@@ -99,7 +99,7 @@ impl StateTotals {
 
     /// Threads that ended without a record and are no dead letters.
     pub fn not_selected(&self) -> u64 {
-        self.ended() - self.threads(Verdict::Selected) - self.threads(Verdict::DeadLetter)
+        self.ended() - self.threads(OutcomeReason::Selected) - self.threads(OutcomeReason::DeadLetter)
     }
 }
 
@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn json_has_the_names_of_files_and_metrics() {
         let mut summary = Summary::default();
-        summary.state.outcomes.insert(Verdict::NoGain, 3);
-        summary.state.records.insert(Kind::ResponsePair, 2);
+        summary.state.outcomes.insert(OutcomeReason::NoGain, 3);
+        summary.state.records.insert(RecordKind::ResponsePair, 2);
         summary.process.elapsed = Duration::from_millis(1500);
         let value: serde_json::Value = serde_json::from_str(&summary.json()).unwrap();
         assert_eq!(value["ending"], "finished");

@@ -2,8 +2,11 @@
 
 use super::{Ending, GainTotals, ModelSummary, ProcessTotals, SourceTotals, StateTotals, Summary};
 use crate::{
-    record::{Kind, Verdict},
-    terminal::text::{count, counted, duration, rate, share},
+    record::{OutcomeReason, RecordKind},
+    terminal::{
+        page::Page,
+        text::{count, counted, duration, rate, share},
+    },
 };
 
 /// What to do after a look at simulated models.
@@ -13,35 +16,6 @@ const REAL_MODELS: &str =
 /// What must be said wherever simulated models took part.
 pub(super) const SIMULATED: &str =
     "The models were SIMULATED: the records show the shape of things and teach nothing.";
-
-/// Lines under headings.
-#[derive(Default)]
-pub(super) struct Page {
-    pub(super) text: String,
-}
-
-impl Page {
-    pub(super) fn heading(&mut self, heading: &str) {
-        self.text.push('\n');
-        self.line(heading);
-    }
-
-    pub(super) fn line(&mut self, line: &str) {
-        // Names of models and files are somebody else's text; a terminal must not take orders from it.
-        self.text.extend(line.chars().filter(|character| !character.is_control()));
-        self.text.push('\n');
-    }
-
-    /// A number, right-aligned so that a list of them can be compared, and what it counts.
-    pub(super) fn number(&mut self, number: u64, what: &str) {
-        self.line(&format!("  {:>11}  {what}", count(number)));
-    }
-
-    /// A part of the number above.
-    pub(super) fn part(&mut self, number: u64, what: &str) {
-        self.line(&format!("      {:>11}  {what}", count(number)));
-    }
-}
 
 /// The whole page.
 pub(super) fn render(summary: &Summary) -> String {
@@ -55,7 +29,7 @@ pub(super) fn render(summary: &Summary) -> String {
     }
     places(&mut page, summary);
     next_steps(&mut page, summary);
-    page.text
+    page.into_text()
 }
 
 fn opening(page: &mut Page, summary: &Summary) {
@@ -90,13 +64,13 @@ fn threads(page: &mut Page, summary: &Summary) {
     page.heading(&format!("Threads ({})", scope(summary)));
     let ended = state.ended();
     let part = |number| share(number, ended);
-    let selected = state.threads(Verdict::Selected);
+    let selected = state.threads(OutcomeReason::Selected);
     page.number(selected, &format!("selected ({}): gave at least one record", part(selected)));
     page.number(state.not_selected(), &format!("not selected ({})", part(state.not_selected())));
-    for (verdict, number) in reasons(state) {
-        page.part(number, &format!("{} ({})", phrase(verdict), verdict.as_str()));
+    for (reason, number) in reasons(state) {
+        page.part(number, &format!("{} ({})", phrase(reason), reason.as_str()));
     }
-    let dead = state.threads(Verdict::DeadLetter);
+    let dead = state.threads(OutcomeReason::DeadLetter);
     page.number(dead, &format!("dead letters ({}): a stage could not handle them", part(dead)));
     if state.under_way > 0 {
         page.number(state.under_way, "still under way");
@@ -104,37 +78,39 @@ fn threads(page: &mut Page, summary: &Summary) {
 }
 
 /// The reasons why threads were not selected, and how many each.
-fn reasons(state: &StateTotals) -> impl Iterator<Item = (Verdict, u64)> {
-    let verdicts = Verdict::ALL.into_iter().filter(|v| !matches!(v, Verdict::Selected | Verdict::DeadLetter));
-    verdicts.map(|verdict| (verdict, state.threads(verdict))).filter(|(_, number)| *number > 0)
+fn reasons(state: &StateTotals) -> impl Iterator<Item = (OutcomeReason, u64)> {
+    let reasons = OutcomeReason::ALL
+        .into_iter()
+        .filter(|v| !matches!(v, OutcomeReason::Selected | OutcomeReason::DeadLetter));
+    reasons.map(|reason| (reason, state.threads(reason))).filter(|(_, number)| *number > 0)
 }
 
-/// A verdict in words.
-fn phrase(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Selected => "it gave at least one record",
-        Verdict::NoAnswer => "there is no answer to refine",
-        Verdict::NoCritique => "every critique was given up",
-        Verdict::NoImprovement => "no improvement came back",
-        Verdict::NoAnswerReward => "the answer has no reward",
-        Verdict::NoImprovementReward => "no improvement has a reward",
-        Verdict::NoGain => "no improvement is better than the answer",
-        Verdict::TooLong => "the best improvement is too long for a record",
-        Verdict::RedundantAnswer => "the answer repeats itself",
-        Verdict::RedundantImprovement => "the improvement repeats itself",
-        Verdict::RedundantCritique => "the critique repeats itself",
-        Verdict::NoCritiqueContrast => "the critiques led to equally much",
-        Verdict::WeakBestCritique => "the best critique's improvements fall short of the answer",
-        Verdict::NoImprovementContrast => "the improvements of the best critique are equally good",
-        Verdict::RejectedEqualsAnswer => "the lesser improvement is just as good as the answer",
-        Verdict::NoEnding => "no failed round follows the last gain",
-        Verdict::NoFinalAnswer => "no long answer came with a final answer",
-        Verdict::SmallGain => "the gain is below the recipe's threshold",
-        Verdict::SmallMargin => "the sides are closer than the recipe's threshold",
-        Verdict::NoVerdict => "the drafts were not compared with a verdict",
-        Verdict::VerdictsDisagree => "the verdict changes when the drafts change places",
-        Verdict::OverLimit => "other pairs have larger margins, and no more are taken",
-        Verdict::DeadLetter => "a stage could not handle it",
+/// A reason in words.
+fn phrase(reason: OutcomeReason) -> &'static str {
+    match reason {
+        OutcomeReason::Selected => "it gave at least one record",
+        OutcomeReason::NoAnswer => "there is no answer to refine",
+        OutcomeReason::NoCritique => "every critique was given up",
+        OutcomeReason::NoImprovement => "no improvement came back",
+        OutcomeReason::NoAnswerReward => "the answer has no reward",
+        OutcomeReason::NoImprovementReward => "no improvement has a reward",
+        OutcomeReason::NoGain => "no improvement is better than the answer",
+        OutcomeReason::TooLong => "the best improvement is too long for a record",
+        OutcomeReason::RedundantAnswer => "the answer repeats itself",
+        OutcomeReason::RedundantImprovement => "the improvement repeats itself",
+        OutcomeReason::RedundantCritique => "the critique repeats itself",
+        OutcomeReason::NoCritiqueContrast => "the critiques led to equally much",
+        OutcomeReason::WeakBestCritique => "the best critique's improvements fall short of the answer",
+        OutcomeReason::NoImprovementContrast => "the improvements of the best critique are equally good",
+        OutcomeReason::RejectedEqualsAnswer => "the lesser improvement is just as good as the answer",
+        OutcomeReason::NoEnding => "no failed round follows the last gain",
+        OutcomeReason::NoFinalAnswer => "no long answer came with a final answer",
+        OutcomeReason::SmallGain => "the gain is below the recipe's threshold",
+        OutcomeReason::SmallMargin => "the sides are closer than the recipe's threshold",
+        OutcomeReason::NoVerdict => "the drafts were not compared with a verdict",
+        OutcomeReason::VerdictsDisagree => "the verdict changes when the drafts change places",
+        OutcomeReason::OverLimit => "other pairs have larger margins, and no more are taken",
+        OutcomeReason::DeadLetter => "a stage could not handle it",
     }
 }
 
@@ -158,20 +134,20 @@ fn outputs(page: &mut Page, summary: &Summary) {
     page.heading(&format!("Answers to the test ({})", scope(summary)));
     page.number(state.outputs.count, "answers");
     page.number(state.outputs.mean_chars(), "characters an answer, on average");
-    page.number(state.threads(Verdict::NoFinalAnswer), "instructions without a final answer, left out");
+    page.number(state.threads(OutcomeReason::NoFinalAnswer), "instructions without a final answer, left out");
 }
 
-fn describe(kind: Kind) -> &'static str {
+fn describe(kind: RecordKind) -> &'static str {
     match kind {
-        Kind::Sft => "fine-tuning conversations",
-        Kind::ResponsePair => "pairs: improvement over answer",
-        Kind::CritiquePair => "pairs: better over worse critique",
-        Kind::ImprovementPair => "pairs: better over worse improvement",
-        Kind::LongSft => "fine-tuning on long answers that refine themselves",
-        Kind::LongPair => "pairs: better over worse long answer",
-        Kind::FusionPair => "pairs: fused answer over a draft",
-        Kind::Kto => "labelled answers",
-        Kind::RewardPair => "pairs for a reward model",
+        RecordKind::Sft => "fine-tuning conversations",
+        RecordKind::ResponsePair => "pairs: improvement over answer",
+        RecordKind::CritiquePair => "pairs: better over worse critique",
+        RecordKind::ImprovementPair => "pairs: better over worse improvement",
+        RecordKind::LongSft => "fine-tuning on long answers that refine themselves",
+        RecordKind::LongPair => "pairs: better over worse long answer",
+        RecordKind::FusionPair => "pairs: fused answer over a draft",
+        RecordKind::Kto => "labelled answers",
+        RecordKind::RewardPair => "pairs for a reward model",
     }
 }
 
@@ -279,7 +255,7 @@ fn rejects(summary: &Summary) -> Option<String> {
 }
 
 fn dead_letters(summary: &Summary) -> Option<String> {
-    let dead = summary.state.threads(Verdict::DeadLetter);
+    let dead = summary.state.threads(OutcomeReason::DeadLetter);
     (dead > 0).then(|| {
         format!("See what went wrong with the dead letters: grep dead_letter {}", summary.places.outcomes)
     })
@@ -325,12 +301,13 @@ mod tests {
     #[test]
     fn an_interrupted_simulated_run_with_everything_in_it() {
         let outcomes = [
-            (Verdict::Selected, 412),
-            (Verdict::NoGain, 1380),
-            (Verdict::TooLong, 90),
-            (Verdict::DeadLetter, 13),
+            (OutcomeReason::Selected, 412),
+            (OutcomeReason::NoGain, 1380),
+            (OutcomeReason::TooLong, 90),
+            (OutcomeReason::DeadLetter, 13),
         ];
-        let records = [(Kind::Sft, 402), (Kind::ResponsePair, 410), (Kind::CritiquePair, 288)];
+        let records =
+            [(RecordKind::Sft, 402), (RecordKind::ResponsePair, 410), (RecordKind::CritiquePair, 288)];
         let summary = Summary {
             simulated: true,
             ending: Ending::Interrupted { resume: "avr run --simulate prompts.jsonl".into() },
@@ -378,7 +355,7 @@ This process
     3,201,332  tokens in, 1,577,800 out
            31  tries used up by unusable answers and refusals
             6  answers cut off at a length limit (marked in records made of them)
-  reward RLHFlow/ArmoRM[2J
+  reward RLHFlow/ArmoRM�[2J
         4,025  calls, 0 repeats
 
 Files
@@ -399,8 +376,8 @@ Next
     fn every_line_fits_100_columns_up_to_a_billion_threads() {
         let most = 999_999_999;
         let mut summary = Summary { simulated: true, places: places(), ..Summary::default() };
-        summary.state.outcomes = Verdict::ALL.into_iter().map(|verdict| (verdict, most)).collect();
-        summary.state.records = Kind::ALL.into_iter().map(|kind| (kind, most)).collect();
+        summary.state.outcomes = OutcomeReason::ALL.into_iter().map(|reason| (reason, most)).collect();
+        summary.state.records = RecordKind::ALL.into_iter().map(|kind| (kind, most)).collect();
         summary.process.models = models();
         for line in summary.text().lines() {
             assert!(line.chars().count() <= 100, "{line}");
@@ -449,8 +426,9 @@ Files
         };
         let mut summary = Summary { places: places(), ..Summary::default() };
         summary.ending = Ending::Replayed { source, interrupted: false };
-        summary.state.outcomes = BTreeMap::from([(Verdict::Selected, 800), (Verdict::SmallMargin, 3)]);
-        summary.state.records = BTreeMap::from([(Kind::Kto, 3000)]);
+        summary.state.outcomes =
+            BTreeMap::from([(OutcomeReason::Selected, 800), (OutcomeReason::SmallMargin, 3)]);
+        summary.state.records = BTreeMap::from([(RecordKind::Kto, 3000)]);
         let expected = "\
 Selected again in 0.0 s, without a call to a model.
 

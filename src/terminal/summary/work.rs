@@ -6,9 +6,12 @@ use serde::Serialize;
 
 use super::{
     InputTotals, ModelSummary, as_seconds,
-    text::{Page, SIMULATED, model},
+    text::{SIMULATED, model},
 };
-use crate::terminal::text::{count, counted, duration};
+use crate::terminal::{
+    page::Page,
+    text::{counted, duration},
+};
 
 /// What a worker did until it was told to stop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -36,7 +39,7 @@ pub struct StageSummary {
     /// Steps that ended in a dead letter.
     pub dead_letters: u64,
     /// Threads left to others at the end, because their recipe is not this worker's.
-    pub held: u64,
+    pub parked: u64,
 }
 
 impl WorkerSummary {
@@ -54,15 +57,15 @@ impl WorkerSummary {
             if stage.dead_letters > 0 {
                 page.part(stage.dead_letters, "dead letters");
             }
-            if stage.held > 0 {
-                page.part(stage.held, "threads of another recipe, left to other workers");
+            if stage.parked > 0 {
+                page.part(stage.parked, "threads of another recipe, left to other workers");
             }
         }
         if !self.models.is_empty() {
             page.heading("Models");
             self.models.iter().for_each(|totals| model(&mut page, totals));
         }
-        page.text
+        page.into_text()
     }
 
     /// For machines: one line of JSON.
@@ -98,7 +101,7 @@ impl SubmitSummary {
                 "Stopped after {time}, before the end of the input; the same command carries on and makes nothing twice."
             )),
         }
-        page.text.push('\n');
+        page.gap();
         page.number(self.input.new, "new prompts");
         page.number(self.input.known, "prompts known from before, passed over");
         let rejected = self.input.rejected;
@@ -109,18 +112,17 @@ impl SubmitSummary {
                 "  The exporter writes them, with the reasons, to rejects.jsonl: mend {lines}."
             ));
         }
-        page.heading(&format!("The pipeline has taken in {} so far.", prompts(self.threads)));
-        page.text
+        page.heading(&format!(
+            "The pipeline has taken in {} so far.",
+            counted(self.threads, "prompt", "prompts")
+        ));
+        page.into_text()
     }
 
     /// For machines: one line of JSON.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("keys are texts, and nothing else can fail in memory")
     }
-}
-
-fn prompts(number: u64) -> String {
-    format!("{} {}", count(number), if number == 1 { "prompt" } else { "prompts" })
 }
 
 #[cfg(test)]
@@ -130,7 +132,7 @@ mod tests {
     #[test]
     fn a_worker_tells_what_it_did_and_nothing_of_the_whole() {
         let stage =
-            |name, steps, dead_letters| StageSummary { name, steps, dead_letters, held: dead_letters };
+            |name, steps, dead_letters| StageSummary { name, steps, dead_letters, parked: dead_letters };
         let summary = WorkerSummary {
             simulated: true,
             worker: "gpu1".into(),

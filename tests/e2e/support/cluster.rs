@@ -1,6 +1,6 @@
 //! `avr simulate` in a process of its own.
 
-use avr::simulate::{Counts, Senders};
+use avr::simulate::{RequestCounts, Senders};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -40,7 +40,7 @@ impl Cluster {
     }
 
     /// Ends it as an operator does, and gives its last counts.
-    pub(crate) fn stop(self) -> Counts {
+    pub(crate) fn stop(self) -> RequestCounts {
         self.process.terminate();
         self.process.finish_soon().expect_code(0);
         let counts = std::fs::read(self.folder.path().join(COUNTS)).expect("it writes them at its end");
@@ -73,7 +73,7 @@ impl Cluster {
     }
 
     /// Requests by id.
-    pub(crate) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> RequestCounts {
         serde_json::from_str(&self.ask("/simulate/counts")).expect("counts")
     }
 
@@ -102,7 +102,7 @@ impl Cluster {
     pub(crate) fn asked_again(&self) -> Vec<(String, u64)> {
         let counts = self.counts();
         assert_eq!(counts.not_by_id, 0, "every request has an id");
-        let again = counts.by_id.into_iter().filter(|(_, count)| count.sends > 1);
-        again.map(|(id, count)| (id, count.sends)).collect()
+        let again = counts.by_id.into_iter().filter(|(_, count)| count.attempts > 1);
+        again.map(|(id, count)| (id, count.attempts)).collect()
     }
 }

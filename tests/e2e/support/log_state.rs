@@ -112,7 +112,7 @@ pub(crate) fn calls_of(thread: &str) -> String {
     site.request_id().split('-').next().expect("a thread").to_owned()
 }
 
-/// Rounds of a thread, or of a harvest's outcome.
+/// Rounds of a thread, or of a selection result's outcome.
 fn rounds_in(payload: &Value) -> usize {
     match payload["rounds"].as_array() {
         Some(rounds) => rounds.len(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use avr::log::{Budget, Consumer, Event, GroupName, LogError, Membership, Partition};
+use avr::log::{Budget, Consumer, Event, Generation, GroupName, LogError, Partition};
 use tokio::time::Instant;
 
 use super::{
@@ -74,8 +74,8 @@ impl Consumer for MemoryConsumer {
         shared.wait_for(|| shared.with(|state| self.look(state))).await
     }
 
-    fn membership(&self) -> Membership {
-        let known = |state: &mut State| Some(state.group(self.group)?.member(self.member)?.membership());
+    fn generation(&self) -> Generation {
+        let known = |state: &mut State| Some(state.group(self.group)?.member(self.member)?.generation());
         self.process.shared.with(known).unwrap_or_default()
     }
 

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use avr::log::{Membership, Partition};
+use avr::log::{Generation, Partition};
 use tokio::time::Instant;
 
 use super::state::ProcessId;
@@ -169,7 +169,7 @@ impl Group {
         &self,
         process: ProcessId,
         partition: Partition,
-        membership: Membership,
+        generation: Generation,
     ) -> bool {
         let Some(owner) = self.owners.get(&partition) else { return false };
         let Some(member) = self.members.get(&owner.member) else { return false };
@@ -177,7 +177,7 @@ impl Group {
             && member
                 .held
                 .get(&partition)
-                .is_some_and(|held| held.epoch == owner.epoch && held.epoch <= membership.0)
+                .is_some_and(|held| held.epoch == owner.epoch && held.epoch <= generation.0)
     }
 
     /// Whether the member may be given the partition's records.
@@ -279,8 +279,8 @@ impl Member {
     }
 
     /// What it was told last.
-    pub(super) fn membership(&self) -> Membership {
-        Membership(self.told)
+    pub(super) fn generation(&self) -> Generation {
+        Generation(self.told)
     }
 
     /// The member knows of a grant and reads from `next` on.

@@ -25,10 +25,13 @@ mod state;
 mod tests;
 mod topics;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use avr::{
-    log::{Budget, GroupName, Log, LogError, Partition, Progress, Record, Visit},
+    log::{Budget, GroupName, Log, LogError, Partition, Progress, Record},
     topic::TopicName,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -233,14 +236,14 @@ impl Log for MemoryProcess {
     async fn scan_from(
         &self,
         starts: Vec<(Partition, i64)>,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogError> {
         self.step().await?;
         for (partition, from) in starts {
             let records = self.shared.with(|state| state.topics.records(partition.topic));
             let mut wanted =
                 records.into_iter().filter(|record| record.partition == partition && record.offset >= from);
-            wanted.all(|record| visit(record) == Visit::More);
+            wanted.all(|record| visit(record).is_continue());
         }
         Ok(())
     }

@@ -348,11 +348,11 @@ impl State {
 
     fn refused(&mut self, who: &Identity, progress: &[GroupProgress], spurious: f64) -> Vec<GroupName> {
         let mut refused = Vec::new();
-        for GroupProgress { group: name, membership, partitions } in progress {
+        for GroupProgress { group: name, generation, partitions } in progress {
             let spurious = self.chance(spurious);
             let group = self.groups.get(name);
             let may =
-                |p: &Partition| group.is_some_and(|group| group.may_commit(who.process, *p, *membership));
+                |p: &Partition| group.is_some_and(|group| group.may_commit(who.process, *p, *generation));
             if spurious || self.options.fences && !partitions.iter().all(|(partition, _)| may(partition)) {
                 refused.push(*name);
             }

@@ -36,7 +36,7 @@ fn output(value: &'static str) -> Vec<Output> {
 
 fn progress(consumer: &MemoryConsumer, offset: i64) -> Vec<GroupProgress> {
     let partitions = vec![(PLACE, Progress { offset, text: String::new() })];
-    vec![GroupProgress { group: GROUP, membership: consumer.membership(), partitions }]
+    vec![GroupProgress { group: GROUP, generation: consumer.generation(), partitions }]
 }
 
 /// A process with a member that holds the one partition, and a committer.

@@ -1,11 +1,11 @@
 //! A log that breaks one promise, to see that the simulation notices; and one that keeps them all.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use avr::{
     log::{
         Budget, CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress,
-        Record, Visit,
+        Record,
     },
     topic::TopicName,
 };
@@ -101,7 +101,7 @@ impl Log for Faulty {
     async fn scan_from(
         &self,
         starts: Vec<(Partition, i64)>,
-        visit: &mut (dyn FnMut(Record) -> Visit + Send),
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogError> {
         self.process.scan_from(starts, visit).await
     }

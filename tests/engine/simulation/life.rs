@@ -5,13 +5,14 @@ use std::time::Duration;
 use avr::{
     dead_letter::DeadLetterCause,
     engine::{
-        CheckpointScope, Engine, EngineError, EngineOptions, Failure, Gathering, Handle, Sink, Stage,
-        StageSpec, Stop, SubmitError,
+        BatchPolicy, CheckpointScope, Engine, EngineError, EngineOptions, Handle, Sink, Stage, StageSpec,
+        StepError, Stop, SubmitError,
     },
     log::{GroupName, Log as _, Output, Record},
     observe::Metrics,
     topic::{DEAD_LETTERS, DRAFTED, PROMPTS, RECORDS, TopicName},
 };
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::{
@@ -30,7 +31,7 @@ struct Pass<const SECOND: bool> {
 impl<const SECOND: bool> Pass<SECOND> {
     const TO: TopicName = if SECOND { RECORDS.name } else { DRAFTED.name };
 
-    async fn pass(&self, record: &Record) -> Result<Vec<Output>, Failure> {
+    async fn pass(&self, record: &Record) -> Result<Vec<Output>, StepError> {
         if self.parts == Parts::All {
             self.world.note_if_redone(GroupName(if SECOND { "second" } else { "first" }), record);
         }
@@ -38,27 +39,15 @@ impl<const SECOND: bool> Pass<SECOND> {
         tokio::time::sleep(Duration::from_millis(wait * wait)).await;
         let value = record.value.clone().unwrap_or_default();
         if SECOND && value.ends_with(b"0") {
-            return Err(Failure::DeadLetter(DeadLetterCause::new("poison", "it ends in 0")));
+            return Err(StepError::DeadLetter(DeadLetterCause::new("poison", "it ends in 0")));
         }
         Ok(vec![Output { topic: Self::TO, key: record.key.clone(), value: Some(value), headers: vec![] }])
     }
 }
 
-impl Stage for Pass<false> {
-    const NAME: &'static str = "first";
-    const INPUT: TopicName = PROMPTS.name;
-
-    async fn process(&self, record: &Record) -> Result<Vec<Output>, Failure> {
-        self.pass(record).await
-    }
-}
-
-impl Stage for Pass<true> {
-    const NAME: &'static str = "second";
-    const INPUT: TopicName = DRAFTED.name;
-
-    async fn process(&self, record: &Record) -> Result<Vec<Output>, Failure> {
-        self.pass(record).await
+impl<const SECOND: bool> Stage for Pass<SECOND> {
+    fn process<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<Vec<Output>, StepError>> {
+        Box::pin(self.pass(record))
     }
 }
 
@@ -97,14 +86,14 @@ pub(super) async fn live(world: World, process: MemoryProcess, parts: Parts, sto
 }
 
 fn stages(world: &World, parts: Parts) -> Vec<StageSpec> {
-    let gathering = Gathering { bytes: 8, interval: Duration::from_millis(world.draw(1..4000)) };
+    let policy = BatchPolicy { bytes: 8, linger: Duration::from_millis(world.draw(1..4000)) };
     let scope = match parts {
         Parts::All => CheckpointScope::WholeSink,
-        Parts::Shared => CheckpointScope::EachPartition(gathering),
+        Parts::Shared => CheckpointScope::EachPartition(policy),
     };
     vec![
-        StageSpec::steps(Pass::<false> { world: world.clone(), parts }, 4),
-        StageSpec::steps(Pass::<true> { world: world.clone(), parts }, 3),
+        StageSpec::steps("first", PROMPTS.name, Pass::<false> { world: world.clone(), parts }, 4),
+        StageSpec::steps("second", DRAFTED.name, Pass::<true> { world: world.clone(), parts }, 3),
         StageSpec::sink("export", vec![RECORDS.name, DEAD_LETTERS], 5, scope),
     ]
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::cell::MAX_ELEMENTS;
+use crate::source::json_value::MAX_ELEMENTS;
 
 /// A prompt as `role: text` lines, the answer after `=>`, the id before `#`.
 fn shown(line: &str) -> String {

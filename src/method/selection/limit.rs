@@ -1,7 +1,7 @@
 //! At most so many pairs of one prompt.
 
 use super::Made;
-use crate::record::{Kind, TrainingRecord, Verdict};
+use crate::record::{OutcomeReason, RecordKind, TrainingRecord};
 
 /// Of the preference pairs keeps the `most` of the largest margins, of equal margins the first; of pairs for a reward
 /// model as many again, since these are trained on by themselves. 0 keeps all.
@@ -10,7 +10,7 @@ pub(super) fn keep_widest(made: &mut Made, most: usize) {
         return;
     }
     let (of_rewards, of_preferences): (Vec<_>, Vec<_>) =
-        pairs(&made.records).partition(|(index, _)| made.records[*index].kind == Kind::RewardPair);
+        pairs(&made.records).partition(|(index, _)| made.records[*index].kind == RecordKind::RewardPair);
     let dropped: Vec<usize> =
         [of_rewards, of_preferences].into_iter().flat_map(|pairs| beyond(pairs, most)).collect();
     let (mut lost, mut kept) = (Vec::new(), Vec::new());
@@ -18,7 +18,7 @@ pub(super) fn keep_widest(made: &mut Made, most: usize) {
         if dropped.contains(&index) { lost.push(record.kind) } else { kept.push(record) }
     }
     for kind in lost.into_iter().filter(|kind| !kept.iter().any(|record| record.kind == *kind)) {
-        made.withheld.insert(kind, Verdict::OverLimit);
+        made.withheld.insert(kind, OutcomeReason::OverLimit);
     }
     made.records = kept;
 }

@@ -12,26 +12,26 @@ use crate::{
         redundancy::is_redundant,
         rows::Row,
     },
-    record::{Improvement, Kind, Rewards, Thread, TrainingRecord, Verdict},
+    record::{Improvement, OutcomeReason, RecordKind, Rewards, Thread, TrainingRecord},
 };
 
 /// The pairs of a thread's fusion.
 pub(super) fn make(maker: &Maker<'_>) -> Made {
     let mut made = Made::default();
-    made.add_all(maker.recipe, Kind::FusionPair, records(maker));
+    made.add_all(maker.recipe, RecordKind::FusionPair, records(maker));
     made
 }
 
 /// The fusion over the worse draft; with all pairs over each of them, and the better draft over the worse.
-fn records(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, Verdict> {
+fn records(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
     rewarded_fusion(maker)?;
-    let to_beat = reward_to_beat(maker.thread).ok_or(Verdict::NoAnswerReward)?;
+    let to_beat = reward_to_beat(maker.thread).ok_or(OutcomeReason::NoAnswerReward)?;
     let all = candidates(maker.thread);
-    let [drafts @ .., fused] = &all[..] else { return Err(Verdict::NoImprovementReward) };
-    refuse(fused.reward <= to_beat, Verdict::NoGain)?;
-    refuse(is_redundant(fused.text), Verdict::RedundantImprovement)?;
+    let [drafts @ .., fused] = &all[..] else { return Err(OutcomeReason::NoImprovementReward) };
+    refuse(fused.reward <= to_beat, OutcomeReason::NoGain)?;
+    refuse(is_redundant(fused.text), OutcomeReason::RedundantImprovement)?;
     let pair = |(chosen, rejected): (&Candidate<'_>, &Candidate<'_>)| {
-        refuse(is_redundant(rejected.text) || is_redundant(chosen.text), Verdict::RedundantAnswer)?;
+        refuse(is_redundant(rejected.text) || is_redundant(chosen.text), OutcomeReason::RedundantAnswer)?;
         Ok(record(maker, to_beat, chosen, rejected))
     };
     match maker.recipe.pairs {
@@ -40,27 +40,27 @@ fn records(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, Verdict> {
                 let name = format!("{}-{}", chosen.name, rejected.name);
                 pair((chosen, rejected)).map(|record| named(record, &name))
             });
-            kept(pairs, Verdict::NoGain)
+            kept(pairs, OutcomeReason::NoGain)
         }
         PairChoice::BestWorst => {
             let worse =
                 drafts.iter().reduce(|worse, draft| if draft.reward < worse.reward { draft } else { worse });
-            Ok(vec![pair((fused, worse.ok_or(Verdict::NoAnswerReward)?))?])
+            Ok(vec![pair((fused, worse.ok_or(OutcomeReason::NoAnswerReward)?))?])
         }
     }
 }
 
 /// Whether there is a fusion with rewards to compare, or what is missing of it.
-fn rewarded_fusion(maker: &Maker<'_>) -> Result<(), Verdict> {
+fn rewarded_fusion(maker: &Maker<'_>) -> Result<(), OutcomeReason> {
     let (answer, fusion) =
-        maker.thread.answer.as_ref().zip(maker.thread.fusion.as_ref()).ok_or(Verdict::NoAnswer)?;
+        maker.thread.answer.as_ref().zip(maker.thread.fusion.as_ref()).ok_or(OutcomeReason::NoAnswer)?;
     compared(&answer.text, fusion, maker.recipe.verdicts_must_agree)?;
     let is_finite = |reward: Option<f64>| reward.is_some_and(f64::is_finite);
     let Some(Improvement { text: Some(_), reward, .. }) = fusion.fused else {
-        return Err(Verdict::NoImprovement);
+        return Err(OutcomeReason::NoImprovement);
     };
-    refuse(!is_finite(answer.reward) || !is_finite(fusion.other.reward), Verdict::NoAnswerReward)?;
-    refuse(!is_finite(reward), Verdict::NoImprovementReward)
+    refuse(!is_finite(answer.reward) || !is_finite(fusion.other.reward), OutcomeReason::NoAnswerReward)?;
+    refuse(!is_finite(reward), OutcomeReason::NoImprovementReward)
 }
 
 fn record(
@@ -71,7 +71,7 @@ fn record(
 ) -> TrainingRecord {
     let row = Row::pair(maker.thread.prompt.clone(), chosen.text, rejected.text);
     let rewards = Rewards { answer: to_beat, chosen: chosen.reward, rejected: Some(rejected.reward) };
-    maker.record(Kind::FusionPair, row, rewards, steps(maker.thread))
+    maker.record(RecordKind::FusionPair, row, rewards, steps(maker.thread))
 }
 
 /// The calls behind a fusion, the first draft's aside.
@@ -88,10 +88,11 @@ mod tests {
     use super::*;
     use crate::{
         method::{
-            Recipe, Templates, harvest,
+            Recipe, Templates,
             samples::{call, thread_of},
+            select_records,
         },
-        record::{Harvest, Message},
+        record::{Message, SelectionResult},
     };
 
     /// A thread whose drafts `y0` and `other` were fused into `both`, with these rewards.
@@ -105,34 +106,34 @@ mod tests {
         Thread { fusion: serde_json::from_value(fusion).expect("a fusion"), ..thread_of(answer, &[]) }
     }
 
-    fn harvest_of(thread: &Thread) -> Harvest {
-        harvest(thread, &Recipe::fusion(), &Templates::builtin())
+    fn result_of(thread: &Thread) -> SelectionResult {
+        select_records(thread, &Recipe::fusion(), &Templates::builtin())
     }
 
     #[test]
     fn what_gains_over_both_stands_over_the_worse() {
-        let harvest = harvest_of(&fused(Some(1.0), Some(2.0), Some(3.5)));
-        let record = &harvest.records[0];
-        assert_eq!((record.id.as_str(), harvest.records.len()), ("own:1/fusion_pair", 1));
+        let result = result_of(&fused(Some(1.0), Some(2.0), Some(3.5)));
+        let record = &result.records[0];
+        assert_eq!((record.id.as_str(), result.records.len()), ("own:1/fusion_pair", 1));
         assert_eq!(
             (&*record.chosen, &*record.rejected),
             (&[Message::assistant("both")][..], &[Message::assistant("y0")][..])
         );
         assert_eq!(record.rewards, Rewards { answer: 2.0, chosen: 3.5, rejected: Some(1.0) });
-        assert_eq!((record.gain, harvest.outcome.gain), (1.5, Some(1.5)));
+        assert_eq!((record.gain, result.outcome.gain), (1.5, Some(1.5)));
         let provenance: Value = serde_json::from_str(&record.provenance).expect("JSON");
         let steps: Vec<_> =
             provenance["calls"].as_array().expect("calls").iter().map(|call| &call["step"]).collect();
         assert_eq!(steps, ["other_draft", "compare", "compare", "fuse"]);
         assert_eq!(provenance["calls"][2]["preferred"], "second");
-        assert_eq!(harvest.models.writers, ["m"]);
+        assert_eq!(result.models.writers, ["m"]);
     }
 
     #[test]
     fn all_pairs_hold_the_drafts_against_each_other_too() {
         let recipe = Recipe { pairs: PairChoice::All, ..Recipe::fusion() };
-        let harvest = harvest(&fused(Some(1.0), Some(2.0), Some(3.5)), &recipe, &Templates::builtin());
-        let ids: Vec<_> = harvest.records.iter().map(|record| record.id.as_str()).collect();
+        let result = select_records(&fused(Some(1.0), Some(2.0), Some(3.5)), &recipe, &Templates::builtin());
+        let ids: Vec<_> = result.records.iter().map(|record| record.id.as_str()).collect();
         assert_eq!(
             ids,
             ["other-answer", "fused-answer", "fused-other"].map(|name| format!("own:1/fusion_pair/{name}"))
@@ -144,26 +145,29 @@ mod tests {
         let with = |change: fn(&mut Thread)| {
             let mut thread = fused(Some(1.0), Some(2.0), Some(3.0));
             change(&mut thread);
-            harvest_of(&thread).outcome.verdict
+            result_of(&thread).outcome.reason
         };
         let cases = [
-            (with(|thread| thread.fusion = None), Verdict::NoAnswer),
-            (with(|thread| fusion(thread).comparisons.truncate(1)), Verdict::NoVerdict),
-            (with(|thread| fusion(thread).comparisons.reverse()), Verdict::Selected),
+            (with(|thread| thread.fusion = None), OutcomeReason::NoAnswer),
+            (with(|thread| fusion(thread).comparisons.truncate(1)), OutcomeReason::NoVerdict),
+            (with(|thread| fusion(thread).comparisons.reverse()), OutcomeReason::Selected),
             (
                 with(|thread| {
                     fusion(thread).comparisons[1].preferred = fusion(thread).comparisons[0].preferred
                 }),
-                Verdict::VerdictsDisagree,
+                OutcomeReason::VerdictsDisagree,
             ),
-            (with(|thread| fusion(thread).fused = None), Verdict::NoImprovement),
-            (with(|thread| fusion(thread).other.reward = None), Verdict::NoAnswerReward),
-            (with(|thread| fused_of(thread).reward = None), Verdict::NoImprovementReward),
-            (with(|thread| fused_of(thread).reward = Some(2.0)), Verdict::NoGain),
-            (with(|thread| fused_of(thread).text = Some("loop ".repeat(60))), Verdict::RedundantImprovement),
+            (with(|thread| fusion(thread).fused = None), OutcomeReason::NoImprovement),
+            (with(|thread| fusion(thread).other.reward = None), OutcomeReason::NoAnswerReward),
+            (with(|thread| fused_of(thread).reward = None), OutcomeReason::NoImprovementReward),
+            (with(|thread| fused_of(thread).reward = Some(2.0)), OutcomeReason::NoGain),
+            (
+                with(|thread| fused_of(thread).text = Some("loop ".repeat(60))),
+                OutcomeReason::RedundantImprovement,
+            ),
             (
                 with(|thread| thread.answer.as_mut().expect("one").text = "loop ".repeat(60)),
-                Verdict::RedundantAnswer,
+                OutcomeReason::RedundantAnswer,
             ),
         ];
         for (index, (found, expected)) in cases.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What `avr topics` says, in tables.
+//! Topics as `avr topics` shows them: what they are, in what they differ, and what was done.
 
 use super::table::table;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 type Name<'a> = &'a dyn Fn(&str) -> String;
 
 /// What differs, what `apply` would do about it, and the `command` that does it.
-pub(super) fn differences(survey: &Survey, name: Name<'_>, command: &str) -> String {
+pub(crate) fn differences(survey: &Survey, name: Name<'_>, command: &str) -> String {
     let mut text = String::new();
     if !survey.differences.is_empty() {
         let rows: Vec<_> = survey.differences.iter().map(|found| row(found, name, would(found))).collect();
@@ -34,7 +34,7 @@ pub(super) fn differences(survey: &Survey, name: Name<'_>, command: &str) -> Str
 }
 
 /// What was done.
-pub(super) fn changes(applied: &Applied, name: Name<'_>) -> String {
+pub(crate) fn changes(applied: &Applied, name: Name<'_>) -> String {
     let mut text = String::new();
     if !applied.topics.is_empty() {
         let rows: Vec<_> =
@@ -61,7 +61,7 @@ pub(super) fn changes(applied: &Applied, name: Name<'_>) -> String {
 }
 
 /// Every topic with what is known of it.
-pub(super) fn list(demands: &TopicDemands, prefix: &str) -> String {
+pub(crate) fn list(demands: &TopicDemands, prefix: &str) -> String {
     let head = ["TOPIC", "PARTITIONS", "REPLICAS", "KEPT", "PAYLOAD", "READ BY", "WHAT IS IN IT"];
     let rows: Vec<_> = demands
         .wanted()

@@ -20,28 +20,28 @@ use parquet::{
 use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::{
-    batch::{Batches, Position, Stop},
-    cell::bad_column,
+    columns::KNOWN_COLUMNS,
+    item_sender::{ItemSender, Position, ReadEnd},
+    json_value::bad_column,
     reject::RejectReason,
-    shape::KNOWN_COLUMNS,
 };
 
 /// Values of a column that are decoded at once: few, for they may be long.
 const VALUES_AT_ONCE: usize = 32;
 
 /// Why a file is not read to its end.
-enum Break {
-    Stop(Stop),
+enum ReadBreak {
+    ReadEnd(ReadEnd),
     Corrupt(String),
 }
 
-impl From<Stop> for Break {
-    fn from(stop: Stop) -> Self {
-        Self::Stop(stop)
+impl From<ReadEnd> for ReadBreak {
+    fn from(stop: ReadEnd) -> Self {
+        Self::ReadEnd(stop)
     }
 }
 
-impl From<ParquetError> for Break {
+impl From<ParquetError> for ReadBreak {
     fn from(error: ParquetError) -> Self {
         match error {
             ParquetError::External(cause) => from_cause(cause),
@@ -51,44 +51,49 @@ impl From<ParquetError> for Break {
 }
 
 /// The system's refusal to read at an impossible place is the file's fault, its other errors are not.
-fn from_cause(cause: Box<dyn std::error::Error + Send + Sync>) -> Break {
+fn from_cause(cause: Box<dyn std::error::Error + Send + Sync>) -> ReadBreak {
     match cause.downcast::<std::io::Error>() {
         Ok(error) if error.raw_os_error().is_some() && error.kind() != std::io::ErrorKind::InvalidInput => {
-            Break::Stop(Stop::Failed(*error))
+            ReadBreak::ReadEnd(ReadEnd::Failed(*error))
         }
-        Ok(error) => Break::Corrupt(error.to_string()),
-        Err(other) => Break::Corrupt(other.to_string()),
+        Ok(error) => ReadBreak::Corrupt(error.to_string()),
+        Err(other) => ReadBreak::Corrupt(other.to_string()),
     }
 }
 
-/// Reads a whole file into `batches`.
+/// Reads a whole file into `items`.
 ///
 /// The library asserts what a file's schema must be like. A file that is not ends as any other damaged one:
 /// nothing that a panic could leave half done is used afterwards but the count of rows.
-pub(super) fn read(file: File, position: &Position, batches: &mut Batches) -> Result<(), Stop> {
+pub(super) fn read(file: File, position: &Position, items: &mut ItemSender) -> Result<(), ReadEnd> {
     let mut rows = 0;
-    let reading = AssertUnwindSafe(|| read_groups(file, position, &mut rows, batches));
+    let reading = AssertUnwindSafe(|| read_groups(file, position, &mut rows, items));
     let outcome =
-        catch_unwind(reading).unwrap_or_else(|_| Err(Break::Corrupt("its schema is malformed".into())));
+        catch_unwind(reading).unwrap_or_else(|_| Err(ReadBreak::Corrupt("its schema is malformed".into())));
     match outcome {
         Ok(()) => Ok(()),
-        Err(Break::Stop(stop)) => Err(stop),
-        Err(Break::Corrupt(detail)) => batches.corrupt(rows + 1, &detail),
+        Err(ReadBreak::ReadEnd(stop)) => Err(stop),
+        Err(ReadBreak::Corrupt(detail)) => items.corrupt(rows + 1, &detail),
     }
 }
 
-fn read_groups(file: File, position: &Position, rows: &mut u64, batches: &mut Batches) -> Result<(), Break> {
-    let total_bytes = file.metadata().map_err(Stop::from)?.len();
+fn read_groups(
+    file: File,
+    position: &Position,
+    rows: &mut u64,
+    items: &mut ItemSender,
+) -> Result<(), ReadBreak> {
+    let total_bytes = file.metadata().map_err(ReadEnd::from)?.len();
     let reader = SerializedFileReader::new(file)?;
     let root = reader.metadata().file_metadata().schema_descr().root_schema();
     let Some(schema) = known_columns(root)? else {
-        return Ok(batches.reject(1, &[], no_known_columns(root))?);
+        return Ok(items.reject(1, &[], no_known_columns(root))?);
     };
     let total_rows = u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0).max(1);
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group)?;
         let builder = TreeBuilder::new().with_batch_size(VALUES_AT_ONCE);
-        read_rows(builder.as_iter(schema.clone(), &*group)?, batches, rows, |rows| {
+        read_rows(builder.as_iter(schema.clone(), &*group)?, items, rows, |rows| {
             let part = u128::from(total_bytes) * u128::from(rows) / u128::from(total_rows);
             position.set(u64::try_from(part).map_or(total_bytes, |part| part.min(total_bytes)));
         })?;
@@ -98,24 +103,24 @@ fn read_groups(file: File, position: &Position, rows: &mut u64, batches: &mut Ba
 
 fn read_rows(
     group: ReaderIter,
-    batches: &mut Batches,
+    items: &mut ItemSender,
     rows: &mut u64,
     advance: impl Fn(u64),
-) -> Result<(), Break> {
+) -> Result<(), ReadBreak> {
     for row in group {
         let row = row?;
         *rows += 1;
         advance(*rows);
         match to_json(&row) {
-            Ok(line) => take(*rows, &line, batches)?,
-            Err(reason) => batches.reject(*rows, &[], reason)?,
+            Ok(line) => take(*rows, &line, items)?,
+            Err(reason) => items.reject(*rows, &[], reason)?,
         }
     }
     Ok(())
 }
 
-fn take(row: u64, line: &[u8], batches: &mut Batches) -> Result<(), Stop> {
-    batches.take(row, &line[..line.len().min(batches.limit())], line.len() as u64)
+fn take(row: u64, line: &[u8], items: &mut ItemSender) -> Result<(), ReadEnd> {
+    items.take(row, &line[..line.len().min(items.limit())], line.len() as u64)
 }
 
 /// The part of the schema that is read; none if nothing of it is known.

@@ -11,56 +11,56 @@ use crate::{
         rows::Row,
         select::first_best,
     },
-    record::{Kind, Message, Rewards, TrainingRecord, Verdict},
+    record::{Message, OutcomeReason, RecordKind, Rewards, TrainingRecord},
 };
 
 /// Adds the records of these kinds that the recipe asks for.
 pub(super) fn add(maker: &Maker<'_>, made: &mut Made) {
     let asked = |kind| maker.recipe.records.contains(&kind);
-    if asked(Kind::Kto) {
-        made.add_all(maker.recipe, Kind::Kto, labelled(maker));
+    if asked(RecordKind::Kto) {
+        made.add_all(maker.recipe, RecordKind::Kto, labelled(maker));
     }
-    if asked(Kind::RewardPair) {
-        made.add_all(maker.recipe, Kind::RewardPair, reward_pairs(maker));
+    if asked(RecordKind::RewardPair) {
+        made.add_all(maker.recipe, RecordKind::RewardPair, reward_pairs(maker));
     }
 }
 
 /// Everything that was made of the drafts, labelled by whether it is better than they are. What is exactly as good
 /// teaches neither, and what repeats itself is not to be learned.
-fn labelled(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, Verdict> {
+fn labelled(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
     let (to_beat, all) = compared(maker)?;
     let label = |candidate: &Candidate<'_>| {
-        refuse(candidate.reward == to_beat, Verdict::NoGain)?;
+        refuse(candidate.reward == to_beat, OutcomeReason::NoGain)?;
         let is_better = candidate.reward > to_beat;
-        refuse(is_better && is_redundant(candidate.text), Verdict::RedundantImprovement)?;
+        refuse(is_better && is_redundant(candidate.text), OutcomeReason::RedundantImprovement)?;
         let row = Row {
             prompt: maker.thread.prompt.clone(),
             chosen: vec![Message::assistant(candidate.whole)],
             rejected: vec![],
         };
         let rewards = Rewards { answer: to_beat, chosen: candidate.reward, rejected: None };
-        let record = maker.record(Kind::Kto, row, rewards, candidate.steps.clone());
+        let record = maker.record(RecordKind::Kto, row, rewards, candidate.steps.clone());
         Ok(named(TrainingRecord { label: Some(is_better), ..record }, &candidate.name))
     };
     let made = all.iter().filter(|candidate| !candidate.is_draft);
-    kept(made.map(label), Verdict::NoImprovementReward)
+    kept(made.map(label), OutcomeReason::NoImprovementReward)
 }
 
 /// The best answer over the worst, or every better one over every worse one, the drafts among them.
-fn reward_pairs(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, Verdict> {
+fn reward_pairs(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
     let (to_beat, all) = compared(maker)?;
     let pair = |chosen: &Candidate<'_>, rejected: &Candidate<'_>| {
-        refuse(chosen.reward <= rejected.reward, Verdict::NoImprovementContrast)?;
-        refuse(is_redundant(chosen.text), Verdict::RedundantImprovement)?;
+        refuse(chosen.reward <= rejected.reward, OutcomeReason::NoImprovementContrast)?;
+        refuse(is_redundant(chosen.text), OutcomeReason::RedundantImprovement)?;
         let row = Row::pair(maker.thread.prompt.clone(), chosen.text, rejected.text);
         let rewards = Rewards { answer: to_beat, chosen: chosen.reward, rejected: Some(rejected.reward) };
         let steps = chosen.steps.iter().chain(&rejected.steps).copied().collect();
-        Ok(maker.record(Kind::RewardPair, row, rewards, steps))
+        Ok(maker.record(RecordKind::RewardPair, row, rewards, steps))
     };
     match maker.recipe.pairs {
         PairChoice::BestWorst => {
-            let best = first_best(&all, |candidate| candidate.reward).ok_or(Verdict::NoAnswer)?;
-            let worst = first_best(&all, |candidate| -candidate.reward).ok_or(Verdict::NoAnswer)?;
+            let best = first_best(&all, |candidate| candidate.reward).ok_or(OutcomeReason::NoAnswer)?;
+            let worst = first_best(&all, |candidate| -candidate.reward).ok_or(OutcomeReason::NoAnswer)?;
             Ok(vec![pair(best, worst)?])
         }
         PairChoice::All => {
@@ -68,17 +68,17 @@ fn reward_pairs(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, Verdict> {
                 let name = format!("{}-{}", chosen.name, rejected.name);
                 pair(chosen, rejected).map(|record| named(record, &name))
             });
-            kept(pairs, Verdict::NoImprovementContrast)
+            kept(pairs, OutcomeReason::NoImprovementContrast)
         }
     }
 }
 
 /// The reward of the drafts, and every answer that has one; or what is missing.
-fn compared<'a>(maker: &Maker<'a>) -> Result<(f64, Vec<Candidate<'a>>), Verdict> {
-    refuse(maker.thread.answer.is_none(), Verdict::NoAnswer)?;
-    let to_beat = reward_to_beat(maker.thread).ok_or(Verdict::NoAnswerReward)?;
+fn compared<'a>(maker: &Maker<'a>) -> Result<(f64, Vec<Candidate<'a>>), OutcomeReason> {
+    refuse(maker.thread.answer.is_none(), OutcomeReason::NoAnswer)?;
+    let to_beat = reward_to_beat(maker.thread).ok_or(OutcomeReason::NoAnswerReward)?;
     let all = candidates(maker.thread);
-    refuse(all.iter().all(|candidate| candidate.is_draft), Verdict::NoImprovementReward)?;
+    refuse(all.iter().all(|candidate| candidate.is_draft), OutcomeReason::NoImprovementReward)?;
     Ok((to_beat, all))
 }
 
@@ -86,57 +86,59 @@ fn compared<'a>(maker: &Maker<'a>) -> Result<(f64, Vec<Candidate<'a>>), Verdict>
 mod tests {
     use super::*;
     use crate::{
-        method::{Recipe, Templates, harvest, samples::thread_of},
-        record::Harvest,
+        method::{Recipe, Templates, samples::thread_of, select_records},
+        record::SelectionResult,
     };
 
-    fn harvest_of(rewards: &[&[f64]], recipe: Recipe) -> Harvest {
-        let recipe = Recipe { records: vec![Kind::Kto, Kind::RewardPair], ..recipe };
-        harvest(&thread_of(Some(1.0), rewards), &recipe, &Templates::builtin())
+    fn result_of(rewards: &[&[f64]], recipe: Recipe) -> SelectionResult {
+        let recipe = Recipe { records: vec![RecordKind::Kto, RecordKind::RewardPair], ..recipe };
+        select_records(&thread_of(Some(1.0), rewards), &recipe, &Templates::builtin())
     }
 
-    fn told(harvest: &Harvest) -> Vec<(&str, Option<bool>, f64)> {
-        let records = harvest.records.iter();
+    fn told(result: &SelectionResult) -> Vec<(&str, Option<bool>, f64)> {
+        let records = result.records.iter();
         records.map(|one| (one.id.trim_start_matches("own:1/"), one.label, one.gain)).collect()
     }
 
     #[test]
     fn answers_are_labelled_by_what_they_gained() {
-        let harvest = harvest_of(&[&[2.5, 1.0, 0.5], &[3.0]], Recipe::stage2());
+        let result = result_of(&[&[2.5, 1.0, 0.5], &[3.0]], Recipe::stage2());
         let expected = [
             ("kto/0.0.0", Some(true), 1.5),
             ("kto/0.0.2", Some(false), -0.5),
             ("kto/1.0.0", Some(true), 2.0),
             ("reward_pair", None, 2.0),
         ];
-        assert_eq!(told(&harvest), expected);
-        let pair = &harvest.records[3];
+        assert_eq!(told(&result), expected);
+        let pair = &result.records[3];
         assert_eq!(
             (&*pair.chosen, &*pair.rejected),
             (&[Message::assistant("3")][..], &[Message::assistant("0.5")][..])
         );
         assert_eq!(pair.rewards.margin(), Some(2.5));
         let steep = Recipe { min_gain: 1.0, ..Recipe::stage2() };
-        let ids =
-            |harvest: Harvest| harvest.records.iter().map(|one| one.id.clone()).collect::<Vec<_>>().join(" ");
-        assert_eq!(ids(harvest_of(&[&[2.5, 1.0, 0.5]], steep)), "own:1/kto/0.0.0 own:1/reward_pair");
+        let ids = |result: SelectionResult| {
+            result.records.iter().map(|one| one.id.clone()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(ids(result_of(&[&[2.5, 1.0, 0.5]], steep)), "own:1/kto/0.0.0 own:1/reward_pair");
     }
 
     #[test]
     fn a_reward_model_learns_from_all_pairs_where_the_recipe_says_so() {
         let recipe = Recipe { pairs: PairChoice::All, max_pairs: 2, ..Recipe::stage1() };
-        let harvest = harvest_of(&[&[2.0, 0.5]], recipe);
-        let ids: Vec<_> = told(&harvest).iter().map(|(id, _, _)| (*id).to_owned()).collect();
+        let result = result_of(&[&[2.0, 0.5]], recipe);
+        let ids: Vec<_> = told(&result).iter().map(|(id, _, _)| (*id).to_owned()).collect();
         // The widest two of three; labelled answers are no pairs.
         assert_eq!(ids, ["kto/0.0.0", "kto/0.0.1", "reward_pair/0.0.0-answer", "reward_pair/0.0.0-0.0.1"]);
     }
 
     #[test]
     fn what_is_missing_is_told() {
-        let withheld = |harvest: &Harvest| harvest.outcome.withheld.values().copied().collect::<Vec<_>>();
-        let none = harvest_of(&[&[]], Recipe::stage1());
-        assert_eq!(withheld(&none), [Verdict::NoImprovementReward; 2]);
-        let equal = harvest_of(&[&[1.0]], Recipe::stage1());
-        assert_eq!(withheld(&equal), [Verdict::NoGain, Verdict::NoImprovementContrast]);
+        let withheld =
+            |result: &SelectionResult| result.outcome.withheld.values().copied().collect::<Vec<_>>();
+        let none = result_of(&[&[]], Recipe::stage1());
+        assert_eq!(withheld(&none), [OutcomeReason::NoImprovementReward; 2]);
+        let equal = result_of(&[&[1.0]], Recipe::stage1());
+        assert_eq!(withheld(&equal), [OutcomeReason::NoGain, OutcomeReason::NoImprovementContrast]);
     }
 }

@@ -8,7 +8,7 @@ use prometheus::{
 const SECONDS: &[f64] = &[0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0];
 
 /// The metrics of one replica.
-pub(super) struct Gauges {
+pub(super) struct ReplicaMetrics {
     registry: Registry,
     running: Gauge,
     waiting: Gauge,
@@ -19,10 +19,10 @@ pub(super) struct Gauges {
     latency: Histogram,
 }
 
-impl Gauges {
+impl ReplicaMetrics {
     /// All metrics of a replica that serves `model`, at zero.
     pub(super) fn new(model: &str) -> Self {
-        let table = Table { registry: Registry::new(), model };
+        let table = MetricTable { registry: Registry::new(), model };
         // Dashboards expect these, and nothing here changes them.
         table.gauge("vllm:kv_cache_usage_perc", "Share of the cache in use (not simulated).");
         table.counter("vllm:prefix_cache_queries_total", "Prefix cache queries (not simulated).", None);
@@ -61,12 +61,12 @@ impl Gauges {
 }
 
 /// Makes metrics with the labels that all of them have.
-struct Table<'a> {
+struct MetricTable<'a> {
     registry: Registry,
     model: &'a str,
 }
 
-impl Table<'_> {
+impl MetricTable<'_> {
     fn options(&self, name: &str, help: &str) -> Opts {
         Opts::new(name, help).const_label("engine", "0").const_label("model_name", self.model)
     }

@@ -1,4 +1,4 @@
-//! The values of columns, each held as the JSON text it is until its shape is known.
+//! JSON values of columns, each kept as the text that it is until it is known what to read from it.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub(super) const QUOTED_CHARS: usize = 60;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum JsonType {
     Text,
     Number,
     Boolean,
@@ -26,7 +26,7 @@ pub(super) enum Kind {
     Object,
 }
 
-impl Kind {
+impl JsonType {
     /// Told by the first byte: raw values begin with their first token.
     pub(super) fn of(value: &RawValue) -> Self {
         match value.get().as_bytes().first() {
@@ -52,16 +52,16 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for JsonType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
 /// The text in a column that must hold one.
-pub(super) fn text(column: &str, cell: &RawValue) -> Result<String, RejectReason> {
-    match Kind::of(cell) {
-        Kind::Text => read(cell),
+pub(super) fn text(column: &str, json_value: &RawValue) -> Result<String, RejectReason> {
+    match JsonType::of(json_value) {
+        JsonType::Text => read(json_value),
         kind => Err(bad_column(column, format!("{kind} where a string should be"))),
     }
 }
@@ -84,8 +84,8 @@ pub(super) struct List<'a>(pub(super) Vec<&'a RawValue>);
 
 impl<'a> List<'a> {
     pub(super) fn read(column: &str, value: &'a RawValue) -> Result<Self, RejectReason> {
-        match Kind::of(value) {
-            Kind::List => {
+        match JsonType::of(value) {
+            JsonType::List => {
                 serde_json::from_str(value.get()).map_err(|error| bad_column(column, error.to_string()))
             }
             kind => Err(bad_column(column, format!("{kind} where a list should be"))),

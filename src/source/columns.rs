@@ -1,4 +1,4 @@
-//! One line to one prompt: which columns it has decides its shape. Pure.
+//! One line to one prompt: which columns a line has decides how it is read. Pure.
 //!
 //! | columns | conversation |
 //! |---|---|
@@ -19,8 +19,8 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    cell::{Kind, QUOTED_CHARS, not_json, read, text},
     conversation,
+    json_value::{JsonType, QUOTED_CHARS, not_json, read, text},
     prompt::Prompt,
     reject::{RejectReason, shorten},
 };
@@ -51,51 +51,51 @@ const MAX_NAMED_COLUMNS: usize = 12;
 /// Whatever is wrong with the line; no input makes it panic.
 pub fn parse(line: &[u8]) -> Result<Prompt, RejectReason> {
     let line = str::from_utf8(line).map_err(|error| RejectReason::InvalidUtf8 { at: error.valid_up_to() })?;
-    let row = row(line)?;
-    let id = row.id()?;
-    let prompt = conversation::split(id, row.turns(line)?)?;
-    Ok(Prompt { dataset: row.dataset(), ..prompt })
+    let columns = known_columns(line)?;
+    let id = columns.id()?;
+    let prompt = conversation::split(id, columns.turns(line)?)?;
+    Ok(Prompt { dataset: columns.dataset(), ..prompt })
 }
 
-/// A column that may be missing; each is read further only if the shape needs it.
-type Cell<'a> = Option<&'a RawValue>;
+/// A column that may be missing; each is read further only if the form of the line needs it.
+type Column<'a> = Option<&'a RawValue>;
 
 /// The known columns of one line.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Row<'a> {
+struct KnownColumns<'a> {
     #[serde(borrow)]
-    prompt_id: Cell<'a>,
+    prompt_id: Column<'a>,
     #[serde(borrow)]
-    id: Cell<'a>,
+    id: Column<'a>,
     #[serde(borrow)]
-    prompt: Cell<'a>,
+    prompt: Column<'a>,
     #[serde(borrow)]
-    messages: Cell<'a>,
+    messages: Column<'a>,
     #[serde(borrow)]
-    conversations: Cell<'a>,
+    conversations: Column<'a>,
     #[serde(borrow)]
-    chosen: Cell<'a>,
+    chosen: Column<'a>,
     #[serde(borrow)]
-    instruction: Cell<'a>,
+    instruction: Column<'a>,
     #[serde(borrow)]
-    input: Cell<'a>,
+    input: Column<'a>,
     #[serde(borrow)]
-    output: Cell<'a>,
+    output: Column<'a>,
     #[serde(borrow)]
-    dataset: Cell<'a>,
+    dataset: Column<'a>,
 }
 
-/// The check for an object comes first, because serde would read a list as a row, too.
-fn row(line: &str) -> Result<Row<'_>, RejectReason> {
+/// The check for an object comes first, because serde would read a list as a struct, too.
+fn known_columns(line: &str) -> Result<KnownColumns<'_>, RejectReason> {
     if line.trim_start().starts_with('{') {
         return serde_json::from_str(line).map_err(not_json);
     }
     let value: &RawValue = serde_json::from_str(line).map_err(not_json)?;
-    Err(RejectReason::NotAnObject { found: Kind::of(value).as_str() })
+    Err(RejectReason::NotAnObject { found: JsonType::of(value).as_str() })
 }
 
-impl Row<'_> {
+impl KnownColumns<'_> {
     fn id(&self) -> Result<Option<String>, RejectReason> {
         self.prompt_id.or(self.id).map(id).transpose()
     }
@@ -106,11 +106,11 @@ impl Row<'_> {
     }
 
     fn turns(&self, line: &str) -> Result<Vec<Message>, RejectReason> {
-        if let Some(cell) = self.messages {
-            return conversation::turns("messages", cell);
+        if let Some(json_value) = self.messages {
+            return conversation::turns("messages", json_value);
         }
-        if let Some(cell) = self.conversations {
-            return conversation::turns("conversations", cell);
+        if let Some(json_value) = self.conversations {
+            return conversation::turns("conversations", json_value);
         }
         match (self.prompt, self.chosen, self.instruction) {
             (Some(prompt), Some(chosen), _) => continued(opening(prompt)?, chosen),
@@ -124,12 +124,13 @@ impl Row<'_> {
     /// Alpaca. A column of text cannot be absent in many files, so an empty one means that there is none.
     fn instructed(&self, instruction: &RawValue) -> Result<Vec<Message>, RejectReason> {
         let mut request = text("instruction", instruction)?;
-        let input = self.input.map(|cell| text("input", cell)).transpose()?.unwrap_or_default();
+        let input = self.input.map(|json_value| text("input", json_value)).transpose()?.unwrap_or_default();
         if !input.trim().is_empty() {
             request = format!("{request}\n\n{input}");
         }
         let mut turns = vec![Message::user(request)];
-        let output = self.output.map(|cell| text("output", cell)).transpose()?.unwrap_or_default();
+        let output =
+            self.output.map(|json_value| text("output", json_value)).transpose()?.unwrap_or_default();
         turns.extend(answer(output));
         Ok(turns)
     }
@@ -137,7 +138,7 @@ impl Row<'_> {
 
 /// The turns of a `prompt` column.
 fn opening(prompt: &RawValue) -> Result<Vec<Message>, RejectReason> {
-    if Kind::of(prompt) == Kind::List {
+    if JsonType::of(prompt) == JsonType::List {
         return conversation::turns("prompt", prompt);
     }
     Ok(vec![Message::user(text("prompt", prompt)?)])
@@ -145,7 +146,7 @@ fn opening(prompt: &RawValue) -> Result<Vec<Message>, RejectReason> {
 
 /// A `chosen` column goes on with the prompt, or else is the whole conversation.
 fn continued(mut turns: Vec<Message>, chosen: &RawValue) -> Result<Vec<Message>, RejectReason> {
-    if Kind::of(chosen) != Kind::List {
+    if JsonType::of(chosen) != JsonType::List {
         turns.extend(answer(text("chosen", chosen)?));
         return Ok(turns);
     }
@@ -161,12 +162,12 @@ fn answer(text: String) -> Option<Message> {
     (!text.trim().is_empty()).then(|| Message::assistant(text))
 }
 
-fn id(cell: &RawValue) -> Result<String, RejectReason> {
+fn id(json_value: &RawValue) -> Result<String, RejectReason> {
     let invalid = |detail: String| RejectReason::InvalidId { detail };
-    let id: String = match Kind::of(cell) {
-        Kind::Text => read(cell)?,
-        Kind::Number if cell.get().parse::<i128>().is_ok() => cell.get().to_owned(),
-        kind => return Err(invalid(format!("it is {kind}: {}", shorten(cell.get(), QUOTED_CHARS)))),
+    let id: String = match JsonType::of(json_value) {
+        JsonType::Text => read(json_value)?,
+        JsonType::Number if json_value.get().parse::<i128>().is_ok() => json_value.get().to_owned(),
+        kind => return Err(invalid(format!("it is {kind}: {}", shorten(json_value.get(), QUOTED_CHARS)))),
     };
     match id.as_str() {
         blank if blank.trim().is_empty() => Err(invalid("it is empty".into())),

@@ -3,7 +3,7 @@
 use super::{Made, Maker};
 use crate::{
     method::{final_answer::final_answer, way::answer_after},
-    record::{ModelOutput, Role, Thread, Verdict},
+    record::{ModelOutput, OutcomeReason, Role, Thread},
 };
 
 /// What AlpacaEval calls the set where a source does not say.
@@ -21,15 +21,15 @@ struct Answer<'a> {
     model: &'a str,
 }
 
-fn long(thread: &Thread) -> Result<Answer<'_>, Verdict> {
+fn long(thread: &Thread) -> Result<Answer<'_>, OutcomeReason> {
     let mut samples = thread.long_answers.iter();
     let found = samples.find_map(|sample| Some((final_answer(sample.text.as_deref()?)?, &sample.call)));
-    let (text, call) = found.ok_or(Verdict::NoFinalAnswer)?;
+    let (text, call) = found.ok_or(OutcomeReason::NoFinalAnswer)?;
     Ok(Answer { text, model: &call.model })
 }
 
-fn plain(thread: &Thread) -> Result<Answer<'_>, Verdict> {
-    let text = answer_after(thread, &thread.rounds).ok_or(Verdict::NoAnswer)?;
+fn plain(thread: &Thread) -> Result<Answer<'_>, OutcomeReason> {
+    let text = answer_after(thread, &thread.rounds).ok_or(OutcomeReason::NoAnswer)?;
     let call = thread.answer.as_ref().and_then(|answer| answer.call.as_ref());
     Ok(Answer { text, model: call.map_or("given", |call| &call.model) })
 }
@@ -52,15 +52,16 @@ mod tests {
 
     use crate::{
         method::{
-            Recipe, Templates, harvest,
+            Recipe, Templates,
             samples::{call, thread_of},
+            select_records,
         },
-        record::{Thread, Verdict},
+        record::{OutcomeReason, Thread},
     };
 
-    fn output_of(thread: &Thread, recipe: &Recipe) -> Result<String, Verdict> {
-        let harvest = harvest(thread, recipe, &Templates::builtin());
-        harvest.output.map(|output| output.output).ok_or(harvest.outcome.verdict)
+    fn output_of(thread: &Thread, recipe: &Recipe) -> Result<String, OutcomeReason> {
+        let result = select_records(thread, recipe, &Templates::builtin());
+        result.output.map(|output| output.output).ok_or(result.outcome.reason)
     }
 
     fn with_sample(text: Option<&str>) -> Thread {
@@ -72,8 +73,8 @@ mod tests {
     fn of_a_long_answer_the_final_one_counts() {
         let (long, recipe) = (with_sample(Some("so\n\nFinal answer:\n\nyes\n")), Recipe::evaluation());
         assert_eq!(output_of(&long, &recipe), Ok("yes".to_owned()));
-        assert_eq!(output_of(&with_sample(None), &recipe), Err(Verdict::NoFinalAnswer));
-        let output = harvest(&long, &recipe, &Templates::builtin()).output.expect("an output");
+        assert_eq!(output_of(&with_sample(None), &recipe), Err(OutcomeReason::NoFinalAnswer));
+        let output = select_records(&long, &recipe, &Templates::builtin()).output.expect("an output");
         let expected = json!({
             "instruction": "x", "output": "yes", "generator": "m", "dataset": "alpaca_eval", "datasplit": "eval",
         });
@@ -88,6 +89,6 @@ mod tests {
         thread.rounds.clear();
         assert_eq!(output_of(&thread, &recipe), Ok("y0".to_owned()));
         thread.answer = None;
-        assert_eq!(output_of(&thread, &recipe), Err(Verdict::NoAnswer));
+        assert_eq!(output_of(&thread, &recipe), Err(OutcomeReason::NoAnswer));
     }
 }

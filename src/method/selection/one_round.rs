@@ -10,14 +10,14 @@ use crate::{
         rows::{Row, Rows},
         select::{Judged, Scored, Selection, judged, scored, select},
     },
-    record::{Kind, Rewards, TrainingRecord, Verdict},
+    record::{OutcomeReason, RecordKind, Rewards, TrainingRecord},
 };
 
 /// The records of the one round of a thread.
 pub(super) fn make(maker: &Maker<'_>) -> Made {
     match Records::new(maker) {
         Ok(records) => records.make(),
-        Err(verdict) => Made::nothing(maker.recipe, verdict),
+        Err(reason) => Made::nothing(maker.recipe, reason),
     }
 }
 
@@ -29,26 +29,26 @@ struct Records<'a> {
 }
 
 /// The records of a kind, or why there is none.
-type Given = Result<Vec<TrainingRecord>, Verdict>;
+type Given = Result<Vec<TrainingRecord>, OutcomeReason>;
 
 impl<'a> Records<'a> {
     /// The selection, or the first reason in the order of the method why there can be none.
-    fn new(maker: &'a Maker<'a>) -> Result<Self, Verdict> {
+    fn new(maker: &'a Maker<'a>) -> Result<Self, OutcomeReason> {
         let round = maker.thread.rounds.last();
         improved(maker.thread, round)?;
         let (answer, reward) = rewarded_answer(maker.thread)?;
         let scored = round.map(scored).unwrap_or_default();
         if scored.is_empty() {
-            return Err(Verdict::NoImprovementReward);
+            return Err(OutcomeReason::NoImprovementReward);
         }
-        let selection = select(answer, reward, &scored).ok_or(Verdict::NoGain)?;
+        let selection = select(answer, reward, &scored).ok_or(OutcomeReason::NoGain)?;
         Ok(Self { maker, selection, scored })
     }
 
     fn make(&self) -> Made {
         let recipe = self.maker.recipe;
         let mut made = Made::default();
-        made.add(recipe, Kind::Sft, sft(&self.selection).map(|()| self.sft()));
+        made.add(recipe, RecordKind::Sft, sft(&self.selection).map(|()| self.sft()));
         let pairs = match recipe.pairs {
             PairChoice::BestWorst => self.best_over_worst(),
             PairChoice::All => self.all_pairs(),
@@ -59,16 +59,16 @@ impl<'a> Records<'a> {
         made
     }
 
-    fn best_over_worst(&self) -> [(Kind, Given); 3] {
+    fn best_over_worst(&self) -> [(RecordKind, Given); 3] {
         let pairs = pairs(&self.selection);
         [
-            (Kind::ResponsePair, pairs.response.map(|best| vec![self.response(best)])),
-            (Kind::CritiquePair, pairs.critique.map(|sides| vec![self.critique(&sides)])),
-            (Kind::ImprovementPair, pairs.improvement.map(|sides| vec![self.improvement(&sides)])),
+            (RecordKind::ResponsePair, pairs.response.map(|best| vec![self.response(best)])),
+            (RecordKind::CritiquePair, pairs.critique.map(|sides| vec![self.critique(&sides)])),
+            (RecordKind::ImprovementPair, pairs.improvement.map(|sides| vec![self.improvement(&sides)])),
         ]
     }
 
-    fn all_pairs(&self) -> [(Kind, Given); 3] {
+    fn all_pairs(&self) -> [(RecordKind, Given); 3] {
         let Selection { answer, answer_reward, .. } = self.selection;
         let judged = judged(&self.scored);
         let responses = all_pairs::responses(answer, answer_reward, &self.scored);
@@ -82,9 +82,9 @@ impl<'a> Records<'a> {
             named(self.improvement(sides), &format!("{}-{}", place(sides.chosen), place(sides.rejected)))
         };
         [
-            (Kind::ResponsePair, responses.map(|all| all.iter().map(response).collect())),
-            (Kind::CritiquePair, critiques.map(|all| all.iter().map(critique).collect())),
-            (Kind::ImprovementPair, improvements.map(|all| all.iter().map(improvement).collect())),
+            (RecordKind::ResponsePair, responses.map(|all| all.iter().map(response).collect())),
+            (RecordKind::CritiquePair, critiques.map(|all| all.iter().map(critique).collect())),
+            (RecordKind::ImprovementPair, improvements.map(|all| all.iter().map(improvement).collect())),
         ]
     }
 
@@ -95,20 +95,20 @@ impl<'a> Records<'a> {
     fn sft(&self) -> TrainingRecord {
         let best = &self.selection.best;
         let row = self.rows().sft(&self.selection);
-        self.record(Kind::Sft, row, (best.reward, None), self.steps_to(best))
+        self.record(RecordKind::Sft, row, (best.reward, None), self.steps_to(best))
     }
 
     fn response(&self, best: &Scored<'_>) -> TrainingRecord {
         let row = self.rows().response(&self.selection, best);
         let rewards = (best.reward, Some(self.selection.answer_reward));
-        self.record(Kind::ResponsePair, row, rewards, self.steps_to(best))
+        self.record(RecordKind::ResponsePair, row, rewards, self.steps_to(best))
     }
 
     fn critique(&self, sides: &Sides<&Judged<'_>>) -> TrainingRecord {
         let row = self.rows().critique(&self.selection, sides);
         let rewards = (sides.chosen.mean, Some(sides.rejected.mean));
         let critiques = [sides.chosen, sides.rejected].map(|side| self.critique_step(side.index()));
-        self.record(Kind::CritiquePair, row, rewards, critiques.into_iter().flatten().collect())
+        self.record(RecordKind::CritiquePair, row, rewards, critiques.into_iter().flatten().collect())
     }
 
     fn improvement(&self, sides: &Sides<&Scored<'_>>) -> TrainingRecord {
@@ -116,7 +116,7 @@ impl<'a> Records<'a> {
         let rewards = (sides.chosen.reward, Some(sides.rejected.reward));
         let mut steps = self.steps_to(sides.chosen);
         steps.extend(self.improvement_step(sides.rejected));
-        self.record(Kind::ImprovementPair, row, rewards, steps)
+        self.record(RecordKind::ImprovementPair, row, rewards, steps)
     }
 
     /// The calls that led from the answer to an improvement.
@@ -139,7 +139,7 @@ impl<'a> Records<'a> {
 
     fn record(
         &self,
-        kind: Kind,
+        kind: RecordKind,
         row: Row,
         (chosen, rejected): (f64, Option<f64>),
         steps: Vec<Source<'_>>,
@@ -162,8 +162,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        method::{Base, Recipe, Templates, harvest},
-        record::{Harvest, Thread},
+        method::{Base, Recipe, Templates, select_records},
+        record::{SelectionResult, Thread},
     };
 
     /// A thread with these critiques, each with its improvements as text and reward.
@@ -190,21 +190,21 @@ mod tests {
         json!({"text": "y0", "reward": reward, "call": null})
     }
 
-    fn harvest_of(thread: &Thread) -> Harvest {
-        harvest(thread, &Recipe::stage1(), &Templates::builtin())
+    fn result_of(thread: &Thread) -> SelectionResult {
+        select_records(thread, &Recipe::stage1(), &Templates::builtin())
     }
 
     #[test]
     fn a_thread_that_gains_gives_every_kind() {
         let rows =
             [(Some("a"), json!([["p", 3.0], ["q", 1.0]])), (Some("b"), json!([["r", 0.5], ["s", null]]))];
-        let harvest = harvest_of(&thread(answer(Some(0.25)), &rows));
-        let outcome = &harvest.outcome;
-        assert_eq!((outcome.verdict, &*outcome.records), (Verdict::Selected, Base::Stage1.kinds()));
+        let result = result_of(&thread(answer(Some(0.25)), &rows));
+        let outcome = &result.outcome;
+        assert_eq!((outcome.reason, &*outcome.records), (OutcomeReason::Selected, Base::Stage1.kinds()));
         assert_eq!((outcome.best_reward, outcome.gain, outcome.cut_off), (Some(3.0), Some(2.75), 6));
         assert!(outcome.withheld.is_empty());
         let told: Vec<_> =
-            harvest.records.iter().map(|record| (record.id.as_str(), record.rewards, record.gain)).collect();
+            result.records.iter().map(|record| (record.id.as_str(), record.rewards, record.gain)).collect();
         let rewards = |chosen, rejected| Rewards { answer: 0.25, chosen, rejected };
         let expected = [
             ("stage1:1/sft", rewards(3.0, None), 2.75),
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn provenance_tells_the_calls_behind_a_record() {
         let rows = [(Some("a"), json!([["p", 1.0], ["q", 3.0]])), (Some("b"), json!([["r", 0.5]]))];
-        let harvest = harvest_of(&thread(answer(Some(0.0)), &rows));
+        let result = result_of(&thread(answer(Some(0.0)), &rows));
         let steps = |record: &TrainingRecord| {
             let told: Value = serde_json::from_str(&record.provenance).expect("JSON");
             assert_eq!((&told["recipe"]["name"], &told["cut_off"]), (&json!("stage1"), &json!(true)));
@@ -233,46 +233,50 @@ mod tests {
             "critique 0 null, critique 1 null",
             "critique 0 null, improve 0 1, improve 0 0",
         ];
-        assert_eq!(harvest.records.iter().map(steps).collect::<Vec<_>>(), expected);
+        assert_eq!(result.records.iter().map(steps).collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn a_thread_without_records_says_which_rule_failed_first() {
         let with = |rows: Value| [(Some("a"), rows)];
         let cases = [
-            (thread(Value::Null, &[]), Verdict::NoAnswer),
-            (thread(answer(None), &[(None, json!([]))]), Verdict::NoCritique),
-            (thread(answer(None), &with(json!([[null, null]]))), Verdict::NoImprovement),
-            (thread(answer(None), &with(json!([["p", 1.0]]))), Verdict::NoAnswerReward),
-            (thread(answer(Some(0.0)), &with(json!([["p", null]]))), Verdict::NoImprovementReward),
-            (thread(answer(Some(0.0)), &with(json!([["p", -1.0]]))), Verdict::NoGain),
-            (thread(answer(Some(0.0)), &with(json!([["p", 0.0]]))), Verdict::NoGain),
+            (thread(Value::Null, &[]), OutcomeReason::NoAnswer),
+            (thread(answer(None), &[(None, json!([]))]), OutcomeReason::NoCritique),
+            (thread(answer(None), &with(json!([[null, null]]))), OutcomeReason::NoImprovement),
+            (thread(answer(None), &with(json!([["p", 1.0]]))), OutcomeReason::NoAnswerReward),
+            (thread(answer(Some(0.0)), &with(json!([["p", null]]))), OutcomeReason::NoImprovementReward),
+            (thread(answer(Some(0.0)), &with(json!([["p", -1.0]]))), OutcomeReason::NoGain),
+            (thread(answer(Some(0.0)), &with(json!([["p", 0.0]]))), OutcomeReason::NoGain),
         ];
-        for (thread, verdict) in cases {
-            let harvest = harvest_of(&thread);
-            assert_eq!((harvest.outcome.verdict, harvest.records.len()), (verdict, 0));
-            assert_eq!(harvest.outcome.withheld.len(), Base::Stage1.kinds().len());
+        for (thread, reason) in cases {
+            let result = result_of(&thread);
+            assert_eq!((result.outcome.reason, result.records.len()), (reason, 0));
+            assert_eq!(result.outcome.withheld.len(), Base::Stage1.kinds().len());
         }
     }
 
     #[test]
     fn only_the_kinds_that_the_recipe_asks_for_are_made() {
         let rows = [(Some("a"), json!([["p", 3.0], ["q", 1.0]]))];
-        let recipe = Recipe { records: vec![Kind::CritiquePair, Kind::ResponsePair], ..Recipe::stage1() };
-        let harvest = harvest(&thread(answer(Some(0.0)), &rows), &recipe, &Templates::builtin());
-        assert_eq!(harvest.outcome.records, [Kind::ResponsePair]);
-        let withheld = [(Kind::CritiquePair, Verdict::NoCritiqueContrast)];
-        assert_eq!(harvest.outcome.withheld, BTreeMap::from(withheld));
+        let recipe =
+            Recipe { records: vec![RecordKind::CritiquePair, RecordKind::ResponsePair], ..Recipe::stage1() };
+        let result = select_records(&thread(answer(Some(0.0)), &rows), &recipe, &Templates::builtin());
+        assert_eq!(result.outcome.records, [RecordKind::ResponsePair]);
+        let withheld = [(RecordKind::CritiquePair, OutcomeReason::NoCritiqueContrast)];
+        assert_eq!(result.outcome.withheld, BTreeMap::from(withheld));
     }
 
     #[test]
     fn a_record_may_come_out_although_another_is_withheld() {
         let long = "a long text of words that do not come often ".repeat(10);
-        let harvest = harvest_of(&thread(answer(Some(0.0)), &[(Some("a"), json!([[long, 1.0]]))]));
-        assert_eq!(harvest.outcome.verdict, Verdict::Selected);
-        assert_eq!(harvest.outcome.records, [Kind::ResponsePair]);
-        assert_eq!(harvest.outcome.withheld.get(&Kind::Sft), Some(&Verdict::TooLong));
-        assert_eq!(harvest.outcome.withheld.get(&Kind::CritiquePair), Some(&Verdict::NoCritiqueContrast));
+        let result = result_of(&thread(answer(Some(0.0)), &[(Some("a"), json!([[long, 1.0]]))]));
+        assert_eq!(result.outcome.reason, OutcomeReason::Selected);
+        assert_eq!(result.outcome.records, [RecordKind::ResponsePair]);
+        assert_eq!(result.outcome.withheld.get(&RecordKind::Sft), Some(&OutcomeReason::TooLong));
+        assert_eq!(
+            result.outcome.withheld.get(&RecordKind::CritiquePair),
+            Some(&OutcomeReason::NoCritiqueContrast)
+        );
     }
 
     #[test]
@@ -281,9 +285,9 @@ mod tests {
             [(Some("a"), json!([["p", 3.0], ["q", 1.0]])), (Some("b"), json!([["r", 0.5], ["s", 0.25]]))];
         let thread = thread(answer(Some(0.0)), &rows);
         let ids = |recipe: &Recipe| {
-            let harvest = harvest(&thread, recipe, &Templates::builtin());
-            let ids = harvest.records.iter().map(|one| one.id.trim_start_matches("stage1:1/").to_owned());
-            (ids.collect::<Vec<_>>().join(" "), harvest.outcome.withheld)
+            let result = select_records(&thread, recipe, &Templates::builtin());
+            let ids = result.records.iter().map(|one| one.id.trim_start_matches("stage1:1/").to_owned());
+            (ids.collect::<Vec<_>>().join(" "), result.outcome.withheld)
         };
         let all = Recipe { pairs: PairChoice::All, ..Recipe::stage1() };
         let expected = "sft response_pair/0.0 response_pair/0.1 response_pair/1.0 response_pair/1.1 critique_pair/0-1 \
@@ -293,7 +297,7 @@ mod tests {
         let expected = "sft response_pair/0.0 response_pair/0.1 critique_pair/0-1 improvement_pair/0.0-0.1";
         assert_eq!(ids(&wide), (expected.to_owned(), BTreeMap::new()));
         let few = Recipe { max_pairs: 2, ..all };
-        let withheld = BTreeMap::from([(Kind::CritiquePair, Verdict::OverLimit)]);
+        let withheld = BTreeMap::from([(RecordKind::CritiquePair, OutcomeReason::OverLimit)]);
         assert_eq!(ids(&few), ("sft response_pair/0.0 improvement_pair/0.0-0.1".to_owned(), withheld));
     }
 }

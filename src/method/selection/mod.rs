@@ -31,13 +31,14 @@ use super::{
     threshold,
 };
 use crate::record::{
-    Harvest, Kind, ModelOutput, Models, Outcome, Rewards, Round, Thread, TrainingRecord, Verdict,
+    ModelOutput, Outcome, OutcomeReason, RecordKind, Rewards, Round, SelectionResult, SourceModels, Thread,
+    TrainingRecord,
 };
 
 /// What a thread gives: its records, and one outcome that says for each kind withheld why.
 ///
 /// `recipe` is the definition of the recipe that the thread names: it decides which kinds are asked for.
-pub fn harvest(thread: &Thread, recipe: &Recipe, templates: &Templates) -> Harvest {
+pub fn select_records(thread: &Thread, recipe: &Recipe, templates: &Templates) -> SelectionResult {
     let maker = Maker { thread, recipe, templates };
     let mut made = match recipe.base {
         Base::Evaluation => evaluation::make(&maker),
@@ -49,9 +50,9 @@ pub fn harvest(thread: &Thread, recipe: &Recipe, templates: &Templates) -> Harve
     from_rewards::add(&maker, &mut made);
     limit::keep_widest(&mut made, recipe.max_pairs as usize);
     let gave_something = !made.records.is_empty() || matches!(made.output, Some(Ok(_)));
-    Harvest {
+    SelectionResult {
         outcome: outcome(thread, &made),
-        models: if gave_something { models(thread) } else { Models::default() },
+        models: if gave_something { models(thread) } else { SourceModels::default() },
         records: made.records,
         output: made.output.and_then(Result::ok),
     }
@@ -63,65 +64,70 @@ fn reward_to_beat(thread: &Thread) -> Option<f64> {
 }
 
 /// `y0` and `r(y0)`, or what of them is missing.
-fn rewarded_answer(thread: &Thread) -> Result<(&str, f64), Verdict> {
-    let answer = thread.answer.as_ref().ok_or(Verdict::NoAnswer)?;
-    let reward = answer.reward.filter(|reward| reward.is_finite()).ok_or(Verdict::NoAnswerReward)?;
+fn rewarded_answer(thread: &Thread) -> Result<(&str, f64), OutcomeReason> {
+    let answer = thread.answer.as_ref().ok_or(OutcomeReason::NoAnswer)?;
+    let reward = answer.reward.filter(|reward| reward.is_finite()).ok_or(OutcomeReason::NoAnswerReward)?;
     Ok((&answer.text, reward))
 }
 
 /// Whether the models gave what there is to score in this round.
-fn improved(thread: &Thread, round: Option<&Round>) -> Result<(), Verdict> {
+fn improved(thread: &Thread, round: Option<&Round>) -> Result<(), OutcomeReason> {
     if thread.answer.is_none() {
-        return Err(Verdict::NoAnswer);
+        return Err(OutcomeReason::NoAnswer);
     }
     let critiques = round.map_or(&[][..], |round| &round.critiques);
     let given: Vec<_> = critiques.iter().filter(|critique| critique.text.is_some()).collect();
     if given.is_empty() {
-        return Err(Verdict::NoCritique);
+        return Err(OutcomeReason::NoCritique);
     }
     let mut improvements = given.iter().flat_map(|critique| &critique.improvements);
     let any = improvements.any(|improvement| improvement.text.is_some());
-    if any { Ok(()) } else { Err(Verdict::NoImprovement) }
+    if any { Ok(()) } else { Err(OutcomeReason::NoImprovement) }
 }
 
 /// The records of a thread, and why the others are not among them.
 #[derive(Default)]
 struct Made {
     records: Vec<TrainingRecord>,
-    withheld: BTreeMap<Kind, Verdict>,
+    withheld: BTreeMap<RecordKind, OutcomeReason>,
     /// The answer to an instruction of a test, or why there is none; nothing where none is asked for.
-    output: Option<Result<ModelOutput, Verdict>>,
+    output: Option<Result<ModelOutput, OutcomeReason>>,
 }
 
 impl Made {
-    fn nothing(recipe: &Recipe, verdict: Verdict) -> Self {
+    fn nothing(recipe: &Recipe, reason: OutcomeReason) -> Self {
         let kinds = recipe.base.kinds().iter().filter(|kind| recipe.records.contains(kind));
-        Self { withheld: kinds.map(|kind| (*kind, verdict)).collect(), ..Self::default() }
+        Self { withheld: kinds.map(|kind| (*kind, reason)).collect(), ..Self::default() }
     }
 
     /// Takes a record that holds against the recipe's thresholds, or why there is none.
-    fn add(&mut self, recipe: &Recipe, kind: Kind, record: Result<TrainingRecord, Verdict>) {
+    fn add(&mut self, recipe: &Recipe, kind: RecordKind, record: Result<TrainingRecord, OutcomeReason>) {
         self.add_all(recipe, kind, record.map(|record| vec![record]));
     }
 
     /// Takes the records that hold against the recipe's thresholds, or why there is none of them. A kind that the
     /// recipe does not ask for is passed over.
-    fn add_all(&mut self, recipe: &Recipe, kind: Kind, records: Result<Vec<TrainingRecord>, Verdict>) {
+    fn add_all(
+        &mut self,
+        recipe: &Recipe,
+        kind: RecordKind,
+        records: Result<Vec<TrainingRecord>, OutcomeReason>,
+    ) {
         if !recipe.records.contains(&kind) {
             return;
         }
         let check = |record: TrainingRecord| threshold::check(recipe, &record).map(|()| record);
-        match records.and_then(|records| kept(records.into_iter().map(check), Verdict::NoGain)) {
+        match records.and_then(|records| kept(records.into_iter().map(check), OutcomeReason::NoGain)) {
             Ok(records) => self.records.extend(records),
-            Err(verdict) => drop(self.withheld.insert(kind, verdict)),
+            Err(reason) => drop(self.withheld.insert(kind, reason)),
         }
     }
 
-    /// The main verdict: of several reasons the first in the order of the method, which is the order of kinds.
-    fn verdict(&self) -> Verdict {
+    /// The main reason: of several reasons the first in the order of the method, which is the order of kinds.
+    fn reason(&self) -> OutcomeReason {
         let no_output = self.output.as_ref().and_then(|output| output.as_ref().err());
         let first = self.withheld.values().chain(no_output).next().copied();
-        first.filter(|_| self.records.is_empty()).unwrap_or(Verdict::Selected)
+        first.filter(|_| self.records.is_empty()).unwrap_or(OutcomeReason::Selected)
     }
 }
 
@@ -131,7 +137,7 @@ fn outcome(thread: &Thread, made: &Made) -> Outcome {
         thread: thread.id.clone(),
         recipe: thread.recipe.clone(),
         origin: thread.origin.clone(),
-        verdict: made.verdict(),
+        reason: made.reason(),
         records: made.records.iter().map(|record| record.kind).collect(),
         withheld: made.withheld.clone(),
         rounds: u32::try_from(thread.rounds.len()).unwrap_or(u32::MAX),
@@ -163,7 +169,7 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     /// A record that came of the draft and these further calls.
-    fn record(&self, kind: Kind, row: Row, rewards: Rewards, steps: Vec<Source<'_>>) -> TrainingRecord {
+    fn record(&self, kind: RecordKind, row: Row, rewards: Rewards, steps: Vec<Source<'_>>) -> TrainingRecord {
         let calls: Vec<_> = Source::draft(self.thread).into_iter().chain(steps).collect();
         TrainingRecord {
             id: format!("{}/{}", self.thread.id, kind.as_str()),

@@ -8,23 +8,23 @@ use crate::{
         provenance::Source,
         recipe::PairChoice,
     },
-    record::{Kind, Rewards, Thread, TrainingRecord, Verdict},
+    record::{OutcomeReason, RecordKind, Rewards, Thread, TrainingRecord},
 };
 
 /// The pairs of a thread's long answers.
 pub(super) fn make(maker: &Maker<'_>) -> Made {
     let mut made = Made::default();
-    made.add_all(maker.recipe, Kind::LongPair, records(maker));
+    made.add_all(maker.recipe, RecordKind::LongPair, records(maker));
     made
 }
 
-fn records(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, Verdict> {
+fn records(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
     let thread = maker.thread;
     if thread.answer.is_none() {
-        return Err(Verdict::NoAnswer);
+        return Err(OutcomeReason::NoAnswer);
     }
     if thread.long_answers.iter().all(|sample| sample.text.is_none()) {
-        return Err(Verdict::NoFinalAnswer);
+        return Err(OutcomeReason::NoFinalAnswer);
     }
     let (_, answer) = rewarded_answer(thread)?;
     match maker.recipe.pairs {
@@ -45,7 +45,7 @@ fn record(maker: &Maker<'_>, answer: f64, sides: &Sides<LongAnswer<'_>>) -> Trai
     let rewards = Rewards { answer, chosen: sides.chosen.reward, rejected: Some(sides.rejected.reward) };
     let steps = [sides.chosen, sides.rejected].map(|side| step(thread, &side));
     let row = long_pair(&thread.prompt, sides);
-    maker.record(Kind::LongPair, row, rewards, steps.into_iter().flatten().collect())
+    maker.record(RecordKind::LongPair, row, rewards, steps.into_iter().flatten().collect())
 }
 
 fn name(thread: &Thread, sides: &Sides<LongAnswer<'_>>) -> String {
@@ -77,21 +77,22 @@ mod tests {
     use super::*;
     use crate::{
         method::{
-            Recipe, Templates, harvest,
+            Recipe, Templates,
             samples::{call, thread_of},
+            select_records,
         },
-        record::{Harvest, Message},
+        record::{Message, SelectionResult},
     };
 
-    fn harvest_of(answer_reward: Option<f64>, samples: &[(Option<&str>, Option<f64>)]) -> Harvest {
-        harvest_by(&Recipe::long_pairs(), answer_reward, samples)
+    fn result_of(answer_reward: Option<f64>, samples: &[(Option<&str>, Option<f64>)]) -> SelectionResult {
+        result_by(&Recipe::long_pairs(), answer_reward, samples)
     }
 
-    fn harvest_by(
+    fn result_by(
         recipe: &Recipe,
         answer_reward: Option<f64>,
         samples: &[(Option<&str>, Option<f64>)],
-    ) -> Harvest {
+    ) -> SelectionResult {
         let mut thread = thread_of(answer_reward, &[]);
         let sample = |(text, reward): &(Option<&str>, Option<f64>)| {
             let text = text.map(|text| format!("thought\n\nFinal answer:\n\n{text}"));
@@ -99,20 +100,20 @@ mod tests {
         };
         let samples: Vec<Value> = samples.iter().map(sample).collect();
         thread.long_answers = serde_json::from_value(samples.into()).expect("samples");
-        harvest(&thread, recipe, &Templates::builtin())
+        select_records(&thread, recipe, &Templates::builtin())
     }
 
     #[test]
     fn the_best_stands_against_the_worst() {
         let samples =
             [(Some("a"), Some(1.0)), (None, None), (Some("b"), Some(3.0)), (Some("cc"), Some(-1.0))];
-        let harvest = harvest_of(Some(0.5), &samples);
-        let record = &harvest.records[0];
+        let result = result_of(Some(0.5), &samples);
+        let record = &result.records[0];
         assert_eq!(record.id, "own:1/long_pair");
         assert_eq!(record.chosen, [Message::assistant("thought\n\nFinal answer:\n\nb")]);
         assert_eq!(record.rejected, [Message::assistant("thought\n\nFinal answer:\n\ncc")]);
         assert_eq!(record.rewards, Rewards { answer: 0.5, chosen: 3.0, rejected: Some(-1.0) });
-        assert_eq!((record.gain, harvest.outcome.best_reward), (2.5, Some(3.0)));
+        assert_eq!((record.gain, result.outcome.best_reward), (2.5, Some(3.0)));
         let provenance: Value = serde_json::from_str(&record.provenance).expect("JSON");
         let calls = [&provenance["calls"][0]["long_answer"], &provenance["calls"][1]["long_answer"]];
         assert_eq!(calls, [2, 3]);
@@ -121,15 +122,15 @@ mod tests {
     #[test]
     fn what_is_missing_is_told() {
         let cases = [
-            (None, vec![(None, None)], Verdict::NoFinalAnswer),
-            (None, vec![(Some("a"), Some(1.0))], Verdict::NoAnswerReward),
-            (Some(0.0), vec![(Some("a"), None)], Verdict::NoImprovementReward),
-            (Some(1.0), vec![(Some("a"), Some(1.0)), (Some("b"), Some(0.0))], Verdict::NoGain),
-            (Some(0.0), vec![(Some("a"), Some(1.0))], Verdict::NoImprovementContrast),
-            (Some(0.0), vec![(Some("long"), Some(1.0)), (Some("b"), Some(0.0))], Verdict::TooLong),
+            (None, vec![(None, None)], OutcomeReason::NoFinalAnswer),
+            (None, vec![(Some("a"), Some(1.0))], OutcomeReason::NoAnswerReward),
+            (Some(0.0), vec![(Some("a"), None)], OutcomeReason::NoImprovementReward),
+            (Some(1.0), vec![(Some("a"), Some(1.0)), (Some("b"), Some(0.0))], OutcomeReason::NoGain),
+            (Some(0.0), vec![(Some("a"), Some(1.0))], OutcomeReason::NoImprovementContrast),
+            (Some(0.0), vec![(Some("long"), Some(1.0)), (Some("b"), Some(0.0))], OutcomeReason::TooLong),
         ];
-        for (answer_reward, samples, verdict) in cases {
-            assert_eq!(harvest_of(answer_reward, &samples).outcome.verdict, verdict, "{samples:?}");
+        for (answer_reward, samples, reason) in cases {
+            assert_eq!(result_of(answer_reward, &samples).outcome.reason, reason, "{samples:?}");
         }
     }
 
@@ -142,12 +143,13 @@ mod tests {
             (Some("d"), Some(0.0)),
         ];
         let recipe = Recipe { pairs: PairChoice::All, ..Recipe::long_pairs() };
-        let ids =
-            |harvest: Harvest| harvest.records.into_iter().map(|one| one.id).collect::<Vec<_>>().join(" ");
+        let ids = |result: SelectionResult| {
+            result.records.into_iter().map(|one| one.id).collect::<Vec<_>>().join(" ")
+        };
         let expected = "own:1/long_pair/0-2 own:1/long_pair/0-3 own:1/long_pair/1-0 own:1/long_pair/1-2 \
                         own:1/long_pair/1-3";
-        assert_eq!(ids(harvest_by(&recipe, Some(0.5), &samples)), expected);
-        let none = harvest_by(&recipe, Some(3.0), &samples);
-        assert_eq!(none.outcome.verdict, Verdict::NoGain);
+        assert_eq!(ids(result_by(&recipe, Some(0.5), &samples)), expected);
+        let none = result_by(&recipe, Some(3.0), &samples);
+        assert_eq!(none.outcome.reason, OutcomeReason::NoGain);
     }
 }
