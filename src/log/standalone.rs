@@ -44,7 +44,8 @@ pub struct StandaloneCommitter<L: Log> {
 pub enum StandaloneCommit {
     /// It is in the log.
     Committed,
-    /// It may be in the log, and whether it is does not change any more. What the log has of it, this committer wrote.
+    /// It may be in the log, and whether it is does not change any more. What the log has of it counts as this
+    /// committer's, even where another process wrote the same in that moment.
     Doubtful,
     /// It was not made, and another process may have written the same meanwhile.
     TakenOver,
