@@ -30,7 +30,7 @@
 //!
 //! - No stage joins two messages or keeps state: everything a step needs is in its thread.
 //! - `method` imports no I/O, `engine` imports no method, and only `log` knows a concrete log
-//!   (`tests/tidy.rs` guards these walls).
+//!   (`tests/tidy/` guards these walls).
 //! - Nothing redoes a model call to save memory or code.
 
 pub mod app;
@@ -49,6 +49,7 @@ pub mod method;
 pub mod model;
 pub mod observe;
 pub mod pipeline;
+pub mod provision;
 pub mod record;
 pub mod simulate;
 pub mod source;

@@ -17,8 +17,9 @@ use avr::{
     engine::EngineError,
     export::ExportError,
     intake::IntakeError,
-    log::{LogError, LogErrorKind, kafka::topics::TopicsError},
+    log::{LogError, LogErrorKind},
     observe::{LogOptions, logging},
+    provision::ProvisionError,
     simulate::{self, SimulateArgs},
     terminal::{Screen, Summary},
 };
@@ -138,7 +139,7 @@ fn code_of(error: &RunError) -> u8 {
         | RunError::UnknownStage(_)
         | RunError::NoStage { .. }
         | RunError::RecipeChanged(_)
-        | RunError::Open(OpenError::Topics(TopicsError::Wrong { .. }))
+        | RunError::Open(OpenError::Topics(ProvisionError::NotReady { .. }))
         | RunError::Intake(IntakeError::RecipeChanged(_) | IntakeError::OtherModels(_)) => {
             WRONG_CONFIGURATION
         }
@@ -174,7 +175,7 @@ fn code_of_submit(error: &SubmitError) -> u8 {
         SubmitError::Intake(IntakeError::Strict { .. }) => STRICT,
         SubmitError::NoCluster
         | SubmitError::Sources(_)
-        | SubmitError::Open(OpenError::Topics(TopicsError::Wrong { .. }))
+        | SubmitError::Open(OpenError::Topics(ProvisionError::NotReady { .. }))
         | SubmitError::Intake(IntakeError::RecipeChanged(_)) => WRONG_CONFIGURATION,
         _ => FAILED,
     }
@@ -193,8 +194,8 @@ fn status(args: &StatusArgs) -> u8 {
     {
         Ok(Ok(())) => 0,
         Ok(Err(
-            error
-            @ (StatusError::NoCluster | StatusError::Open(OpenError::Topics(TopicsError::Wrong { .. }))),
+            error @ (StatusError::NoCluster
+            | StatusError::Open(OpenError::Topics(ProvisionError::NotReady { .. }))),
         )) => fail(WRONG_CONFIGURATION, &error),
         Ok(Err(error)) => fail(FAILED, &error),
         Err(error) => fail(FAILED, &error),

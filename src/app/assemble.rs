@@ -17,16 +17,14 @@ use crate::{
     export::{ExportOptions, ShardOptions},
     log::{
         Log, LogError,
-        embedded::{Durability, EmbeddedLog, Retention, TopicSpec},
-        kafka::{
-            Admin, KafkaLog,
-            topics::{self, TopicsError},
-        },
+        embedded::{Durability, EmbeddedLog, TopicSpec},
+        kafka::{Admin, KafkaLog},
     },
     observe::Metrics,
+    provision::{self, ProvisionError},
     record::RecipeRef,
     stage::{Context, ExportSink, ShardSink, Written},
-    topic::{Keep, Spread, TopicInfo, TopicName, catalogue},
+    topic::{PartitionCount, TopicInfo, TopicName, catalogue},
 };
 
 /// Where the embedded log lies, below the output folder.
@@ -56,7 +54,7 @@ pub(crate) async fn open_cluster(
     stages: &[&str],
     mend: &str,
 ) -> Result<KafkaLog, OpenError> {
-    topics::check(&Admin::new(&kafka.options)?, &kafka.demands(), stages, mend).await?;
+    provision::check(&Admin::new(&kafka.options)?, &kafka.topics, stages, mend).await?;
     Ok(KafkaLog::connect(kafka.options.clone()).await?)
 }
 
@@ -69,7 +67,7 @@ pub(crate) async fn await_cluster(
     let begun = Instant::now();
     loop {
         let error = match open_cluster(kafka, stages, mend).await {
-            Err(OpenError::Topics(TopicsError::Log(error)) | OpenError::Log(error)) => error,
+            Err(OpenError::Topics(ProvisionError::Log(error)) | OpenError::Log(error)) => error,
             opened => return opened,
         };
         if begun.elapsed() > PATIENCE {
@@ -85,7 +83,7 @@ pub(crate) async fn await_cluster(
 pub enum OpenError {
     /// Its topics are not as they must be.
     #[error(transparent)]
-    Topics(#[from] TopicsError),
+    Topics(#[from] ProvisionError),
     /// It does not answer.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -100,14 +98,10 @@ fn topic_specs(log: &LogSettings) -> Vec<TopicSpec> {
     let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
         name: *name,
         partitions: match info.partitions {
-            Spread::Stages => log.partitions,
-            Spread::One => 1,
+            PartitionCount::Stages => log.partitions,
+            PartitionCount::One => 1,
         },
-        retention: match info.retention {
-            Keep::Consumed => Retention::Consumed,
-            Keep::Replay if !log.keep_for_replay => Retention::Consumed,
-            Keep::Replay | Keep::Forever | Keep::Compacted => Retention::Forever,
-        },
+        retention: info.retention.with_replay(log.keep_for_replay),
     };
     catalogue().iter().map(spec).collect()
 }

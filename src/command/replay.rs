@@ -173,7 +173,7 @@ pub async fn run(
 ) -> Result<Replayed, ReplayError> {
     let Some(from) = from else {
         let kafka = settings.kafka.as_ref().ok_or(ReplayError::NoSource)?;
-        if !kafka.keep_for_replay {
+        if !kafka.topics.keep_for_replay {
             return Err(ReplayError::NotKept { topic: kafka.options.name(selection::SOURCE.0) });
         }
         let source = Source::in_cluster(&kafka.options);

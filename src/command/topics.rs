@@ -7,11 +7,9 @@ use crate::{
     config::{KafkaSettings, Settings},
     log::{
         LogError,
-        kafka::{
-            Admin,
-            topics::{self, LostStart, TopicDemands},
-        },
+        kafka::{Admin, LostStart},
     },
+    provision::{self, TopicOverrides},
     terminal::topics as shown,
     topic::{catalogue, schema},
 };
@@ -152,29 +150,29 @@ pub async fn run(args: &TopicsArgs, settings: &Settings) -> Result<Told, TopicsC
 }
 
 async fn diff(args: &ClusterArgs, settings: &Settings) -> Result<Told, TopicsCommandError> {
-    let (admin, demands) = cluster(settings)?;
-    let survey = topics::survey(&admin, &demands).await?;
-    let text = shown::differences(&survey, &|ours| admin.name(ours), &apply_command(args));
-    Ok(Told { text, is_fit: survey.is_fit() })
+    let (admin, overrides) = cluster(settings)?;
+    let audit = provision::audit(&admin, &overrides).await?;
+    let text = shown::drift(&audit, &|ours| admin.name(ours), &apply_command(args));
+    Ok(Told { text, is_fit: audit.is_clean() })
 }
 
 async fn apply(args: &ApplyArgs, settings: &Settings) -> Result<Told, TopicsCommandError> {
-    let (admin, demands) = cluster(settings)?;
+    let (admin, overrides) = cluster(settings)?;
     let lost = args.start_lost_groups_at.map(LostStart::from);
-    let applied = topics::apply(&admin, &demands, lost).await?;
+    let applied = provision::apply(&admin, &overrides, lost).await?;
     let text = shown::changes(&applied, &|ours| admin.name(ours));
     Ok(Told { text, is_fit: applied.is_complete() })
 }
 
-fn cluster(settings: &Settings) -> Result<(Admin, TopicDemands), TopicsCommandError> {
+fn cluster(settings: &Settings) -> Result<(Admin, TopicOverrides), TopicsCommandError> {
     let kafka = settings.kafka.as_ref().ok_or(TopicsCommandError::NoCluster)?;
-    Ok((Admin::new(&kafka.options)?, kafka.demands()))
+    Ok((Admin::new(&kafka.options)?, kafka.topics))
 }
 
 fn list(kafka: Option<&KafkaSettings>) -> String {
-    let demands = kafka.map_or_else(TopicDemands::default, KafkaSettings::demands);
+    let overrides = kafka.map_or_else(TopicOverrides::default, |kafka| kafka.topics);
     let prefix = kafka.map_or("", |kafka| &kafka.options.prefix);
-    shown::list(&demands, prefix)
+    shown::list(&overrides, prefix)
 }
 
 fn schema_of(asked: &str) -> Result<String, TopicsCommandError> {

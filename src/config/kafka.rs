@@ -8,9 +8,9 @@ use crate::{
     intake::{MODELS_COMMITTER, SUBMIT_COMMITTER},
     log::kafka::{
         GroupProtocol, KafkaOptions, MissingProgress, check_client_key, check_group_key, is_secret_key,
-        topics::TopicDemands,
     },
     model::Secret,
+    provision::TopicOverrides,
 };
 
 /// The least a log must take: smaller threads are no use.
@@ -26,18 +26,14 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub struct KafkaSettings {
     /// The cluster, and this process in it.
     pub options: KafkaOptions,
-    /// Partitions of each topic between stages, instead of what the topics' files say.
-    pub partitions: Option<u32>,
-    /// Copies of each partition, instead of what the topics' files say.
-    pub replicas: Option<u16>,
+    /// What the pipeline's topics are to be, where the topics' files say otherwise.
+    pub topics: TopicOverrides,
     /// Lag above which the stages before a topic wait, in records.
     pub max_lag: u64,
     /// How often a worker tells the others how it is.
     pub heartbeat_interval: Duration,
     /// How often records that every stage is past are deleted; none for never.
     pub cleanup_interval: Option<Duration>,
-    /// Whether finished threads stay after selection, so that it can be made again.
-    pub keep_for_replay: bool,
 }
 
 /// librdkafka's default for `max.poll.interval.ms`.
@@ -52,13 +48,6 @@ impl KafkaSettings {
         let set = self.options.consumer.get(SILENCE).or_else(|| self.options.client.get(SILENCE));
         let set = set.and_then(|milliseconds| milliseconds.parse().ok());
         set.map_or(LONGEST_SILENCE, Duration::from_millis)
-    }
-
-    /// What is asked of the cluster's topics.
-    pub fn demands(&self) -> TopicDemands {
-        let Self { options, partitions, replicas, keep_for_replay, .. } = self;
-        let (partitions, replicas, keep_for_replay) = (*partitions, *replicas, *keep_for_replay);
-        TopicDemands { partitions, replicas, max_record_bytes: options.max_record_bytes, keep_for_replay }
     }
 }
 
@@ -84,12 +73,16 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
             .mistake("worker", format!("\"{worker}\" is avr's own name for another process; give another"));
     }
     let settings = KafkaSettings {
-        partitions: optional_number(section, "partitions", 1 << 16),
-        replicas: optional_number(section, "replicas", 1 << 10).and_then(|number| u16::try_from(number).ok()),
+        topics: TopicOverrides {
+            partitions: optional_number(section, "partitions", 1 << 16),
+            replicas: optional_number(section, "replicas", 1 << 10)
+                .and_then(|number| u16::try_from(number).ok()),
+            max_record_bytes: options.max_record_bytes,
+            keep_for_replay: section.flag("keep_for_replay", true),
+        },
         max_lag: section.number("max_lag", 10_000, 1..=1 << 40),
         heartbeat_interval: section.seconds("heartbeat_interval_s", Duration::from_secs(5), HOUR),
         cleanup_interval: cleanup_interval(section),
-        keep_for_replay: section.flag("keep_for_replay", true),
         options,
     };
     (!settings.options.bootstrap_servers.is_empty()).then_some(settings)

@@ -135,7 +135,7 @@ metrics! {
     committed_outputs: counter = "avr_committed_outputs_total" ["topic"] "Records written to the log.";
     cleanups: counter = "avr_log_cleanups_total" ["result"] "Attempts to delete records of the cluster that every stage is past, by their result.";
     deleted_offsets: counter = "avr_log_offsets_deleted_total" ["topic"] "Offsets that were deleted in the cluster because every stage is past them, markers of transactions among them.";
-    lost_calls: counter = "avr_kafka_lost_calls_total" [] "Calls about transactions that librdkafka never answered: each left two threads and a client behind in memory, which only another start frees.";
+    hung_calls: counter = "avr_kafka_hung_calls_total" [] "Calls about transactions that hung in librdkafka: each left two OS threads and a client behind in memory, which only another start frees.";
     lag: gauge = "kafka_consumergroup_lag" ["consumergroup", "topic", "partition"] "Records of a partition that a stage has not yet done.";
     call_duration: histogram(SECONDS) = "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_request_model", "server_address", "avr_stage", "error_type"] "Time of one request to a model server; error_type is empty for an answer.";
     token_usage: histogram(TOKENS) = "gen_ai_client_token_usage" ["gen_ai_operation_name", "gen_ai_request_model", "server_address", "avr_stage", "gen_ai_token_type"] "Tokens of one answered request, input and output.";

@@ -4,11 +4,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    log::kafka::{Admin, topics::delete_consumed},
-    observe::Metrics,
-    topic::TopicName,
-};
+use crate::{log::kafka::Admin, observe::Metrics, provision::delete_consumed, topic::TopicName};
 
 /// Deletes in these topics about once an `interval`, until it is dropped. A failure is told and does not end it: nothing
 /// but disks depends on it.

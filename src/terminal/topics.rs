@@ -2,29 +2,30 @@
 
 use super::table::table;
 use crate::{
-    log::kafka::topics::{Applied, Change, Difference, MissingStart, Remedy, Survey, TopicDemands},
-    topic::{Keep, catalogue},
+    log::kafka::MissingStart,
+    provision::{Applied, Audit, Change, Drift, Remedy, TopicOverrides},
+    topic::{Retention, catalogue},
 };
 
 /// Gives a topic or group its name in the cluster.
 type Name<'a> = &'a dyn Fn(&str) -> String;
 
 /// What differs, what `apply` would do about it, and the `command` that does it.
-pub(crate) fn differences(survey: &Survey, name: Name<'_>, command: &str) -> String {
+pub(crate) fn drift(audit: &Audit, name: Name<'_>, command: &str) -> String {
     let mut text = String::new();
-    if !survey.differences.is_empty() {
-        let rows: Vec<_> = survey.differences.iter().map(|found| row(found, name, would(found))).collect();
+    if !audit.drifts.is_empty() {
+        let rows: Vec<_> = audit.drifts.iter().map(|found| row(found, name, would(found))).collect();
         text += &table(["TOPIC", "WHAT", "THERE", "SHOULD BE", "APPLY"], &rows);
     }
-    if !survey.missing.is_empty() {
+    if !audit.missing.is_empty() {
         let would = |start: &MissingStart| match start.is_lost {
             true => "wants to be told where".to_owned(),
             false => "commits it".to_owned(),
         };
-        text += &starts(survey.missing.iter().map(|start| (start, would(start))), name, "APPLY");
+        text += &starts(audit.missing.iter().map(|start| (start, would(start))), name, "APPLY");
     }
-    let (topics, lost) = (survey.wanted.len(), lost_groups(survey.missing.iter(), name));
-    match survey.is_fit() {
+    let (topics, lost) = (audit.desired.len(), lost_groups(audit.missing.iter(), name));
+    match audit.is_clean() {
         true if text.is_empty() => format!("All {topics} topics are as they should be.\n"),
         true => {
             format!("{text}\nAll {topics} topics are as they should be; what differs is yours to choose.\n")
@@ -61,18 +62,18 @@ pub(crate) fn changes(applied: &Applied, name: Name<'_>) -> String {
 }
 
 /// Every topic with what is known of it.
-pub(crate) fn list(demands: &TopicDemands, prefix: &str) -> String {
+pub(crate) fn list(overrides: &TopicOverrides, prefix: &str) -> String {
     let head = ["TOPIC", "PARTITIONS", "REPLICAS", "KEPT", "PAYLOAD", "READ BY", "WHAT IS IN IT"];
-    let rows: Vec<_> = demands
-        .wanted()
+    let rows: Vec<_> = overrides
+        .desired()
         .into_iter()
         .zip(catalogue())
-        .map(|(wanted, (name, info))| {
+        .map(|(desired, (name, info))| {
             [
                 format!("{prefix}{name}"),
-                wanted.partitions.to_string(),
-                wanted.replicas.to_string(),
-                stay(wanted.retention).to_owned(),
+                desired.partitions.to_string(),
+                desired.replicas.to_string(),
+                stay(desired.retention).to_owned(),
                 info.payload.clone(),
                 info.read_by.join(", "),
                 info.purpose.clone(),
@@ -82,44 +83,44 @@ pub(crate) fn list(demands: &TopicDemands, prefix: &str) -> String {
     table(head, &rows)
 }
 
-fn stay(retention: Keep) -> &'static str {
+fn stay(retention: Retention) -> &'static str {
     match retention {
-        Keep::Consumed => "until all have read them",
-        Keep::Replay => "for replay",
-        Keep::Forever => "for ever",
-        Keep::Compacted => "the latest of each key",
+        Retention::Consumed => "until all have read them",
+        Retention::Replay => "for replay",
+        Retention::Forever => "for ever",
+        Retention::Compacted => "the latest of each key",
     }
 }
 
-fn row(difference: &Difference, name: Name<'_>, last: String) -> [String; 5] {
-    let Difference { topic, what, found, wanted, .. } = difference;
-    let found = if found.is_empty() { "nothing" } else { found };
-    [name(topic.0), what.clone(), found.to_owned(), wanted.clone(), last]
+fn row(drift: &Drift, name: Name<'_>, last: String) -> [String; 5] {
+    let Drift { topic, what, actual, desired, .. } = drift;
+    let actual = if actual.is_empty() { "nothing" } else { actual };
+    [name(topic.0), what.clone(), actual.to_owned(), desired.clone(), last]
 }
 
-fn would(difference: &Difference) -> String {
-    match difference.remedy {
+fn would(drift: &Drift) -> String {
+    match drift.remedy {
         Remedy::Create => "creates it".to_owned(),
         Remedy::AddPartitions => "adds them".to_owned(),
         Remedy::Alter => "sets it".to_owned(),
-        Remedy::ByHand => by_hand(difference),
-        Remedy::Keep => "leaves it: yours to choose".to_owned(),
+        Remedy::ByHand => by_hand(drift),
+        Remedy::Leave => "leaves it: yours to choose".to_owned(),
     }
 }
 
-fn done(difference: &Difference, change: &Change) -> String {
-    match (change, difference.remedy) {
+fn done(drift: &Drift, change: &Change) -> String {
+    match (change, drift.remedy) {
         (Change::Failed(why), _) => format!("FAILED: {why}"),
         (Change::Made, Remedy::Create) => "created".to_owned(),
         (Change::Made, Remedy::AddPartitions) => "added".to_owned(),
         (Change::Made, _) => "set".to_owned(),
-        (_, Remedy::ByHand) => by_hand(difference),
+        (_, Remedy::ByHand) => by_hand(drift),
         (_, _) => "left: yours to choose".to_owned(),
     }
 }
 
-fn by_hand(difference: &Difference) -> String {
-    format!("cannot: {}", difference.advice().unwrap_or_default())
+fn by_hand(drift: &Drift) -> String {
+    format!("cannot: {}", drift.advice().unwrap_or_default())
 }
 
 /// Groups without offsets, after an empty line.
@@ -176,32 +177,32 @@ mod tests {
     use crate::{
         log::{
             GroupName, Partition,
-            kafka::topics::{FoundPartition, FoundTopic, differences as compare},
+            kafka::{PartitionOffsets, TopicDescription, Watermarks},
         },
+        provision::compare,
         topic::TopicName,
     };
 
-    fn demands() -> TopicDemands {
-        TopicDemands { partitions: Some(2), ..TopicDemands::default() }
+    fn overrides() -> TopicOverrides {
+        TopicOverrides { partitions: Some(2), ..TopicOverrides::default() }
     }
 
     fn named(ours: &str) -> String {
         format!("p.{ours}")
     }
 
-    fn survey(
-        change: impl FnOnce(&mut BTreeMap<TopicName, FoundTopic>),
+    fn audit(
+        change: impl FnOnce(&mut BTreeMap<TopicName, TopicDescription>),
         missing: Vec<MissingStart>,
-    ) -> Survey {
-        let wanted = demands().wanted();
-        let found = wanted.iter().map(|topic| {
+    ) -> Audit {
+        let desired = overrides().desired();
+        let actual = desired.iter().map(|topic| {
             let (partitions, replicas, config) = (topic.partitions, topic.replicas, topic.config.clone());
-            (topic.name, FoundTopic { partitions, replicas, config, ..FoundTopic::default() })
+            (topic.name, TopicDescription { partitions, replicas, config, ..TopicDescription::default() })
         });
-        let mut found = found.collect();
-        change(&mut found);
-        let differences = compare(&wanted, &found);
-        Survey { wanted, found, differences, missing }
+        let mut actual = actual.collect();
+        change(&mut actual);
+        Audit { drifts: compare(&desired, &actual), desired, missing }
     }
 
     fn topic(name: &str) -> TopicName {
@@ -210,7 +211,11 @@ mod tests {
 
     fn missing(is_lost: bool) -> MissingStart {
         let partition = Partition { topic: topic("prompts"), index: 1 };
-        let partitions = vec![FoundPartition { partition, committed: None, first: 0, end: 3 }];
+        let partitions = vec![PartitionOffsets {
+            partition,
+            committed: None,
+            watermarks: Watermarks { first: 0, end: 3 },
+        }];
         MissingStart { group: GroupName("draft"), topic: partition.topic, partitions, is_lost }
     }
 
@@ -229,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_cluster_that_is_right_is_one_sentence() {
-        let text = differences(&survey(|_| {}, vec![]), &named, "mend");
+        let text = drift(&audit(|_| {}, vec![]), &named, "mend");
         assert_eq!(text, "All 11 topics are as they should be.\n");
         assert_eq!(
             changes(&Applied::default(), &named),
@@ -238,8 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn each_difference_says_what_apply_does() {
-        let found = survey(
+    fn each_drift_says_what_apply_does() {
+        let found = audit(
             |found| {
                 found.remove(&topic("records"));
                 for (name, key, value) in
@@ -252,7 +257,7 @@ mod tests {
             },
             vec![missing(false)],
         );
-        let text = differences(&found, &named, "mend it");
+        let text = drift(&found, &named, "mend it");
         assert_eq!(words(&text, "p.records"), "p.records topic missing partitions 4, replicas 3 creates it");
         assert_eq!(words(&text, "p.scored"), "p.scored retention.ms 1000 -1 sets it");
         assert!(words(&text, "p.drafted").ends_with("lz4 zstd leaves it: yours to choose"), "{text}");
@@ -264,8 +269,8 @@ mod tests {
     #[test]
     fn a_choice_of_the_operators_is_shown_and_is_right() {
         let found =
-            survey(|found| found.get_mut(&topic("scored")).expect("it is there").partitions = 9, vec![]);
-        let text = differences(&found, &named, "mend");
+            audit(|found| found.get_mut(&topic("scored")).expect("it is there").partitions = 9, vec![]);
+        let text = drift(&found, &named, "mend");
         assert!(words(&text, "p.scored").contains("9 2 leaves it"), "{text}");
         assert!(
             text.ends_with("All 11 topics are as they should be; what differs is yours to choose.\n"),
@@ -275,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_lost_group_is_explained_with_what_can_be_said() {
-        let text = differences(&survey(|_| {}, vec![missing(true)]), &named, "mend");
+        let text = drift(&audit(|_| {}, vec![missing(true)]), &named, "mend");
         assert!(words(&text, "p.draft ").ends_with("wants to be told where"), "{text}");
         let applied = Applied { topics: vec![], starts: vec![(missing(true), Change::Left)] };
         for text in [text, changes(&applied, &named)] {
@@ -287,14 +292,14 @@ mod tests {
 
     #[test]
     fn what_failed_says_why() {
-        let difference = survey(|found| drop(found.remove(&topic("records"))), vec![]).differences.remove(0);
-        let failed = (difference.clone(), Change::Failed("no room".into()));
+        let drift = audit(|found| drop(found.remove(&topic("records"))), vec![]).drifts.remove(0);
+        let failed = (drift.clone(), Change::Failed("no room".into()));
         let applied = Applied { topics: vec![failed], starts: vec![(missing(true), Change::Made)] };
         let text = changes(&applied, &named);
         assert!(words(&text, "p.records").ends_with("FAILED: no room"), "{text}");
         assert!(words(&text, "p.draft ").ends_with("committed"), "{text}");
         assert!(text.ends_with("Something is left to be done, see above.\n"), "{text}");
-        let applied = Applied { topics: vec![(difference, Change::Made)], starts: vec![] };
+        let applied = Applied { topics: vec![(drift, Change::Made)], starts: vec![] };
         assert!(words(&changes(&applied, &named), "p.records").ends_with("created"));
     }
 }

@@ -58,9 +58,9 @@ pub struct TopicInfo {
     /// The stages that read it, each as a group of its name; or for a topic that is read whole, who does.
     pub read_by: Vec<String>,
     /// How long its records stay.
-    pub retention: Keep,
+    pub retention: Retention,
     /// How many partitions it has in the embedded log.
-    pub partitions: Spread,
+    pub partitions: PartitionCount,
     /// How it is as a topic of a Kafka cluster.
     pub kafka: KafkaTopic,
 }
@@ -91,7 +91,7 @@ pub struct KafkaTopic {
 /// How long records stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Keep {
+pub enum Retention {
     /// Until every group that reads the topic has got past them.
     Consumed,
     /// After that, too, so that they can be gone through again.
@@ -102,10 +102,18 @@ pub enum Keep {
     Compacted,
 }
 
+impl Retention {
+    /// The retention where finished threads are kept for replay, or are not.
+    #[must_use]
+    pub fn with_replay(self, is_kept: bool) -> Self {
+        if self == Self::Replay && !is_kept { Self::Consumed } else { self }
+    }
+}
+
 /// How many partitions a topic has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Spread {
+pub enum PartitionCount {
     /// As many as topics between stages are to have, `log.partitions`.
     Stages,
     /// One: its records have one order.

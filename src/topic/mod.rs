@@ -7,7 +7,7 @@ mod schema;
 
 use std::{fmt, marker::PhantomData};
 
-pub use catalogue::{KafkaTopic, Keep, RECORD_BYTES, Spread, TopicInfo, catalogue};
+pub use catalogue::{KafkaTopic, PartitionCount, RECORD_BYTES, Retention, TopicInfo, catalogue};
 pub use schema::schema;
 
 use crate::record::{HandledLetter, IndexEntry, Reject, SelectionResult, Thread, WorkerStatus};

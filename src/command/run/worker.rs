@@ -47,10 +47,10 @@ pub(super) async fn run(
     };
     let log = connected?;
     let mut aside = JoinSet::new();
-    aside.spawn(count_lost(log.lost_calls(), process.metrics.clone()));
+    aside.spawn(count_hung(log.hung_calls(), process.metrics.clone()));
     if let Some(interval) = kafka.cleanup_interval {
         let admin = Admin::new(&kafka.options)?;
-        let topics = kafka.demands().consumed();
+        let topics = kafka.topics.consumed();
         aside.spawn(retention::keep(admin, topics, interval, process.metrics.clone()));
     }
     let is_simulated = simulated(&settings, options.simulate);
@@ -205,11 +205,11 @@ fn joined(ended: Result<Result<(), EngineError>, JoinError>) -> Result<(), RunEr
     ended.map_err(|_| RunError::Broken("engine"))?.map_err(RunError::from)
 }
 
-/// Counts calls that never return for operators, until it is dropped.
-async fn count_lost(mut lost: watch::Receiver<u64>, metrics: Metrics) {
-    let counter = metrics.lost_calls.with_label_values(&[] as &[&str]);
-    while lost.changed().await.is_ok() {
-        let now = *lost.borrow_and_update();
+/// Counts calls that hang for operators, until it is dropped.
+async fn count_hung(mut hung: watch::Receiver<u64>, metrics: Metrics) {
+    let counter = metrics.hung_calls.with_label_values(&[] as &[&str]);
+    while hung.changed().await.is_ok() {
+        let now = *hung.borrow_and_update();
         counter.inc_by(now - counter.get());
     }
 }

@@ -50,6 +50,8 @@ use tokio::sync::{Notify, mpsc};
 pub use committer::EmbeddedCommitter;
 pub use consumer::EmbeddedConsumer;
 
+pub use crate::topic::Retention;
+
 use self::{
     folder::Folder,
     group::{MemberId, ProcessId},
@@ -70,16 +72,6 @@ pub enum Durability {
     Interval(Duration),
 }
 
-/// Which records of a topic are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retention {
-    /// Those that some group has yet to get past, of the groups that ever committed there; all while there is
-    /// no such group. The others go in steps, with the commits that get past them.
-    Consumed,
-    /// All.
-    Forever,
-}
-
 /// A topic as it is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
@@ -88,7 +80,8 @@ pub struct TopicSpec {
     /// How many partitions it has: at least one, and never fewer than when it was opened before. Keys may
     /// change their partition when it grows.
     pub partitions: u32,
-    /// Which of its records are kept.
+    /// Which of its records are kept. [`Retention::Consumed`] keeps those that some group has yet to get past, of the groups
+    /// that ever committed there, and all while there is no such group; every other retention keeps all.
     pub retention: Retention,
 }
 

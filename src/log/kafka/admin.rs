@@ -1,9 +1,9 @@
-//! Asks a cluster about topics and groups, and tells it how they are to be. Knows nothing of what is right.
+//! Asks a cluster about topics and groups, and changes them. Knows nothing of what they should be.
 //!
-//! librdkafka's calls block, so each runs on a thread that may.
+//! librdkafka's calls block, so each runs on an OS thread that may.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,23 +22,30 @@ use rdkafka::{
 
 use super::{
     KafkaOptions,
-    failure::{self, Class, log_error},
-    progress,
-    topics::{FoundTopic, WantedTopic},
-    watermarks,
+    error::{self, ErrorClass, log_error},
+    log::blocking,
+    read::{CLUSTER_TIMEOUT, Watermarks, committed, watermarks},
 };
 use crate::{
     log::{GroupName, LogError, Partition},
     topic::TopicName,
 };
 
-/// How long the cluster may take to answer at all.
-const CONTACT: Duration = Duration::from_secs(10);
 /// How long it may take to do something.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The first and the next offset of a partition.
-pub type Bounds = (i64, i64);
+/// A topic as the cluster has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How many copies the partition with the fewest has.
+    pub replicas: u16,
+    /// Every setting that is in force, under Kafka's names.
+    pub config: BTreeMap<String, String>,
+    /// Those of the settings that are the topic's own, and not the cluster's.
+    pub own: BTreeSet<String>,
+}
 
 /// A client that looks, creates and alters. Clones are the same client.
 #[derive(Clone)]
@@ -82,7 +89,8 @@ impl Admin {
         let client = Arc::clone(&self.client);
         let context = format!("asking {} for its topics", self.options.bootstrap_servers.join(", "));
         // All of the cluster's: asking for one by name would create it, where the cluster does that.
-        let metadata = blocking(&context, move || client.inner().fetch_metadata(None, CONTACT)).await?;
+        let ask = move || client.inner().fetch_metadata(None, CLUSTER_TIMEOUT);
+        let metadata = asked(&context, ask).await?;
         let mut shapes = BTreeMap::new();
         for topic in topics {
             let name = self.name(topic.0);
@@ -98,7 +106,10 @@ impl Admin {
     ///
     /// # Errors
     /// The cluster does not answer, or does not let us see a topic's settings.
-    pub async fn describe(&self, topics: &[TopicName]) -> Result<BTreeMap<TopicName, FoundTopic>, LogError> {
+    pub async fn describe(
+        &self,
+        topics: &[TopicName],
+    ) -> Result<BTreeMap<TopicName, TopicDescription>, LogError> {
         let shapes = self.shapes(topics).await?;
         if shapes.is_empty() {
             return Ok(BTreeMap::new());
@@ -115,13 +126,13 @@ impl Admin {
             // librdkafka hides why: a topic without a single setting is one that we may not look at.
             if resource.entries.is_empty() {
                 let advice = "the cluster tells nothing of it: allow DescribeConfigs on the topic";
-                return Err(failure::ours(format!("{context}: {name}"), advice));
+                return Err(error::ours(format!("{context}: {name}"), advice));
             }
             if let Some((topic, &(partitions, replicas))) =
                 names.get(name).and_then(|topic| shapes.get_key_value(topic))
             {
                 let (config, own) = settings(&resource);
-                found.insert(*topic, FoundTopic { partitions, replicas, config, own });
+                found.insert(*topic, TopicDescription { partitions, replicas, config, own });
             }
         }
         Ok(found)
@@ -131,16 +142,21 @@ impl Admin {
     ///
     /// # Errors
     /// The cluster refuses; the message says what may help.
-    pub async fn create(&self, topic: &WantedTopic) -> Result<(), LogError> {
-        let name = self.name(topic.name.0);
-        let replication = TopicReplication::Fixed(i32::from(topic.replicas));
-        let mut new = NewTopic::new(&name, count(topic.partitions), replication);
-        for (key, value) in &topic.config {
+    pub async fn create(
+        &self,
+        topic: TopicName,
+        partitions: u32,
+        replicas: u16,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), LogError> {
+        let name = self.name(topic.0);
+        let mut new = NewTopic::new(&name, count(partitions), TopicReplication::Fixed(i32::from(replicas)));
+        for (key, value) in config {
             new = new.set(key, value);
         }
         let created = self.client.create_topics([&new], &request()).await;
         let context = format!("creating {name}");
-        each(&context, created, |code| create_advice(code, topic.replicas))
+        each(&context, created, |code| create_advice(code, replicas))
     }
 
     /// Gives a topic as many partitions as it is to have.
@@ -157,10 +173,11 @@ impl Admin {
     /// Alters settings of a topic and keeps its other ones.
     ///
     /// The request replaces all that the topic has of its own, so those of others are read first and sent with it;
-    /// who alters the topic in the same moment loses.
+    /// who alters the topic in the same moment loses. The client library does not tell whether the cluster refused: only
+    /// another look at the topic does.
     ///
     /// # Errors
-    /// The cluster refuses.
+    /// The cluster does not answer, or does not let us see the topic's settings.
     pub async fn alter(&self, topic: TopicName, changes: &BTreeMap<String, String>) -> Result<(), LogError> {
         let name = self.name(topic.0);
         let found = self.describe(&[topic]).await?.remove(&topic).unwrap_or_default();
@@ -171,32 +188,27 @@ impl Admin {
             request_of = request_of.set(key, value);
         }
         let altered = self.client.alter_configs([&request_of], &request()).await;
-        let altered = altered.map(|results| {
-            let plain = |result: Result<_, (_, RDKafkaErrorCode)>| match result {
-                Ok(_) => Ok(name.clone()),
-                Err((_, code)) => Err((name.clone(), code)),
-            };
-            results.into_iter().map(plain).collect()
-        });
-        each(&format!("altering {name}"), altered, |_| None)
+        altered.map(drop).map_err(|error| log_error(format!("altering {name}"), &error))
     }
 
-    /// First offset and end of each partition: the end is that of records whose transactions are decided.
+    /// Where each partition begins and ends: the end is that of records whose transactions are decided.
     ///
     /// # Errors
     /// The cluster does not answer, or has no leader for a partition.
-    pub async fn bounds(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Bounds>, LogError> {
+    pub async fn watermarks(
+        &self,
+        partitions: &[Partition],
+    ) -> Result<BTreeMap<Partition, Watermarks>, LogError> {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
         let context = "reading where partitions begin and end";
-        let (reader, prefix, asked) = (self.reader(None)?, self.options.prefix.clone(), partitions.to_vec());
-        let ask = move || {
-            let first = watermarks::offsets(&reader, &prefix, &asked, Offset::Beginning, PATIENCE)?;
-            let ends = watermarks::offsets(&reader, &prefix, &asked, Offset::End, PATIENCE)?;
-            Ok(asked.iter().copied().zip(first.into_iter().zip(ends)).collect())
-        };
-        blocking(context, move || watermarks::patiently(ask)).await
+        let (reader, prefix) = (self.reader(None)?, self.options.prefix.clone());
+        let partitions = partitions.to_vec();
+        blocking(context, move || {
+            watermarks::of_partitions(&reader, &prefix, &partitions, is_over(PATIENCE), context)
+        })
+        .await
     }
 
     /// Up to where a group is done in each partition; those for which the cluster knows nothing are left out.
@@ -214,10 +226,8 @@ impl Admin {
         let context = format!("reading the offsets of the group {}", self.name(group.0));
         let (reader, prefix, asked) =
             (self.reader(Some(group))?, self.options.prefix.clone(), partitions.to_vec());
-        let until = Instant::now() + PATIENCE;
-        let ask = move || progress::read(&reader, &prefix, &asked, &context, || Instant::now() >= until);
-        let read = tokio::task::spawn_blocking(ask).await;
-        let read = read.map_err(|_| failure::ours("reading offsets", "the call was broken off"))??;
+        let read = move || committed::read(&reader, &prefix, &asked, &context, is_over(PATIENCE));
+        let read = blocking("reading offsets", read).await?;
         let known = partitions.iter().zip(read).filter_map(|(at, progress)| Some((*at, progress?.offset)));
         Ok(known.collect())
     }
@@ -235,10 +245,10 @@ impl Admin {
         let offsets = starts.iter().map(|&(partition, offset)| (partition, Offset::Offset(offset)));
         let offsets = self.list(offsets, &context)?;
         let reader = self.reader(Some(group))?;
-        let committed = blocking_result(&context, move || reader.commit(&offsets, CommitMode::Sync)).await?;
-        match committed {
+        let commit = move || Ok(reader.commit(&offsets, CommitMode::Sync));
+        match blocking(&context, commit).await? {
             Ok(()) => Ok(()),
-            Err(error) if failure::class(&error) == Class::Refused => Err(StartError::Active(group)),
+            Err(error) if error::classify(&error) == ErrorClass::Refused => Err(StartError::Active(group)),
             Err(error) => Err(log_error(context, &error).into()),
         }
     }
@@ -325,7 +335,7 @@ fn shape(topic: &MetadataTopic) -> Result<(u32, u16), RDKafkaErrorCode> {
 }
 
 /// What is in force, and which of it is the topic's own.
-fn settings(resource: &ConfigResource) -> (BTreeMap<String, String>, std::collections::BTreeSet<String>) {
+fn settings(resource: &ConfigResource) -> (BTreeMap<String, String>, BTreeSet<String>) {
     let valued = |entry: &rdkafka::admin::ConfigEntry| Some((entry.name.clone(), entry.value.clone()?));
     let own = resource.entries.iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
     (resource.entries.iter().filter_map(valued).collect(), own.map(|entry| entry.name.clone()).collect())
@@ -352,7 +362,7 @@ fn each(
 ) -> Result<(), LogError> {
     for result in results.map_err(|error| log_error(context, &error))? {
         result.map_err(|(_, code)| match advice(code) {
-            Some(advice) => failure::ours(context, format!("{code}: {advice}")),
+            Some(advice) => error::ours(context, format!("{code}: {advice}")),
             None => failed(context, code),
         })?;
     }
@@ -363,17 +373,16 @@ fn failed(context: impl Into<String>, code: RDKafkaErrorCode) -> LogError {
     log_error(context, &KafkaError::AdminOp(code))
 }
 
-/// Runs a call of librdkafka that blocks.
-async fn blocking<T: Send + 'static>(
+/// The answer of a call of librdkafka's that blocks.
+async fn asked<T: Send + 'static>(
     context: &str,
     call: impl FnOnce() -> KafkaResult<T> + Send + 'static,
 ) -> Result<T, LogError> {
-    blocking_result(context, call).await?.map_err(|error| log_error(context, &error))
+    blocking(context, move || Ok(call())).await?.map_err(|error| log_error(context, &error))
 }
 
-async fn blocking_result<T: Send + 'static>(
-    context: &str,
-    call: impl FnOnce() -> KafkaResult<T> + Send + 'static,
-) -> Result<KafkaResult<T>, LogError> {
-    tokio::task::spawn_blocking(call).await.map_err(|_| failure::ours(context, "the call was broken off"))
+/// Tells, when it is asked, whether so much time has passed since now.
+fn is_over(limit: Duration) -> impl Fn() -> bool {
+    let begun = Instant::now();
+    move || begun.elapsed() > limit
 }

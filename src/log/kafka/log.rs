@@ -1,28 +1,20 @@
 //! The log itself: where consumers and committers come from.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    ops::ControlFlow,
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use std::{fmt, ops::ControlFlow, sync::Arc};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::{mpsc, watch};
 
 use super::{
     KafkaCommitter, KafkaConsumer, KafkaOptions,
-    beginning::LOOK,
-    failure,
-    member::Members,
-    progress,
-    reporter::Reporter,
-    scan::{self, Enough},
-    watermarks,
+    consume::GroupRegistry,
+    error,
+    read::{
+        OffsetReaders,
+        scan::{Scan, Unwanted},
+    },
 };
 use crate::{
-    log::{Budget, GroupName, Log, LogError, Partition, Progress, Record, lock},
+    log::{Budget, GroupName, Log, LogError, Partition, Progress, Record},
     topic::TopicName,
 };
 
@@ -33,30 +25,9 @@ const BATCHES: usize = 4;
 #[derive(Clone)]
 pub struct KafkaLog {
     options: Arc<KafkaOptions>,
-    members: Arc<Members>,
-    looker: Arc<BaseConsumer<Reporter>>,
-    lookers: Arc<Lookers>,
-}
-
-/// Readers of the progress of groups of which this process need be no member, made when they are first needed.
-#[derive(Default)]
-struct Lookers(Mutex<BTreeMap<GroupName, Arc<BaseConsumer<Reporter>>>>);
-
-impl Lookers {
-    fn of(&self, group: GroupName, options: &KafkaOptions) -> Result<Arc<BaseConsumer<Reporter>>, LogError> {
-        let mut lookers = lock(&self.0);
-        if let Some(looker) = lookers.get(&group) {
-            return Ok(Arc::clone(looker));
-        }
-        let mut config = options.consumer_config(group.0);
-        // What is decided by now is enough for one who looks on: it does not wait for a commit under way.
-        config.set("isolation.level", "read_uncommitted");
-        let looker = config.create_with_context(Reporter::new(format!("looker at {group}")));
-        let looker =
-            Arc::new(looker.map_err(|error| failure::log_error(format!("looking at {group}"), &error))?);
-        lookers.insert(group, Arc::clone(&looker));
-        Ok(looker)
-    }
+    registry: Arc<GroupRegistry>,
+    offsets: Arc<OffsetReaders>,
+    hung_calls: watch::Sender<u64>,
 }
 
 impl fmt::Debug for KafkaLog {
@@ -72,29 +43,46 @@ impl KafkaLog {
     /// If none of the brokers answers within some seconds, or librdkafka does not understand an option.
     pub async fn connect(options: KafkaOptions) -> Result<Self, LogError> {
         let options = Arc::new(options);
-        blocking("connecting to Kafka", move || {
-            let reach = || {
-                let looker: BaseConsumer<Reporter> =
-                    options.looker_config().create_with_context(Reporter::new("looker"))?;
-                looker.fetch_metadata(Some(&options.name("-")), LOOK)?;
-                Ok(looker)
-            };
-            let looker = reach().map_err(|error| {
-                failure::log_error(format!("connecting to {}", options.bootstrap_servers.join(",")), &error)
-            })?;
-            Ok(Self { options, members: Arc::default(), looker: Arc::new(looker), lookers: Arc::default() })
-        })
-        .await
+        let for_readers = Arc::clone(&options);
+        let offsets = blocking("connecting to Kafka", move || OffsetReaders::connect(for_readers)).await?;
+        let (registry, offsets) = (Arc::default(), Arc::new(offsets));
+        Ok(Self { options, registry, offsets, hung_calls: watch::Sender::new(0) })
     }
 
-    /// How many calls about transactions never returned: each left a thread and a client of librdkafka behind.
-    pub fn lost_calls(&self) -> watch::Receiver<u64> {
-        self.members.lost_calls().subscribe()
+    /// How many calls about transactions have hung: each left two OS threads and a client of librdkafka behind.
+    pub fn hung_calls(&self) -> watch::Receiver<u64> {
+        self.hung_calls.subscribe()
     }
 
     /// How the cluster is reached and used.
     pub fn options(&self) -> &KafkaOptions {
         &self.options
+    }
+
+    /// Runs a scan on an OS thread that may block, and visits its records here. When this is cancelled the receiver of
+    /// the batches is dropped, and the scan ends.
+    async fn read(
+        &self,
+        doing: String,
+        scan: impl FnOnce(Scan<'_>) -> Result<(), LogError> + Send + 'static,
+        visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
+    ) -> Result<(), LogError> {
+        let (options, offsets) = (Arc::clone(&self.options), Arc::clone(&self.offsets));
+        let unwanted = Arc::new(Unwanted::default());
+        let (sender, mut batches) = mpsc::channel(BATCHES);
+        let known = Arc::clone(&unwanted);
+        let scan = tokio::task::spawn_blocking(move || {
+            scan(Scan { options: &options, offsets: &offsets, batches: &sender, unwanted: &known })
+        });
+        while let Some(batch) = batches.recv().await {
+            for record in batch {
+                let partition = record.partition;
+                if !unwanted.has(partition) && visit(record).is_break() {
+                    unwanted.add(partition);
+                }
+            }
+        }
+        scan.await.map_err(|error| error::ours(doing, error.to_string()))?
     }
 }
 
@@ -108,24 +96,23 @@ impl Log for KafkaLog {
         topics: &[TopicName],
         budget: Arc<Budget>,
     ) -> Result<KafkaConsumer, LogError> {
-        let (options, members) = (Arc::clone(&self.options), Arc::clone(&self.members));
+        let (options, registry) = (Arc::clone(&self.options), Arc::clone(&self.registry));
         let topics = topics.to_vec();
-        let join = move || KafkaConsumer::join(&options, &members, group, &topics, budget);
+        let join = move || KafkaConsumer::join(&options, &registry, group, &topics, budget);
         blocking("joining a group", join).await
     }
 
     async fn committer(&self, name: &str) -> Result<KafkaCommitter, LogError> {
-        KafkaCommitter::start(Arc::clone(&self.options), Arc::clone(&self.members), name).await
+        let (options, registry) = (Arc::clone(&self.options), Arc::clone(&self.registry));
+        KafkaCommitter::start(options, registry, name, self.hung_calls.clone()).await
     }
 
     async fn scan(&self, topic: TopicName, visit: &mut (dyn FnMut(Record) + Send)) -> Result<(), LogError> {
-        let (options, looker) = (Arc::clone(&self.options), Arc::clone(&self.looker));
-        let (sender, mut batches) = mpsc::channel(BATCHES);
-        let scan = tokio::task::spawn_blocking(move || scan::scan(&options, &looker, topic, &sender));
-        while let Some(batch) = batches.recv().await {
-            batch.into_iter().for_each(&mut *visit);
-        }
-        scan.await.map_err(|error| failure::ours(format!("reading topic {topic}"), error.to_string()))?
+        let mut visit = |record| {
+            visit(record);
+            ControlFlow::Continue(())
+        };
+        self.read(format!("reading topic {topic}"), move |scan| scan.topic(topic), &mut visit).await
     }
 
     async fn scan_from(
@@ -133,21 +120,7 @@ impl Log for KafkaLog {
         starts: Vec<(Partition, i64)>,
         visit: &mut (dyn FnMut(Record) -> ControlFlow<()> + Send),
     ) -> Result<(), LogError> {
-        let (options, looker) = (Arc::clone(&self.options), Arc::clone(&self.looker));
-        let enough = Arc::new(Enough::default());
-        let (sender, mut batches) = mpsc::channel(BATCHES);
-        let told = Arc::clone(&enough);
-        let scan =
-            tokio::task::spawn_blocking(move || scan::scan_from(&options, &looker, &starts, &sender, &told));
-        while let Some(batch) = batches.recv().await {
-            for record in batch {
-                let partition = record.partition;
-                if !enough.has(partition) && visit(record).is_break() {
-                    enough.add(partition);
-                }
-            }
-        }
-        scan.await.map_err(|error| failure::ours("reading partitions", error.to_string()))?
+        self.read("reading partitions".to_owned(), move |scan| scan.partitions(&starts), visit).await
     }
 
     async fn progress(
@@ -155,22 +128,13 @@ impl Log for KafkaLog {
         group: GroupName,
         partitions: Vec<Partition>,
     ) -> Result<Vec<Option<Progress>>, LogError> {
-        let (lookers, options) = (Arc::clone(&self.lookers), Arc::clone(&self.options));
-        let context = format!("reading the progress of {group}");
-        blocking(&context.clone(), move || {
-            let looker = lookers.of(group, &options)?;
-            let begun = Instant::now();
-            progress::read(&looker, &options.prefix, &partitions, &context, || begun.elapsed() > LOOK)
-        })
-        .await
+        let offsets = Arc::clone(&self.offsets);
+        blocking("reading progress", move || offsets.committed(group, &partitions)).await
     }
 
     async fn ends(&self, topic: TopicName) -> Result<Vec<(Partition, i64)>, LogError> {
-        let (looker, prefix) = (Arc::clone(&self.looker), self.options.prefix.clone());
-        blocking("reading ends", move || {
-            watermarks::patiently(|| watermarks::ends(&*looker, &prefix, topic, LOOK))
-        })
-        .await
+        let offsets = Arc::clone(&self.offsets);
+        blocking("reading the ends of a topic", move || offsets.end_offsets(topic, || false)).await
     }
 
     fn max_record_bytes(&self) -> usize {
@@ -178,11 +142,11 @@ impl Log for KafkaLog {
     }
 }
 
-/// Runs what blocks on a thread that may.
-async fn blocking<T: Send + 'static>(
+/// Runs what blocks on an OS thread that may.
+pub(super) async fn blocking<T: Send + 'static>(
     doing: &str,
     run: impl FnOnce() -> Result<T, LogError> + Send + 'static,
 ) -> Result<T, LogError> {
     let ran = tokio::task::spawn_blocking(run).await;
-    ran.map_err(|error| failure::ours(doing, error.to_string()))?
+    ran.map_err(|error| error::ours(doing, error.to_string()))?
 }

@@ -1,55 +1,48 @@
 //! A Kafka cluster as the log, for many processes.
 //!
 //! ```text
-//!   KafkaConsumer ◀─ mailbox ─ Poller (a thread) ◀─▶ librdkafka ◀─▶ group coordinator, leaders of partitions
-//!                  ─ inbox ──▶    │ holds
-//!                                 ▼
-//!                              Members ◀─ whose is it? ─┐
-//!   KafkaCommitter ─ tasks ─▶ Transactor (a thread) ────┴─▶ Producer ◀─▶ transaction coordinator
+//!   consume/   KafkaConsumer ◀─▶ Poller (an OS thread) ◀─▶ librdkafka ◀─▶ group coordinator, leaders of partitions
+//!                                  │ owns
+//!                            GroupRegistry
+//!                                  │ whose is a partition?
+//!   commit/    KafkaCommitter ─▶ TransactionRunner (an OS thread) ─▶ Producer ◀─▶ transaction coordinator
+//!
+//!   read/      scans, watermarks, committed progress: looks and takes part in nothing
+//!   admin      describes, creates and alters topics, commits first offsets, deletes records
 //! ```
 //!
 //! ## The contract
 //!
 //! - **Atomicity.** A commit is one transaction. Readers read committed records only.
 //! - **Fencing.** A broker refuses a process that its group has moved on without, by the group's generation; what
-//!   the generation does not tell, `Members` does, see `holdings`. A second committer of a name fences the first.
-//! - **Progress** is the group's committed offset, and the text its metadata. It is read only when it is decided.
-//! - **Threads.** librdkafka blocks; so nothing of it is called on a thread of the async runtime.
+//!   the generation does not tell, `consume::owned` does. A second committer of a name fences the first.
+//! - **Progress** is the group's committed offset, and the text is the offset's metadata. It is read only when it is
+//!   decided.
+//! - **OS threads.** librdkafka blocks; so nothing of it is called on a thread of the async runtime.
 //! - **Names.** Topics, groups and transactional ids bear the prefix here and nowhere else.
 //!
 //! ## Where to look
 //!
-//! `options`, `keys` what can be said · `client` what librdkafka is told · `log` · `member`, `poller`, `consumer`,
-//! `ahead`, `holdings` the side that reads · `beginning`, `progress` where it begins · `transactor`, `producer`, `calls`,
-//! `committer` the side that writes · `scan`, `watermarks` looking without taking part · `admin`, `topics` setting up
-//! and comparing · `failure`, `reporter` what goes wrong.
+//! `options` what can be said of a cluster · `passthrough` which of librdkafka's own keys may be set · `client_config` what
+//! librdkafka is told for each kind of client · `log` where consumers and committers come from · `record` records as
+//! librdkafka has them · `error` what an error means · `reporter` librdkafka's log lines.
 
 mod admin;
-mod ahead;
-mod beginning;
-mod calls;
-mod client;
-mod committer;
-mod consumer;
-mod failure;
-mod holdings;
-mod keys;
+mod client_config;
+mod commit;
+mod consume;
+mod error;
 mod log;
-mod member;
 mod options;
-mod poller;
-mod producer;
-mod progress;
+mod passthrough;
+mod read;
 mod record;
 mod reporter;
-mod scan;
-pub mod topics;
-mod transactor;
-mod watermarks;
 
-pub use admin::{Admin, Bounds, StartError};
-pub use committer::KafkaCommitter;
-pub use consumer::KafkaConsumer;
-pub use keys::{check_client_key, check_group_key, is_secret_key};
+pub use admin::{Admin, StartError, TopicDescription};
+pub use commit::KafkaCommitter;
+pub use consume::{GroupOffsets, KafkaConsumer, LostStart, MissingStart, PartitionOffsets};
 pub use log::KafkaLog;
 pub use options::{GroupProtocol, KafkaOptions, MissingProgress};
+pub use passthrough::{check_client_key, check_group_key, is_secret_key};
+pub use read::Watermarks;

@@ -1,0 +1,4 @@
+//! The output files: one process' own, and shards of several processes.
+
+mod files;
+mod shards;

@@ -1,0 +1,22 @@
+//! A pipeline over a real Kafka cluster, end to end: worker processes, submits and status, with real signals, against a
+//! simulated model cluster in a process of its own.
+
+mod cleanup;
+mod dead_letters;
+mod deaths;
+mod exporters;
+mod foreign;
+mod growth;
+mod kills;
+mod letters;
+mod membership;
+mod models;
+pub(crate) mod pipeline;
+mod protocol;
+mod raw;
+mod recipes;
+mod result;
+mod retries;
+mod shares;
+mod submits;
+mod workers;
