@@ -6,7 +6,7 @@ use crate::{
     engine::{CheckpointScope, StageSpec},
     method::{
         Recipe,
-        way::{Next, after_draft, after_improve, after_score},
+        routing::{NextStage, after_draft, after_improve, after_score},
     },
     record::Thread,
     stage::{
@@ -148,10 +148,10 @@ pub fn stages(
     scope: CheckpointScope,
 ) -> Result<Vec<StageSpec>, MissingModel> {
     let mut flow = Flow { context, models, chosen, specs: vec![] };
-    flow.add::<DraftStage>(limits.draft, |recipe, _| waits_in(after_draft(recipe)))?;
+    flow.add::<DraftStage>(limits.draft, |recipe, _| topic_for(after_draft(recipe)))?;
     flow.add::<CritiqueStage>(limits.critique, |_, _| CRITIQUED)?;
-    flow.add::<ImproveStage>(limits.improve, |recipe, thread| waits_in(after_improve(recipe, thread)))?;
-    flow.add::<ScoreStage>(limits.score, |recipe, thread| waits_in(after_score(recipe, thread)))?;
+    flow.add::<ImproveStage>(limits.improve, |recipe, thread| topic_for(after_improve(recipe, thread)))?;
+    flow.add::<ScoreStage>(limits.score, |recipe, thread| topic_for(after_score(recipe, thread)))?;
     flow.add::<SelectStage>(limits.select, |_, _| RECORDS)?;
     let mut specs = flow.specs;
     if chosen.has(EXPORT) {
@@ -161,11 +161,11 @@ pub fn stages(
 }
 
 /// The topic in which a thread waits for what is to be done next.
-fn waits_in(next: Next) -> Topic<Thread> {
+fn topic_for(next: NextStage) -> Topic<Thread> {
     match next {
-        Next::Critique => DRAFTED,
-        Next::Score => IMPROVED,
-        Next::Select => SCORED,
+        NextStage::Critique => DRAFTED,
+        NextStage::Score => IMPROVED,
+        NextStage::Select => SCORED,
     }
 }
 

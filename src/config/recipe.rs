@@ -76,7 +76,7 @@ fn read_one(reader: &mut Reader, name: &str) -> Recipe {
         critique_tries: small(&mut section, "critique_tries", defaults.critique_tries),
         reward_tries: small(&mut section, "reward_tries", defaults.reward_tries),
         rounds: small(&mut section, "rounds", defaults.rounds),
-        losing_texts_bytes: section.number("losing_texts_bytes", defaults.losing_texts_bytes, 0..=1 << 30),
+        prune_above_bytes: section.number("prune_above_bytes", defaults.prune_above_bytes, 0..=1 << 30),
         long_answers: small(&mut section, "long_answers", defaults.long_answers),
         long_answer_tries: small(&mut section, "long_answer_tries", defaults.long_answer_tries),
         verdicts_must_agree: section.flag("verdicts_must_agree", defaults.verdicts_must_agree),
@@ -88,8 +88,8 @@ fn read_one(reader: &mut Reader, name: &str) -> Recipe {
         records: records(&mut section, &defaults),
         ..defaults
     };
-    for mistake in recipe.mistakes() {
-        section.mistake(&mistake.key, mistake.message);
+    for error in recipe.errors() {
+        section.mistake(&error.key, error.message);
     }
     recipe
 }

@@ -1,11 +1,11 @@
 //! Runs any stage exactly once; knows no method.
 //!
 //! ```text
-//!  consumer of each stage        the owner: one task, one state              the one committer
-//!  ┌────────┐  reports (bounded) ┌──────────────────────────────┐  one job   ┌───────────────────┐
+//!  consumer of each stage        the coordinator: one task, one state        the one committer
+//!  ┌────────┐  reports (bounded) ┌──────────────────────────────┐ one batch  ┌───────────────────┐
 //!  │ pump   │───────────────────▶│ partitions: waiting · open   │───────────▶│ sink.append       │
 //!  │        │◀───────────────────│ dispatch, late stages first  │◀───────────│ log.commit        │
-//!  └────────┘  pause · release   │ steps: one task a record     │  verdict   └───────────────────┘
+//!  └────────┘  pause · release   │ steps: one task a record     │  outcome   └───────────────────┘
 //!                                └──────────────────────────────┘
 //! ```
 //!
@@ -18,39 +18,41 @@
 //!    the text that the progress takes. Where a bound is reached, fetching stops.
 //! 4. A record that a stage cannot handle is an outcome: it goes to the dead letters in the same commit.
 //! 5. Partitions that are revoked are drained up to a grace, committed, and given up; those that are lost are
-//!    dropped. A result of an earlier assignment is refused.
+//!    given up at once. A result of an earlier assignment is refused.
 //! 6. Stopping means: no new step, finish or give up at the grace, commit, leave the groups.
 //!
 //! ## Reading order
 //!
-//! [`Stage`] and [`Sink`]; [`Completed`]; [`progress_text`]; `partition`, `step`, `pump`, `committer`; `owner`, where
-//! they meet, with `assignment` and `batch`.
+//! [`Stage`] and [`Sink`]; [`Completed`]; [`progress_text`]; `partition`, `step`, `pump`, `committer`; `coordinator`, where
+//! they meet, with `commit_queue`, `commit` and `rebalance`; `builder`, which puts the parts together.
 
-mod assignment;
-mod batch;
+mod builder;
+mod commit;
+mod commit_batch;
+mod commit_queue;
 mod committer;
 mod completed;
-mod owner;
+mod coordinator;
+mod handle;
 mod partition;
 pub mod progress_text;
 mod pump;
+mod rebalance;
 mod sink;
 mod stage;
 mod stage_state;
 mod step;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use tokio::sync::{mpsc, oneshot, watch};
-
-pub use committer::SubmitError;
+pub use builder::Engine;
 pub use completed::Completed;
-pub use owner::Engine;
+pub use handle::{Handle, PartitionStatus, StageStatus, Status, SubmitError};
 pub use sink::{Appended, BatchPolicy, CheckpointScope, Sink, SinkError};
 pub use stage::{Stage, StageSpec, StepError, Work};
 
-use self::{committer::Submission, progress_text::ProgressTextError};
-use crate::log::{GroupName, LogError, Output, Partition};
+use self::progress_text::ProgressTextError;
+use crate::log::{GroupName, LogError, Partition};
 
 /// Limits and manners of an engine.
 #[derive(Clone, Debug)]
@@ -95,8 +97,8 @@ pub enum ForeignProgress {
     Ignore,
 }
 
-/// The stages before which the gate is closed, by name.
-pub type PausedStages = std::collections::BTreeSet<&'static str>;
+/// The stages that are paused for backpressure, by name.
+pub type PausedStages = BTreeSet<&'static str>;
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,75 +155,4 @@ pub enum EngineError {
     /// A part of the engine stopped answering.
     #[error("the {0} of the engine ended unexpectedly")]
     Part(&'static str),
-}
-
-/// How far the stages of this process are.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    /// Whether the committer stands. Whatever an earlier process of its name left undecided is decided by then: what
-    /// is read of the log from now on holds.
-    pub started: bool,
-    /// One for each stage, in the order of the dataflow.
-    pub stages: Vec<StageStatus>,
-}
-
-/// How far one stage is.
-#[derive(Clone, Debug)]
-pub struct StageStatus {
-    /// The stage's name.
-    pub name: &'static str,
-    /// Records done, over all time, in the partitions of this process.
-    pub done: u64,
-    /// Steps that this process committed.
-    pub steps: u64,
-    /// Steps of this process that ended in a dead letter.
-    pub dead_letters: u64,
-    /// Steps running.
-    pub in_flight: usize,
-    /// Records fetched and waiting.
-    pub waiting: usize,
-    /// Records left undone because their recipe is not this process's.
-    pub parked: usize,
-    /// The partitions of this process, ascending.
-    pub partitions: Vec<PartitionStatus>,
-}
-
-/// How far a stage is in one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartitionStatus {
-    /// The partition.
-    pub partition: Partition,
-    /// Offsets that are done, over all time; a gap in which the log has nothing counts as done once it was passed.
-    pub done: i64,
-}
-
-/// What others may do with a running engine.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    submissions: mpsc::Sender<Submission>,
-    status: watch::Receiver<Status>,
-}
-
-impl Handle {
-    /// Writes outputs from outside the dataflow, all or nothing, and returns when they are committed.
-    ///
-    /// # Errors
-    /// See [`SubmitError`]; after `Doubtful` the caller must read the log to know.
-    pub async fn submit(&self, outputs: Vec<Output>) -> Result<(), SubmitError> {
-        let (reply, answer) = oneshot::channel();
-        let submission = Submission { outputs, reply };
-        self.submissions.send(submission).await.map_err(|_| SubmitError::Stopped)?;
-        // An engine that ended without an answer may have done so in the middle of the commit.
-        answer.await.unwrap_or(Err(SubmitError::Doubtful))
-    }
-
-    /// Waits until the committer stands, see [`Status::started`]. False if the engine ended before.
-    pub async fn started(&self) -> bool {
-        self.status.clone().wait_for(|status| status.started).await.is_ok()
-    }
-
-    /// How far the stages are, as of the latest commit.
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.clone()
-    }
 }

@@ -16,7 +16,7 @@ pub(super) struct Epoch(pub(super) u64);
 
 /// Where a step is that was started and is not committed.
 #[derive(Debug)]
-pub(super) enum Phase {
+pub(super) enum StepPhase {
     /// Its task runs.
     Running(AbortHandle),
     /// Its result waits for a commit, or the sink has it.
@@ -25,9 +25,10 @@ pub(super) enum Phase {
     Parked,
 }
 
+/// A step that was started and is not committed.
 #[derive(Debug)]
-struct Open {
-    phase: Phase,
+struct OpenStep {
+    phase: StepPhase,
     bytes: usize,
 }
 
@@ -38,7 +39,7 @@ pub(super) struct Released {
     pub(super) running: usize,
     /// Records that waited.
     pub(super) waiting: usize,
-    /// Bytes of those.
+    /// Bytes of the records that waited.
     pub(super) waiting_bytes: usize,
     /// Bytes of everything that was fetched and not committed.
     pub(super) bytes: usize,
@@ -55,7 +56,7 @@ impl Released {
 
 /// A record that waits to be started.
 #[derive(Debug)]
-struct Waiting {
+struct WaitingRecord {
     /// The first offset of the gap before it, in which the log has nothing; its own where there is none. It counts as
     /// done only when the record starts: until then the text of the progress need not speak of it.
     gap: i64,
@@ -70,11 +71,11 @@ pub(super) struct PartitionState {
     pub(super) completed: Completed,
     pub(super) checkpoint: String,
     /// Whether no new step starts, because the partition is to be given up.
-    pub(super) closed: bool,
+    pub(super) closing: bool,
     /// Whether the next record waits because the text of the progress could become too long.
     pub(super) metadata_full: bool,
-    waiting: VecDeque<Waiting>,
-    open: BTreeMap<i64, Open>,
+    waiting: VecDeque<WaitingRecord>,
+    open: BTreeMap<i64, OpenStep>,
     /// How many of `open` are parked.
     parked: usize,
     /// The lowest offset that the log has not yet shown.
@@ -89,7 +90,7 @@ impl PartitionState {
             epoch,
             completed,
             checkpoint,
-            closed: false,
+            closing: false,
             metadata_full: false,
             waiting,
             open,
@@ -99,7 +100,7 @@ impl PartitionState {
     }
 
     /// Takes what was fetched; false when it is done already or was seen before.
-    pub(super) fn admit(&mut self, record: Arc<Record>) -> bool {
+    pub(super) fn admit(&mut self, record: Record) -> bool {
         if record.offset < self.next {
             return false;
         }
@@ -108,20 +109,20 @@ impl PartitionState {
             self.completed.insert_run(gap, record.offset);
             return false;
         }
-        self.waiting.push_back(Waiting { gap, record });
+        self.waiting.push_back(WaitingRecord { gap, record: Arc::new(record) });
         true
     }
 
     /// The next record that may start, if any may.
     pub(super) fn take(&mut self) -> Option<Arc<Record>> {
-        if self.closed {
+        if self.closing {
             return None;
         }
         self.metadata_full = !self.next_has_room();
         if self.metadata_full {
             return None;
         }
-        let Waiting { gap, record } = self.waiting.pop_front()?;
+        let WaitingRecord { gap, record } = self.waiting.pop_front()?;
         self.completed.insert_run(gap, record.offset);
         Some(record)
     }
@@ -138,22 +139,22 @@ impl PartitionState {
     }
 
     /// A record that was taken is now in `phase`.
-    pub(super) fn open(&mut self, record: &Record, phase: Phase) {
-        self.open.insert(record.offset, Open { phase, bytes: record.size() });
+    pub(super) fn open(&mut self, record: &Record, phase: StepPhase) {
+        self.open.insert(record.offset, OpenStep { phase, bytes: record.size() });
     }
 
     /// A step's task has ended with something to commit.
     pub(super) fn ended(&mut self, offset: i64) {
         if let Some(open) = self.open.get_mut(&offset) {
-            open.phase = Phase::Ended;
+            open.phase = StepPhase::Ended;
         }
     }
 
     /// A step's task has ended with nothing to commit, and is not to be started again here. Returns the bytes that
     /// are free now.
-    pub(super) fn parked(&mut self, offset: i64) -> usize {
+    pub(super) fn park(&mut self, offset: i64) -> usize {
         let Some(open) = self.open.get_mut(&offset) else { return 0 };
-        open.phase = Phase::Parked;
+        open.phase = StepPhase::Parked;
         self.parked += 1;
         std::mem::take(&mut open.bytes)
     }
@@ -162,7 +163,7 @@ impl PartitionState {
     pub(super) fn put_back(&mut self, record: Arc<Record>) {
         self.open.remove(&record.offset);
         let at = self.waiting.partition_point(|waiting| waiting.record.offset < record.offset);
-        self.waiting.insert(at, Waiting { gap: record.offset, record });
+        self.waiting.insert(at, WaitingRecord { gap: record.offset, record });
     }
 
     /// The step of `offset` is committed. Returns the bytes that are free now.
@@ -175,7 +176,7 @@ impl PartitionState {
 
     /// Whether nothing runs, nothing waits for a commit, and nothing that waits may start.
     pub(super) fn is_quiet(&self) -> bool {
-        self.open.len() == self.parked && (self.closed || self.waiting.is_empty())
+        self.open.len() == self.parked && (self.closing || self.waiting.is_empty())
     }
 
     pub(super) fn parked_count(&self) -> usize {
@@ -184,15 +185,15 @@ impl PartitionState {
 
     /// The offsets of steps whose tasks run.
     pub(super) fn running(&self) -> Vec<i64> {
-        self.in_phase(|phase| matches!(phase, Phase::Running(_)))
+        self.in_phase(|phase| matches!(phase, StepPhase::Running(_)))
     }
 
     /// The offsets of steps with a result that is not known to be committed.
     pub(super) fn uncommitted(&self) -> Vec<i64> {
-        self.in_phase(|phase| matches!(phase, Phase::Ended))
+        self.in_phase(|phase| matches!(phase, StepPhase::Ended))
     }
 
-    fn in_phase(&self, is_wanted: impl Fn(&Phase) -> bool) -> Vec<i64> {
+    fn in_phase(&self, is_wanted: impl Fn(&StepPhase) -> bool) -> Vec<i64> {
         let open = self.open.iter().filter(|(_, open)| is_wanted(&open.phase));
         open.map(|(offset, _)| *offset).collect()
     }
@@ -200,7 +201,7 @@ impl PartitionState {
     /// Ends every running step and says what is left to be settled.
     pub(super) fn end(self) -> Released {
         for open in self.open.values() {
-            if let Phase::Running(handle) = &open.phase {
+            if let StepPhase::Running(handle) = &open.phase {
                 handle.abort();
             }
         }
@@ -211,7 +212,7 @@ impl PartitionState {
     pub(super) fn outstanding(&self) -> Released {
         let waiting_bytes: usize = self.waiting.iter().map(|waiting| waiting.record.size()).sum();
         let open = self.open.values().map(|open| open.bytes);
-        let is_running = |open: &&Open| matches!(open.phase, Phase::Running(_));
+        let is_running = |open: &&OpenStep| matches!(open.phase, StepPhase::Running(_));
         Released {
             running: self.open.values().filter(is_running).count(),
             waiting: self.waiting.len(),
@@ -231,9 +232,9 @@ mod tests {
     use super::*;
     use crate::{log::Partition, topic::PROMPTS};
 
-    fn record(offset: i64) -> Arc<Record> {
+    fn record(offset: i64) -> Record {
         let partition = Partition { topic: PROMPTS.name, index: 0 };
-        Arc::new(Record { partition, offset, timestamp_ms: 0, key: None, value: None, headers: vec![] })
+        Record { partition, offset, timestamp_ms: 0, key: None, value: None, headers: vec![] }
     }
 
     fn state(completed: Completed) -> PartitionState {
@@ -275,11 +276,11 @@ mod tests {
         let mut partition = state(Completed::default());
         (0..3).for_each(|offset| assert!(partition.admit(record(offset))));
         let first = partition.take().expect("waiting");
-        partition.open(&first, Phase::Ended);
+        partition.open(&first, StepPhase::Ended);
         partition.put_back(first);
         assert_eq!(partition.take().map(|record| record.offset), Some(0));
         assert!(!partition.is_quiet(), "two wait");
-        partition.closed = true;
+        partition.closing = true;
         assert!(partition.is_quiet(), "and will not start");
     }
 
@@ -287,21 +288,20 @@ mod tests {
     fn nothing_starts_while_the_partition_is_given_up() {
         let mut partition = state(Completed::default());
         partition.admit(record(0));
-        partition.closed = true;
+        partition.closing = true;
         assert!(partition.take().is_none());
     }
 
     #[test]
     fn a_dropped_partition_accounts_for_every_byte() {
         let mut partition = state(Completed::default());
-        let sized =
-            |offset| Arc::new(Record { value: Some(vec![0; 10].into()), ..(*record(offset)).clone() });
+        let sized = |offset| Record { value: Some(vec![0; 10].into()), ..record(offset) };
         (0..4).for_each(|offset| assert!(partition.admit(sized(offset))));
-        for phase in [Phase::Ended, Phase::Ended] {
+        for phase in [StepPhase::Ended, StepPhase::Ended] {
             let record = partition.take().expect("waiting");
             partition.open(&record, phase);
         }
-        assert_eq!((partition.commit(0), partition.parked(1)), (10, 10));
+        assert_eq!((partition.commit(0), partition.park(1)), (10, 10));
         assert_eq!(partition.end(), Released { running: 0, waiting: 2, waiting_bytes: 20, bytes: 20 });
     }
 }

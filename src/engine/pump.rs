@@ -15,7 +15,7 @@ pub(super) enum Order {
 
 /// What a consumer tells the engine.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct ConsumerReport {
     /// Which stage's consumer, by its place in the dataflow.
     pub(super) stage: usize,
     /// What the member knew of its group with it.
@@ -27,10 +27,10 @@ pub(super) struct Report {
 pub(super) async fn pump<C: Consumer>(
     stage: usize,
     mut consumer: C,
-    reports: mpsc::Sender<Report>,
+    reports: mpsc::Sender<ConsumerReport>,
     mut orders: mpsc::Receiver<Order>,
 ) -> Result<(), LogError> {
-    let mut pending: Option<Report> = None;
+    let mut pending: Option<ConsumerReport> = None;
     loop {
         tokio::select! {
             biased;
@@ -43,7 +43,7 @@ pub(super) async fn pump<C: Consumer>(
                 _ => return consumer.leave().await,
             },
             event = consumer.next(), if pending.is_none() => {
-                pending = Some(Report { stage, generation: consumer.generation(), event });
+                pending = Some(ConsumerReport { stage, generation: consumer.generation(), event });
             }
         }
     }

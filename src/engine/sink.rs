@@ -84,21 +84,21 @@ pub struct BatchPolicy {
     pub linger: Duration,
 }
 
-/// What waits for a sink that gathers.
+/// What waits for a sink that lets records linger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gathered {
+pub(super) struct BatchFill {
     pub(super) records: usize,
     pub(super) bytes: usize,
     /// When the first of them has waited long enough.
-    pub(super) due: Option<Instant>,
+    pub(super) linger_until: Option<Instant>,
     /// Whether more may come: not where the process or a partition of it is about to end, or has no room.
     pub(super) more_may_come: bool,
 }
 
 impl BatchPolicy {
     /// Whether what waits is to be written now, in batches of `batch` records.
-    pub(super) fn is_enough(&self, waiting: &Gathered, batch: usize, now: Instant) -> bool {
-        let is_late = waiting.due.is_some_and(|due| due <= now);
+    pub(super) fn is_enough(&self, waiting: &BatchFill, batch: usize, now: Instant) -> bool {
+        let is_late = waiting.linger_until.is_some_and(|due| due <= now);
         let is_much = waiting.records >= batch || waiting.bytes >= self.bytes;
         waiting.records > 0 && (is_much || is_late || !waiting.more_may_come)
     }
@@ -110,18 +110,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sink_waits_until_it_is_worth_it() {
-        let gathering = BatchPolicy { bytes: 100, linger: Duration::from_secs(30) };
+        let policy = BatchPolicy { bytes: 100, linger: Duration::from_secs(30) };
         let now = Instant::now();
-        let due = Some(now + gathering.linger);
-        let few = Gathered { records: 3, bytes: 30, due, more_may_come: true };
-        let is_enough = |waiting: Gathered| gathering.is_enough(&waiting, 10, now);
+        let linger_until = Some(now + policy.linger);
+        let few = BatchFill { records: 3, bytes: 30, linger_until, more_may_come: true };
+        let is_enough = |waiting: BatchFill| policy.is_enough(&waiting, 10, now);
         assert!(!is_enough(few));
-        assert!(is_enough(Gathered { records: 10, ..few }), "a batch is full");
-        assert!(is_enough(Gathered { bytes: 100, ..few }), "the bytes are enough");
-        assert!(is_enough(Gathered { due: Some(now), ..few }), "the interval has passed");
-        assert!(is_enough(Gathered { more_may_come: false, ..few }), "nothing more comes");
+        assert!(is_enough(BatchFill { records: 10, ..few }), "a batch is full");
+        assert!(is_enough(BatchFill { bytes: 100, ..few }), "the bytes are enough");
+        assert!(is_enough(BatchFill { linger_until: Some(now), ..few }), "the interval has passed");
+        assert!(is_enough(BatchFill { more_may_come: false, ..few }), "nothing more comes");
         assert!(
-            !is_enough(Gathered { records: 0, due: None, more_may_come: false, bytes: 0 }),
+            !is_enough(BatchFill { records: 0, linger_until: None, more_may_come: false, bytes: 0 }),
             "nothing is there"
         );
     }

@@ -1,4 +1,4 @@
-//! What the owner knows of one stage: its partitions, what runs, and whether fetching is stopped.
+//! What the coordinator knows of one stage: its partitions, what runs, and whether fetching is stopped.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,16 +10,16 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     BatchPolicy, CheckpointScope, EngineError, PartitionStatus, StageSpec, StageStatus, Work,
-    partition::{Epoch, PartitionState, Phase, Released},
+    partition::{Epoch, PartitionState, Released, StepPhase},
     pump::Order,
-    sink::Gathered,
+    sink::BatchFill,
 };
 use crate::{
     log::{Generation, Partition, Record},
     observe::StageMetrics,
 };
 
-/// Where each dropped step is told, by stage, partition and offset.
+/// Where each discarded step is named, by stage, partition and offset.
 const DISCARDED: &str = "avr::engine::discarded";
 
 pub(super) struct StageState {
@@ -27,7 +27,7 @@ pub(super) struct StageState {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) partitions: BTreeMap<Partition, PartitionState>,
     pub(super) metrics: StageMetrics,
-    /// What the group was when the latest event came: progress is committed under it.
+    /// The group's generation when the latest event came: progress is committed under it.
     pub(super) generation: Generation,
     /// Steps committed, and those that ended in a dead letter.
     pub(super) steps: u64,
@@ -35,22 +35,22 @@ pub(super) struct StageState {
     pub(super) in_flight: usize,
     /// Records fetched and waiting, over all partitions.
     pub(super) waiting: usize,
-    /// Bytes of those.
+    /// Bytes of the records that wait.
     waiting_bytes: usize,
-    /// Where the stage's sink gathers: when the first of what waits has waited long enough.
-    pub(super) gathered_by: Option<Instant>,
+    /// Where the stage's sink lets records linger: when the first of them has waited long enough.
+    linger_until: Option<Instant>,
     /// Partitions to be given up, until when their steps may go on.
     pub(super) revoking: BTreeMap<Partition, Instant>,
     /// After a refused commit: what is finished stays back until the log says more, or until then.
     pub(super) refused_until: Option<Instant>,
-    /// Whether the gate before it is closed: nothing is fetched and no step starts.
-    pub(super) closed: bool,
+    /// Whether the stage is paused for backpressure: nothing is fetched and no step starts.
+    pub(super) paused: bool,
     /// Whether fetching is stopped for every partition.
-    paused: bool,
-    /// Partitions for which it is stopped because their next record has no room in the progress.
+    fetch_paused: bool,
+    /// Partitions for which fetching is stopped because the next record has no room in the text of the progress.
     metadata_full: BTreeSet<Partition>,
     /// The partition that gave the latest record: the next round begins after it.
-    turn: Option<Partition>,
+    last_taken: Option<Partition>,
 }
 
 impl StageState {
@@ -66,13 +66,13 @@ impl StageState {
             in_flight: 0,
             waiting: 0,
             waiting_bytes: 0,
-            gathered_by: None,
+            linger_until: None,
             revoking: BTreeMap::new(),
             refused_until: None,
-            closed: false,
             paused: false,
+            fetch_paused: false,
             metadata_full: BTreeSet::new(),
-            turn: None,
+            last_taken: None,
         }
     }
 
@@ -88,16 +88,16 @@ impl StageState {
         }
     }
 
-    fn gathering(&self) -> Option<BatchPolicy> {
+    fn batch_policy(&self) -> Option<BatchPolicy> {
         match self.checkpoint_scope()? {
             CheckpointScope::WholeSink => None,
             CheckpointScope::EachPartition(policy) => Some(policy),
         }
     }
 
-    /// Whether the stage has a sink that lets records gather.
-    pub(super) fn gathers(&self) -> bool {
-        self.gathering().is_some()
+    /// Whether the stage has a sink that lets records linger.
+    pub(super) fn lingers(&self) -> bool {
+        self.batch_policy().is_some()
     }
 
     /// The partition that carries a sink's one checkpoint.
@@ -108,7 +108,7 @@ impl StageState {
 
     /// Whether a checkpoint of the sink is committed with this partition's progress.
     pub(super) fn carries_checkpoint(&self, partition: Partition) -> bool {
-        self.gathers() || self.checkpoint_partition() == Some(partition)
+        self.lingers() || self.checkpoint_partition() == Some(partition)
     }
 
     /// Keeps a checkpoint that is committed.
@@ -133,14 +133,14 @@ impl StageState {
                 let has_it = self.checkpoint_partition().is_some_and(|it| self.partitions.contains_key(&it));
                 has_it && self.revoking.is_empty() && (self.waiting > 0 || self.sink_begins())
             }
-            CheckpointScope::EachPartition(gathering) => {
-                let waiting = Gathered {
+            CheckpointScope::EachPartition(policy) => {
+                let waiting = BatchFill {
                     records: self.waiting,
                     bytes: self.waiting_bytes,
-                    due: self.gathered_by,
+                    linger_until: self.linger_until,
                     more_may_come: more_may_come && self.revoking.is_empty(),
                 };
-                gathering.is_enough(&waiting, self.spec.work.at_once(), now)
+                policy.is_enough(&waiting, self.spec.work.at_once(), now)
             }
         }
     }
@@ -151,41 +151,41 @@ impl StageState {
         while batch.len() < self.spec.work.at_once() {
             let Some((record, epoch)) = self.take() else { break };
             if let Some(state) = self.current(record.partition, epoch) {
-                state.open(&record, Phase::Ended);
+                state.open(&record, StepPhase::Ended);
             }
             batch.push((epoch, record));
         }
-        let gathering = self.gathering().filter(|_| self.waiting > 0);
-        self.gathered_by = gathering.map(|gathering| now + gathering.linger);
+        let policy = self.batch_policy().filter(|_| self.waiting > 0);
+        self.linger_until = policy.map(|policy| now + policy.linger);
         batch
     }
 
     /// Takes back what a sink was to write. It has waited long enough.
     pub(super) fn put_back_batch(&mut self, batch: Vec<(Epoch, Arc<Record>)>) {
         batch.into_iter().for_each(|(epoch, record)| self.put_back(record, epoch));
-        self.gathered_by = (self.gathers() && self.waiting > 0).then(Instant::now);
+        self.linger_until = (self.lingers() && self.waiting > 0).then(Instant::now);
     }
 
-    /// Takes what was fetched; gives its bytes where it was not seen before.
-    pub(super) fn admit(&mut self, record: Arc<Record>, now: Instant) -> Option<usize> {
-        let state = self.partitions.get_mut(&record.partition)?;
-        let size = record.size();
-        if !state.admit(record) {
-            return None;
+    /// Takes what was fetched. Gives the bytes that are free at once, because the record is not needed: its partition is
+    /// another's, or it was seen before.
+    pub(super) fn admit(&mut self, record: Record, now: Instant) -> usize {
+        let (size, partition) = (record.size(), self.partitions.get_mut(&record.partition));
+        if !partition.is_some_and(|partition| partition.admit(record)) {
+            return size;
         }
         self.waiting += 1;
         self.waiting_bytes += size;
-        if let Some(gathering) = self.gathering() {
-            self.gathered_by.get_or_insert(now + gathering.linger);
+        if let Some(policy) = self.batch_policy() {
+            self.linger_until.get_or_insert(now + policy.linger);
         }
-        Some(size)
+        0
     }
 
-    /// Starts nothing more of a partition that is to be given up; but what a sink has gathered it still writes.
+    /// Starts nothing more of a partition that is to be given up; but what lingers for a sink is still written.
     pub(super) fn close(&mut self, partition: Partition) {
-        let gathers = self.gathers();
+        let lingers = self.lingers();
         if let Some(state) = self.partitions.get_mut(&partition) {
-            state.closed = !gathers;
+            state.closing = !lingers;
         }
     }
 
@@ -194,18 +194,18 @@ impl StageState {
         if self.waiting == 0 {
             return None;
         }
-        let (record, epoch) = match self.turn {
+        let (record, epoch) = match self.last_taken {
             Some(last) => take_in((Bound::Excluded(last), Bound::Unbounded), &mut self.partitions)
                 .or_else(|| take_in((Bound::Unbounded, Bound::Included(last)), &mut self.partitions)),
             None => take_in((Bound::Unbounded, Bound::Unbounded), &mut self.partitions),
         }?;
-        self.turn = Some(record.partition);
+        self.last_taken = Some(record.partition);
         self.waiting -= 1;
         self.waiting_bytes -= record.size();
         Some((record, epoch))
     }
 
-    /// Whether what is finished stays back: the log refused it and has not said why.
+    /// Whether results stay back: the log refused them and has not said why.
     pub(super) fn is_refused(&self, now: Instant) -> bool {
         self.refused_until.is_some_and(|until| until > now)
     }
@@ -217,6 +217,21 @@ impl StageState {
         state.put_back(record);
         self.waiting += 1;
         self.waiting_bytes += size;
+    }
+
+    /// Partitions to be given up now: those in which nothing is left to do, and, while no commit is under way, those
+    /// whose grace is over.
+    pub(super) fn ready_to_release(&self, now: Instant, no_commit: bool) -> Vec<Partition> {
+        let is_quiet = |partition| self.partitions.get(partition).is_none_or(PartitionState::is_quiet);
+        let revoking = self.revoking.iter();
+        let ready =
+            revoking.filter(|(partition, until)| is_quiet(partition) || (no_commit && **until <= now));
+        ready.map(|(partition, _)| *partition).collect()
+    }
+
+    /// When something is to be done without an event.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> + '_ {
+        self.revoking.values().copied().chain(self.refused_until).chain(self.linger_until)
     }
 
     /// Drops a partition and everything of it; returns the bytes that are free now.
@@ -240,24 +255,24 @@ impl StageState {
         }
         let (stage, steps) = (self.spec.name, offsets.len());
         self.metrics.discarded(steps);
-        tracing::warn!(stage, %partition, steps, "steps are dropped and will be made again: {why}");
-        self.tell_discarded_each(partition, offsets);
+        tracing::warn!(stage, %partition, steps, "steps are discarded and will be made again: {why}");
+        self.name_discarded(partition, offsets);
     }
 
-    /// Tells every one of these steps, whose calls are made again, for those who count calls.
-    pub(super) fn tell_discarded_each(&self, partition: Partition, offsets: &[i64]) {
+    /// Names every one of these steps, whose calls are made again, for those who count calls.
+    pub(super) fn name_discarded(&self, partition: Partition, offsets: &[i64]) {
         tracing::debug!(target: DISCARDED, "{} {partition} {offsets:?}", self.spec.name);
     }
 
     /// Tells of every step that still runs: the process gives them all up.
-    pub(super) fn tell_all_discarded(&self) {
+    pub(super) fn tell_running_discarded(&self) {
         for (partition, state) in &self.partitions {
             self.tell_discarded(*partition, &state.running(), "the grace for a stop is over");
         }
     }
 
     /// Tells of every result that waits in vain for its commit, or for the answer to it; gives how many there are.
-    pub(super) fn tell_all_untaken(&self) -> usize {
+    pub(super) fn tell_results_discarded(&self) -> usize {
         let untaken = |(partition, state): (&Partition, &PartitionState)| {
             let offsets = state.uncommitted();
             self.tell_discarded(*partition, &offsets, "the log did not take their results in time");
@@ -274,15 +289,15 @@ impl StageState {
             metadata_full.map(|(partition, state)| (*partition, state.waiting_count())).unzip();
         let waiting = self.waiting - stuck.iter().sum::<usize>();
         let enough = self.spec.work.at_once().saturating_mul(2);
-        let paused = stop || if self.paused { waiting > enough / 4 } else { waiting >= enough };
-        if (paused, &metadata_full) == (self.paused, &self.metadata_full) {
+        let paused = stop || if self.fetch_paused { waiting > enough / 4 } else { waiting >= enough };
+        if (paused, &metadata_full) == (self.fetch_paused, &self.metadata_full) {
             return Ok(());
         }
-        let was = |partition: &Partition| self.paused || self.metadata_full.contains(partition);
+        let was = |partition: &Partition| self.fetch_paused || self.metadata_full.contains(partition);
         let is = |partition: &Partition| paused || metadata_full.contains(partition);
         let changed = self.partitions.keys().copied().filter(|partition| was(partition) != is(partition));
         let (pause, resume): (Vec<Partition>, Vec<Partition>) = changed.partition(is);
-        (self.paused, self.metadata_full) = (paused, metadata_full);
+        (self.fetch_paused, self.metadata_full) = (paused, metadata_full);
         self.order_some(Order::Pause, pause)?;
         self.order_some(Order::Resume, resume)
     }
@@ -299,7 +314,7 @@ impl StageState {
     /// meant for an earlier assignment may have reached the consumer after this one.
     pub(super) fn follow(&self, partitions: &[Partition]) -> Result<(), EngineError> {
         let partitions = partitions.to_vec();
-        self.order(if self.paused { Order::Pause(partitions) } else { Order::Resume(partitions) })
+        self.order(if self.fetch_paused { Order::Pause(partitions) } else { Order::Resume(partitions) })
     }
 
     pub(super) fn order(&self, order: Order) -> Result<(), EngineError> {
@@ -336,13 +351,14 @@ impl StageState {
         }
     }
 
-    /// What its partitions say, to be compared with the sums that are kept.
-    pub(super) fn audit(&self) -> Released {
+    /// Bytes of everything that was fetched and not committed. What the partitions say is compared with the sums that
+    /// are kept.
+    pub(super) fn audit(&self) -> usize {
         let mut sums = Released::default();
         self.partitions.values().for_each(|state| sums.add(&state.outstanding()));
         let kept = (self.in_flight, self.waiting, self.waiting_bytes);
         debug_assert_eq!((sums.running, sums.waiting, sums.waiting_bytes), kept, "{}", self.spec.name);
-        sums
+        sums.bytes
     }
 }
 
@@ -366,13 +382,13 @@ mod tests {
     fn admit(stage: &mut StageState, index: i32, offset: i64) {
         let (partition, headers) = (partition(index), vec![]);
         let record = Record { partition, offset, timestamp_ms: 0, key: None, value: None, headers };
-        assert!(stage.admit(Arc::new(record), Instant::now()).is_some());
+        assert_eq!(stage.admit(record, Instant::now()), 0, "it is needed");
     }
 
     /// A stage that wants two at once, with two partitions. In the first every second record is done and all others
     /// are open, until there is no room for the next.
     fn stage() -> (StageState, mpsc::Receiver<Order>) {
-        let (orders, told) = mpsc::channel(8);
+        let (orders, received) = mpsc::channel(8);
         let spec = StageSpec::sink("stage", vec![PROMPTS.name], 2, CheckpointScope::WholeSink);
         let mut stage = StageState::new(spec, orders, StageMetrics::new(&Metrics::new(), "stage"));
         let mut every_second = Completed::default();
@@ -384,28 +400,28 @@ mod tests {
         for offset in (0..32_000).step_by(2) {
             admit(&mut stage, 0, offset);
             let Some((record, epoch)) = stage.take() else { break };
-            stage.current(partition(0), epoch).expect("assigned").open(&record, Phase::Ended);
+            stage.current(partition(0), epoch).expect("assigned").open(&record, StepPhase::Ended);
         }
         assert_eq!(stage.waiting, 1, "the last has no room");
         (0..9).for_each(|n| admit(&mut stage, 0, 32_000 + n));
-        (stage, told)
+        (stage, received)
     }
 
     #[test]
     fn a_partition_without_room_is_paused_alone() {
-        let (mut stage, mut told) = stage();
+        let (mut stage, mut orders) = stage();
         stage.regulate(false).expect("it listens");
-        assert!(matches!(told.try_recv(), Ok(Order::Pause(paused)) if paused == [partition(0)]));
+        assert!(matches!(orders.try_recv(), Ok(Order::Pause(paused)) if paused == [partition(0)]));
         stage.regulate(false).expect("it listens");
-        assert!(told.try_recv().is_err(), "said once");
+        assert!(orders.try_recv().is_err(), "said once");
         (0..4).for_each(|offset| admit(&mut stage, 1, offset));
         stage.regulate(false).expect("it listens");
         assert!(
-            matches!(told.try_recv(), Ok(Order::Pause(paused)) if paused == [partition(1)]),
+            matches!(orders.try_recv(), Ok(Order::Pause(paused)) if paused == [partition(1)]),
             "enough waits"
         );
         (0..4).for_each(|offset| assert_eq!(stage.take().map(|(record, _)| record.offset), Some(offset)));
         stage.regulate(false).expect("it listens");
-        assert!(matches!(told.try_recv(), Ok(Order::Resume(resumed)) if resumed == [partition(1)]));
+        assert!(matches!(orders.try_recv(), Ok(Order::Resume(resumed)) if resumed == [partition(1)]));
     }
 }

@@ -2,10 +2,11 @@
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{Stage, StepError, committer::too_large, partition::Epoch};
+use super::{Stage, StepError, partition::Epoch};
 use crate::{
     clock::now_ms,
     dead_letter::{DeadLetterCause, dead_letter},
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// What a step needs to run.
-pub(super) struct Step {
+pub(super) struct StepTask {
     pub(super) stage: usize,
     pub(super) name: &'static str,
     pub(super) epoch: Epoch,
@@ -57,7 +58,7 @@ impl StepResult {
 }
 
 /// Runs a step. A panic of the stage is a fault of this record's, not of the process.
-pub(super) async fn run(step: Step) -> StepReport {
+pub(super) async fn run(step: StepTask) -> StepReport {
     let started = Instant::now();
     let processed = AssertUnwindSafe(step.work.process(&step.record)).catch_unwind().await;
     let result = processed.unwrap_or_else(|panic| {
@@ -72,7 +73,7 @@ pub(super) async fn run(step: Step) -> StepReport {
     }
 }
 
-fn judge(step: &Step, result: Result<Vec<Output>, StepError>) -> StepResult {
+fn judge(step: &StepTask, result: Result<Vec<Output>, StepError>) -> StepResult {
     let letter = match result {
         Ok(outputs) => match too_large(&outputs, step.max_record_bytes) {
             None => return StepResult::Outputs(outputs),
@@ -99,6 +100,17 @@ fn judge(step: &Step, result: Result<Vec<Output>, StepError>) -> StepResult {
         kind = letter.kind, error = letter.message, "a record goes to the dead letters"
     );
     StepResult::DeadLetter(output, letter.kind)
+}
+
+/// A dead letter in place of outputs of which one is above the log's limit.
+fn too_large(outputs: &[Output], limit: usize) -> Option<DeadLetterCause> {
+    let largest = outputs.iter().max_by_key(|output| output.size())?;
+    (largest.size() > limit).then(|| {
+        let key = largest.key.as_ref().map(Bytes::as_ref).map(String::from_utf8_lossy).unwrap_or_default();
+        let (topic, size) = (largest.topic, largest.size());
+        let message = format!("the output {key} for topic {topic} has {size} bytes; the log takes {limit}");
+        DeadLetterCause::new("too_large", message)
+    })
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

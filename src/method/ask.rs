@@ -12,14 +12,14 @@ use crate::record::{Extra, Message, Role};
 
 /// One turn of a request, in the shape of the chat completions API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Turn<'a> {
+pub struct ChatTurn<'a> {
     /// Who speaks.
     pub role: Role,
     /// What is said.
     pub content: Cow<'a, str>,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> ChatTurn<'a> {
     /// A turn that borrows its text.
     pub fn borrowed(role: Role, content: &'a str) -> Self {
         Self { role, content: Cow::Borrowed(content) }
@@ -30,14 +30,14 @@ impl<'a> Turn<'a> {
     }
 }
 
-impl From<Turn<'_>> for Message {
-    fn from(turn: Turn<'_>) -> Self {
+impl From<ChatTurn<'_>> for Message {
+    fn from(turn: ChatTurn<'_>) -> Self {
         Self { role: turn.role, content: turn.content.into_owned(), extra: Extra::new() }
     }
 }
 
 /// Asks for `y0`: the conversation as it is.
-pub fn draft(prompt: &[Message]) -> Vec<Turn<'_>> {
+pub fn draft(prompt: &[Message]) -> Vec<ChatTurn<'_>> {
     conversation(prompt)
 }
 
@@ -50,7 +50,7 @@ pub fn critique<'a>(
     shape: Shape,
     prompt: &'a [Message],
     answer: &'a str,
-) -> Result<Vec<Turn<'a>>, TemplateError> {
+) -> Result<Vec<ChatTurn<'a>>, TemplateError> {
     match shape {
         Shape::MultiTurn => Ok(multi_turn_critique(templates, prompt, answer)),
         Shape::SingleTurn => {
@@ -71,7 +71,7 @@ pub fn improve<'a>(
     prompt: &'a [Message],
     answer: &'a str,
     critique: &'a str,
-) -> Result<Vec<Turn<'a>>, TemplateError> {
+) -> Result<Vec<ChatTurn<'a>>, TemplateError> {
     match shape {
         Shape::MultiTurn => Ok(multi_turn_improve(templates, prompt, answer, critique)),
         Shape::SingleTurn => {
@@ -83,16 +83,16 @@ pub fn improve<'a>(
 }
 
 /// Asks for `r(y)`: the conversation and the answer to be scored.
-pub fn reward<'a>(prompt: &'a [Message], answer: &'a str) -> Vec<Turn<'a>> {
+pub fn reward<'a>(prompt: &'a [Message], answer: &'a str) -> Vec<ChatTurn<'a>> {
     answered(prompt, answer)
 }
 
 /// Asks for a long answer: the system message, if there is one, and the first message of the user. Models
 /// trained on long records know no later turns.
-pub fn long_answer(prompt: &[Message]) -> Vec<Turn<'_>> {
+pub fn long_answer(prompt: &[Message]) -> Vec<ChatTurn<'_>> {
     let system = prompt.iter().take_while(|message| message.role == Role::System).take(1);
     let first = prompt.iter().filter(|message| message.role == Role::User).take(1);
-    system.chain(first).map(|message| Turn::borrowed(message.role, &message.content)).collect()
+    system.chain(first).map(|message| ChatTurn::borrowed(message.role, &message.content)).collect()
 }
 
 /// Asks which of two answers is better.
@@ -104,7 +104,7 @@ pub fn pairwise<'a>(
     prompt: &[Message],
     first: &str,
     second: &str,
-) -> Result<Vec<Turn<'a>>, TemplateError> {
+) -> Result<Vec<ChatTurn<'a>>, TemplateError> {
     let values = Values { first: Some(first), second: Some(second), ..Values::default() };
     single_turn(templates, ("pairwise_system", "pairwise_user"), &Shown { messages: prompt, values })
 }
@@ -119,7 +119,7 @@ pub fn fusion<'a>(
     first: &str,
     second: &str,
     verdict: &str,
-) -> Result<Vec<Turn<'a>>, TemplateError> {
+) -> Result<Vec<ChatTurn<'a>>, TemplateError> {
     let values =
         Values { first: Some(first), second: Some(second), verdict: Some(verdict), ..Values::default() };
     single_turn(templates, ("fusion_system", "fusion_user"), &Shown { messages: prompt, values })
@@ -128,15 +128,15 @@ pub fn fusion<'a>(
 /// The most turns that are ever added to a prompt.
 const MOST_TURNS_ADDED: usize = 4;
 
-fn conversation(prompt: &[Message]) -> Vec<Turn<'_>> {
+fn conversation(prompt: &[Message]) -> Vec<ChatTurn<'_>> {
     let mut turns = Vec::with_capacity(prompt.len() + MOST_TURNS_ADDED);
-    turns.extend(prompt.iter().map(|message| Turn::borrowed(message.role, &message.content)));
+    turns.extend(prompt.iter().map(|message| ChatTurn::borrowed(message.role, &message.content)));
     turns
 }
 
-fn answered<'a>(prompt: &'a [Message], answer: &'a str) -> Vec<Turn<'a>> {
+fn answered<'a>(prompt: &'a [Message], answer: &'a str) -> Vec<ChatTurn<'a>> {
     let mut turns = conversation(prompt);
-    turns.push(Turn::borrowed(Role::Assistant, answer));
+    turns.push(ChatTurn::borrowed(Role::Assistant, answer));
     turns
 }
 
@@ -144,9 +144,9 @@ pub(super) fn multi_turn_critique<'a>(
     templates: &'a Templates,
     prompt: &'a [Message],
     answer: &'a str,
-) -> Vec<Turn<'a>> {
+) -> Vec<ChatTurn<'a>> {
     let mut turns = answered(prompt, answer);
-    turns.push(Turn::borrowed(Role::User, templates.critique_instruction()));
+    turns.push(ChatTurn::borrowed(Role::User, templates.critique_instruction()));
     turns
 }
 
@@ -155,10 +155,10 @@ pub(super) fn multi_turn_improve<'a>(
     prompt: &'a [Message],
     answer: &'a str,
     critique: &'a str,
-) -> Vec<Turn<'a>> {
+) -> Vec<ChatTurn<'a>> {
     let mut turns = multi_turn_critique(templates, prompt, answer);
-    turns.push(Turn::borrowed(Role::Assistant, critique));
-    turns.push(Turn::borrowed(Role::User, templates.improve_instruction()));
+    turns.push(ChatTurn::borrowed(Role::Assistant, critique));
+    turns.push(ChatTurn::borrowed(Role::User, templates.improve_instruction()));
     turns
 }
 
@@ -166,9 +166,12 @@ fn single_turn<'a>(
     templates: &'a Templates,
     (system, user): (&'static str, &'static str),
     shown: &Shown<'_>,
-) -> Result<Vec<Turn<'a>>, TemplateError> {
+) -> Result<Vec<ChatTurn<'a>>, TemplateError> {
     let transcript = templates.transcript(user, shown)?;
-    Ok(vec![Turn::borrowed(Role::System, templates.text(system)), Turn::owned(Role::User, transcript)])
+    Ok(vec![
+        ChatTurn::borrowed(Role::System, templates.text(system)),
+        ChatTurn::owned(Role::User, transcript),
+    ])
 }
 
 #[cfg(test)]
@@ -184,7 +187,7 @@ mod tests {
         ]
     }
 
-    fn shown(turns: &[Turn<'_>], templates: &Templates) -> String {
+    fn shown(turns: &[ChatTurn<'_>], templates: &Templates) -> String {
         let name = |content: &str| match content {
             text if text == templates.critique_instruction() => "CRITIQUE".to_owned(),
             text if text == templates.improve_instruction() => "IMPROVE".to_owned(),
@@ -232,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_turn_has_the_shape_of_the_api() {
-        let turn = Turn::borrowed(Role::User, "hi");
+        let turn = ChatTurn::borrowed(Role::User, "hi");
         assert_eq!(serde_json::to_string(&turn).expect("serialises"), r#"{"role":"user","content":"hi"}"#);
     }
 

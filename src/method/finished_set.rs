@@ -4,20 +4,20 @@
 
 use std::{collections::HashSet, hash::Hash};
 
-use super::rows::Row;
+use super::selection::TrainingRow;
 use crate::record::Message;
 
 /// The conversations to train on: those of the kept `rows` (of supervised fine-tuning), then those of the source
 /// set as they came, without the ones that a kept row starts from, and without repeats.
-pub fn mix_with_source(rows: &[Row], source: Vec<Vec<Message>>) -> Vec<Vec<Message>> {
+pub fn mix_with_source(rows: &[TrainingRow], source: Vec<Vec<Message>>) -> Vec<Vec<Message>> {
     let started_from: HashSet<Vec<Message>> = rows.iter().map(start).collect();
-    let kept = rows.iter().map(Row::messages);
+    let kept = rows.iter().map(TrainingRow::messages);
     let source = source.into_iter().filter(|conversation| !started_from.contains(conversation));
     without_repeats(kept.chain(source))
 }
 
 /// `x, y0`: the conversation that a row for supervised fine-tuning starts from.
-fn start(row: &Row) -> Vec<Message> {
+fn start(row: &TrainingRow) -> Vec<Message> {
     row.prompt.iter().chain(row.chosen.first()).cloned().collect()
 }
 
@@ -37,10 +37,10 @@ mod tests {
         texts.split(' ').enumerate().map(turn).collect()
     }
 
-    fn row(texts: &str) -> Row {
+    fn row(texts: &str) -> TrainingRow {
         let mut prompt = conversation(texts);
         let chosen = prompt.split_off(1);
-        Row { prompt, chosen, rejected: Vec::new() }
+        TrainingRow { prompt, chosen, rejected: Vec::new() }
     }
 
     #[test]

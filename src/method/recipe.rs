@@ -126,7 +126,7 @@ pub struct Recipe {
     pub rounds: u32,
     /// Bytes of text in a thread's rounds beyond which what lost in a round goes before the next: critiques and
     /// improvements that no later step needs. Their rewards stay.
-    pub losing_texts_bytes: u64,
+    pub prune_above_bytes: u64,
     /// Long answers to each prompt.
     pub long_answers: u32,
     /// Answers waited for until a long one has a final answer.
@@ -166,7 +166,7 @@ impl Default for Recipe {
 }
 
 /// As much as a round of two critiques and four improvements has where answers are of ordinary length, many times.
-const LOSING_TEXTS_BYTES: u64 = 1 << 20;
+const PRUNE_ABOVE_BYTES: u64 = 1 << 20;
 
 impl Recipe {
     /// The paper's recipe of a base, under the base's own name.
@@ -193,7 +193,7 @@ impl Recipe {
             critique_tries: 5,
             reward_tries: 3,
             rounds: 1,
-            losing_texts_bytes: LOSING_TEXTS_BYTES,
+            prune_above_bytes: PRUNE_ABOVE_BYTES,
             long_answers: 0,
             long_answer_tries: 2,
             verdicts_must_agree: true,

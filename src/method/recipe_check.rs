@@ -1,38 +1,38 @@
-//! What is wrong with a recipe: one mistake for each setting, each with what would be right.
+//! What is wrong with a recipe: one error for each setting, each with what would be right.
 
 use super::recipe::{AnswerSource, Base, PairChoice, Recipe, Shape};
 use crate::record::RecordKind;
 
 impl Recipe {
-    /// Everything that is wrong with it, one mistake for each key; nothing when it can be used.
-    pub fn mistakes(&self) -> Vec<Mistake> {
-        let mut mistakes = Mistakes::default();
-        mistakes.check("name", is_name(&self.name), NAME_RULE);
-        mistakes.check("answer", self.answer_suits_shape(), ANSWER_RULE);
-        mistakes.check("draft_temperature", is_temperature(self.draft_temperature), TEMPERATURE_RULE);
+    /// Everything that is wrong with it, one error for each key; nothing when it can be used.
+    pub fn errors(&self) -> Vec<RecipeError> {
+        let mut errors = RecipeErrors::default();
+        errors.check("name", is_name(&self.name), NAME_RULE);
+        errors.check("answer", self.answer_suits_shape(), ANSWER_RULE);
+        errors.check("draft_temperature", is_temperature(self.draft_temperature), TEMPERATURE_RULE);
         let (holds, rule) = self.check_temperatures();
-        mistakes.check("temperatures", holds, rule);
+        errors.check("temperatures", holds, rule);
         for (index, temperature) in self.temperatures.iter().enumerate() {
-            mistakes.check(format!("temperatures[{index}]"), is_temperature(*temperature), TEMPERATURE_RULE);
+            errors.check(format!("temperatures[{index}]"), is_temperature(*temperature), TEMPERATURE_RULE);
         }
-        mistakes.check("top_p", self.top_p > 0.0 && self.top_p <= 1.0, "must be above 0 and at most 1");
-        mistakes.check("records", self.makes_what_it_can(), &self.records_rule());
+        errors.check("top_p", self.top_p > 0.0 && self.top_p <= 1.0, "must be above 0 and at most 1");
+        errors.check("records", self.makes_what_it_can(), &self.records_rule());
         for (key, least) in [("min_gain", self.min_gain), ("min_margin", self.min_margin)] {
-            mistakes.check(key, least.is_finite() && least >= 0.0, "must be a number, 0 or more");
+            errors.check(key, least.is_finite() && least >= 0.0, "must be a number, 0 or more");
         }
         let agreement = self.verdicts_must_agree || self.base == Base::Fusion;
-        mistakes.check("verdicts_must_agree", agreement, "is for base \"fusion\": no other compares drafts");
+        errors.check("verdicts_must_agree", agreement, "is for base \"fusion\": no other compares drafts");
         let has_pairs = self.records.iter().any(|kind| kind.is_pair());
-        mistakes.check("pairs", has_pairs || self.pairs == PairChoice::BestWorst, PAIRS_RULE);
-        mistakes.check("max_pairs", has_pairs || self.max_pairs == 0, PAIRS_RULE);
+        errors.check("pairs", has_pairs || self.pairs == PairChoice::BestWorst, PAIRS_RULE);
+        errors.check("max_pairs", has_pairs || self.max_pairs == 0, PAIRS_RULE);
         for (key, count) in self.tries() {
-            mistakes.check(key, count > 0, "must be at least 1");
+            errors.check(key, count > 0, "must be at least 1");
         }
         let (holds, rule) = self.check_rounds();
-        mistakes.check("rounds", holds, rule);
+        errors.check("rounds", holds, rule);
         let (holds, rule) = self.check_long_answers();
-        mistakes.check("long_answers", holds, rule);
-        mistakes.0
+        errors.check("long_answers", holds, rule);
+        errors.0
     }
 
     fn tries(&self) -> [(&'static str, u32); 3] {
@@ -119,7 +119,7 @@ fn is_temperature(value: f64) -> bool {
 /// A setting of a recipe that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key} {message}")]
-pub struct Mistake {
+pub struct RecipeError {
     /// The setting, inside the recipe.
     pub key: String,
     /// What would be right.
@@ -127,12 +127,12 @@ pub struct Mistake {
 }
 
 #[derive(Default)]
-struct Mistakes(Vec<Mistake>);
+struct RecipeErrors(Vec<RecipeError>);
 
-impl Mistakes {
+impl RecipeErrors {
     fn check(&mut self, key: impl Into<String>, holds: bool, message: &str) {
         if !holds {
-            self.0.push(Mistake { key: key.into(), message: message.to_owned() });
+            self.0.push(RecipeError { key: key.into(), message: message.to_owned() });
         }
     }
 }
@@ -142,19 +142,19 @@ mod tests {
     use super::*;
 
     fn keys(recipe: &Recipe) -> String {
-        let keys: Vec<String> = recipe.mistakes().into_iter().map(|mistake| mistake.key).collect();
+        let keys: Vec<String> = recipe.errors().into_iter().map(|error| error.key).collect();
         keys.join(" ")
     }
 
     #[test]
-    fn the_papers_recipes_are_without_mistakes() {
+    fn the_papers_recipes_are_without_errors() {
         for base in Base::ALL {
-            assert_eq!(Recipe::of(base).mistakes(), [], "{base:?}");
+            assert_eq!(Recipe::of(base).errors(), [], "{base:?}");
         }
     }
 
     #[test]
-    fn all_mistakes_are_told_at_once() {
+    fn all_errors_are_told_at_once() {
         let recipe = Recipe {
             name: "Stage 1".to_owned(),
             shape: Shape::SingleTurn,

@@ -3,21 +3,21 @@
 //! The decision follows from the rounds so far and nothing else, so a thread that comes back after a crash goes
 //! the same way.
 
-use super::select::{Scored, first_best, scored};
-use crate::record::Round;
+use super::scored::{ScoredImprovement, first_best, scored_improvements};
+use crate::record::{Round, Thread};
 
 /// What came of a finished round.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome<'a> {
+pub struct RoundOutcome<'a> {
     /// The improvement of the highest reward, of equals the first; nothing where none has a reward.
-    pub best: Option<Scored<'a>>,
+    pub best: Option<ScoredImprovement<'a>>,
     /// Whether it is strictly above the reward of the round's answer.
     pub gained: bool,
 }
 
 /// What to do after the rounds so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Step<'a> {
+pub enum RoundDecision<'a> {
     /// Refine this answer in another round.
     Refine {
         /// The text to refine.
@@ -35,19 +35,19 @@ pub enum Step<'a> {
 }
 
 /// The best of a round's improvements, of equals the first.
-pub fn best_of_round(round: &Round) -> Option<Scored<'_>> {
-    first_best(&scored(round), |improvement| improvement.reward).copied()
+pub fn best_of_round(round: &Round) -> Option<ScoredImprovement<'_>> {
+    first_best(&scored_improvements(round), |improvement| improvement.reward).copied()
 }
 
 /// What came of each round up to the first that did not gain, starting from `r(y0)`.
-pub fn outcomes(answer_reward: f64, rounds: &[Round]) -> Vec<Outcome<'_>> {
+pub fn outcomes(answer_reward: f64, rounds: &[Round]) -> Vec<RoundOutcome<'_>> {
     let mut to_beat = answer_reward;
     let mut outcomes = Vec::with_capacity(rounds.len());
     for round in rounds {
         let best = best_of_round(round);
         let gained = best.is_some_and(|best| best.reward > to_beat);
         to_beat = best.filter(|_| gained).map_or(to_beat, |best| best.reward);
-        outcomes.push(Outcome { best, gained });
+        outcomes.push(RoundOutcome { best, gained });
         if !gained {
             break;
         }
@@ -56,16 +56,51 @@ pub fn outcomes(answer_reward: f64, rounds: &[Round]) -> Vec<Outcome<'_>> {
 }
 
 /// What to do after `rounds`, of which there may be `most`.
-pub fn next_step<'a>(answer: &'a str, answer_reward: f64, rounds: &'a [Round], most: u32) -> Step<'a> {
+pub fn next_step<'a>(
+    answer: &'a str,
+    answer_reward: f64,
+    rounds: &'a [Round],
+    most: u32,
+) -> RoundDecision<'a> {
     let outcomes = outcomes(answer_reward, rounds);
     let last_gain = outcomes.iter().rev().find(|outcome| outcome.gained).and_then(|outcome| outcome.best);
     let (answer, reward) = last_gain.map_or((answer, answer_reward), |best| (best.text, best.reward));
     let failed = outcomes.last().is_some_and(|outcome| !outcome.gained);
     if failed || rounds.len() >= most as usize {
-        Step::Stop { answer, reward }
+        RoundDecision::Stop { answer, reward }
     } else {
-        Step::Refine { answer, reward }
+        RoundDecision::Refine { answer, reward }
     }
+}
+
+/// The answer that a round works on, by the rounds before it: the best so far by its reward, or the latest where
+/// there are no rewards. Nothing where the thread has no answer.
+pub fn answer_to_refine<'a>(thread: &'a Thread, rounds: &'a [Round]) -> Option<&'a str> {
+    match decision(thread, rounds, u32::MAX) {
+        Some(RoundDecision::Refine { answer, .. } | RoundDecision::Stop { answer, .. }) => Some(answer),
+        None => {
+            let latest = rounds.iter().rev().find_map(first_improvement);
+            latest.or(thread.answer.as_ref().map(|answer| &answer.text)).map(String::as_str)
+        }
+    }
+}
+
+/// The first improvement of a round that has a text.
+pub(super) fn first_improvement(round: &Round) -> Option<&String> {
+    let mut improvements = round.critiques.iter().flat_map(|critique| &critique.improvements);
+    improvements.find_map(|improvement| improvement.text.as_ref())
+}
+
+/// What to do after these rounds; nothing where the answer has no reward to beat.
+fn decision<'a>(thread: &'a Thread, rounds: &'a [Round], most: u32) -> Option<RoundDecision<'a>> {
+    let answer = thread.answer.as_ref()?;
+    let reward = answer.reward.filter(|reward| reward.is_finite())?;
+    Some(next_step(&answer.text, reward, rounds, most))
+}
+
+/// Whether there is another round, of which there may be `most`.
+pub(super) fn goes_on(thread: &Thread, most: u32) -> bool {
+    matches!(decision(thread, &thread.rounds, most), Some(RoundDecision::Refine { .. }))
 }
 
 #[cfg(test)]
@@ -74,6 +109,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::method::samples::thread_of;
 
     /// A round of one critique, whose improvements are named after their rewards.
     fn round(rewards: &[Option<f64>]) -> Round {
@@ -90,8 +126,8 @@ mod tests {
 
     #[test]
     fn goes_on_from_the_best_until_nothing_gains() {
-        let refine = |answer, reward| Step::Refine { answer, reward };
-        let stop = |answer, reward| Step::Stop { answer, reward };
+        let refine = |answer, reward| RoundDecision::Refine { answer, reward };
+        let stop = |answer, reward| RoundDecision::Stop { answer, reward };
         let gain = round(&[Some(1.0), None, Some(2.0)]);
         let cases = [
             (vec![], refine("y0", 0.0)),
@@ -113,6 +149,18 @@ mod tests {
         assert_eq!(best_of_round(&round).map(|best| best.place.improvement), Some(0));
     }
 
+    #[test]
+    fn a_round_works_on_the_best_so_far_or_on_the_latest() {
+        let thread = thread_of(Some(0.0), &[&[1.0, 2.0], &[1.5]]);
+        let answers: Vec<_> =
+            (0..=2).map(|round| answer_to_refine(&thread, &thread.rounds[..round])).collect();
+        assert_eq!(answers, [Some("y0"), Some("2"), Some("2")]);
+        let thread = thread_of(None, &[&[1.0, 2.0], &[1.5]]);
+        let answers: Vec<_> =
+            (0..=2).map(|round| answer_to_refine(&thread, &thread.rounds[..round])).collect();
+        assert_eq!(answers, [Some("y0"), Some("1"), Some("1.5")]);
+    }
+
     proptest! {
         #[test]
         fn the_answer_only_ever_gets_better(
@@ -125,7 +173,7 @@ mod tests {
             let outcomes = outcomes(0.0, &rounds);
             let gains: Vec<f64> = outcomes.iter().filter(|one| one.gained).filter_map(|one| one.best).map(|best| best.reward).collect();
             prop_assert!(gains.windows(2).all(|pair| pair[0] < pair[1]) && gains.iter().all(|gain| *gain > 0.0));
-            let (Step::Refine { reward, .. } | Step::Stop { reward, .. }) = next_step("y0", 0.0, &rounds, most);
+            let (RoundDecision::Refine { reward, .. } | RoundDecision::Stop { reward, .. }) = next_step("y0", 0.0, &rounds, most);
             prop_assert_eq!(reward, gains.last().copied().unwrap_or(0.0));
         }
     }

@@ -17,7 +17,7 @@ use crate::record::Message;
 
 /// What a text is for, which decides what it must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum TemplateForm {
     /// Said to a model as it is; these marks must be in it, so that the model knows to write them.
     Instruction(&'static [&'static str]),
     /// Rendered with the conversation and these values, each of which must show.
@@ -29,7 +29,7 @@ pub(crate) enum Form {
 /// A text with its name.
 pub(crate) struct Definition {
     pub(crate) name: &'static str,
-    pub(crate) form: Form,
+    pub(crate) form: TemplateForm,
     text: &'static str,
 }
 
@@ -45,21 +45,21 @@ macro_rules! definitions {
 }
 
 definitions! {
-    "multi_turn_critique", ".txt", Form::Instruction(&["[["]);
-    "multi_turn_improve", ".txt", Form::Instruction(&[]);
-    "single_turn_critique_system", ".txt", Form::Instruction(&["[["]);
-    "single_turn_critique_user", ".jinja", Form::Transcript(&["answer"]);
-    "single_turn_improve_system", ".txt", Form::Instruction(&[]);
-    "single_turn_improve_user", ".jinja", Form::Transcript(&["answer", "critique"]);
-    "pairwise_system", ".txt", Form::Instruction(&["[[A]]", "[[B]]"]);
-    "pairwise_user", ".jinja", Form::Transcript(&["first", "second"]);
-    "fusion_system", ".txt", Form::Instruction(&[]);
-    "fusion_user", ".jinja", Form::Transcript(&["first", "second", "verdict"]);
-    "long_open", ".txt", Form::Heading;
-    "long_answer_heading", ".txt", Form::Heading;
-    "long_critique_heading", ".txt", Form::Heading;
-    "long_improve_heading", ".txt", Form::Heading;
-    "long_close", ".txt", Form::Heading;
+    "multi_turn_critique", ".txt", TemplateForm::Instruction(&["[["]);
+    "multi_turn_improve", ".txt", TemplateForm::Instruction(&[]);
+    "single_turn_critique_system", ".txt", TemplateForm::Instruction(&["[["]);
+    "single_turn_critique_user", ".jinja", TemplateForm::Transcript(&["answer"]);
+    "single_turn_improve_system", ".txt", TemplateForm::Instruction(&[]);
+    "single_turn_improve_user", ".jinja", TemplateForm::Transcript(&["answer", "critique"]);
+    "pairwise_system", ".txt", TemplateForm::Instruction(&["[[A]]", "[[B]]"]);
+    "pairwise_user", ".jinja", TemplateForm::Transcript(&["first", "second"]);
+    "fusion_system", ".txt", TemplateForm::Instruction(&[]);
+    "fusion_user", ".jinja", TemplateForm::Transcript(&["first", "second", "verdict"]);
+    "long_open", ".txt", TemplateForm::Heading;
+    "long_answer_heading", ".txt", TemplateForm::Heading;
+    "long_critique_heading", ".txt", TemplateForm::Heading;
+    "long_improve_heading", ".txt", TemplateForm::Heading;
+    "long_close", ".txt", TemplateForm::Heading;
 }
 
 /// What a transcript shows. Values that a template does not use may be there or not.
@@ -120,7 +120,7 @@ impl Templates {
 
     fn add(&mut self, definition: &Definition, text: String) -> Result<(), TemplateErrorKind> {
         let text = normal_form(definition.form, &text);
-        if let Form::Transcript(_) = definition.form {
+        if let TemplateForm::Transcript(_) = definition.form {
             let added = self.transcripts.add_template_owned(definition.name, text.clone());
             added.map_err(|error| TemplateErrorKind::Syntax(one_line(&error)))?;
         }
@@ -181,10 +181,10 @@ pub struct Headings<'a> {
 }
 
 /// White space at the end is the editor's, not the text's; a heading that is there has a blank line after it.
-fn normal_form(form: Form, text: &str) -> String {
+fn normal_form(form: TemplateForm, text: &str) -> String {
     match (form, text.trim_end()) {
-        (Form::Heading, "") => String::new(),
-        (Form::Heading, heading) => format!("{heading}\n\n"),
+        (TemplateForm::Heading, "") => String::new(),
+        (TemplateForm::Heading, heading) => format!("{heading}\n\n"),
         (_, text) => text.to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use minijinja::Environment;
 
-use super::template::{Definition, Form, Shown, TemplateErrorKind, Values, render};
+use super::template::{Definition, Shown, TemplateErrorKind, TemplateForm, Values, render};
 use crate::record::Message;
 
 /// Words that no template has, in the guise of template syntax: they must come out as they went in.
@@ -18,10 +18,10 @@ pub(super) fn check(
     text: &str,
 ) -> Result<(), TemplateErrorKind> {
     match definition.form {
-        Form::Instruction(marks) => check_instruction(text, marks),
-        Form::Transcript(values) => check_transcript(environment, definition.name, values),
-        Form::Heading if text.contains("Final answer:") => Err(TemplateErrorKind::HoldsFinalHeading),
-        Form::Heading => Ok(()),
+        TemplateForm::Instruction(marks) => check_instruction(text, marks),
+        TemplateForm::Transcript(values) => check_transcript(environment, definition.name, values),
+        TemplateForm::Heading if text.contains("Final answer:") => Err(TemplateErrorKind::HoldsFinalHeading),
+        TemplateForm::Heading => Ok(()),
     }
 }
 

@@ -231,6 +231,10 @@ mod tests {
         let server = AdminServer::start(&ANY_PORT, Metrics::new(), Readiness::new()).await.unwrap();
         let mut half_a_request = TcpStream::connect(server.address()).await.unwrap();
         half_a_request.write_all(b"GET / HT").await.unwrap();
-        server.stop().await;
+        tokio::time::timeout(2 * STOP_GRACE, server.stop()).await.expect("it stops after its grace");
+        let mut answer = Vec::new();
+        let closed = half_a_request.read_to_end(&mut answer);
+        let closed = tokio::time::timeout(2 * STOP_GRACE, closed).await.expect("the connection is closed");
+        assert!(closed.is_err() || answer.is_empty(), "{answer:?}");
     }
 }

@@ -11,7 +11,8 @@ use crate::{
     dead_letter::DeadLetterCause,
     engine::{Stage, StepError},
     log::{Output, Record},
-    method::{Recipe, way},
+    method::{Recipe, recursion},
+    model::Priority,
     record::{RecipeRef, Round, SCHEMA_VERSION, Thread},
     topic::Topic,
 };
@@ -22,6 +23,8 @@ pub trait ThreadStage: Send + Sync + 'static {
     const NAME: &'static str;
     /// What it reads.
     const INPUT: Topic<Thread>;
+    /// How urgent its calls are, among all that wait for a server: those of later stages go first.
+    const PRIORITY: Priority = Priority(0);
     /// The payload that it writes.
     type Out: Serialize + 'static;
 
@@ -142,7 +145,7 @@ fn encode<T: Serialize>(payload: &T, before: usize) -> Result<Bytes, StepError> 
 /// The text that the round after `rounds` works on.
 pub(super) fn answer_after<'a>(thread: &'a Thread, rounds: &'a [Round]) -> Result<&'a str, StepError> {
     let missing = || DeadLetterCause::new("schema", "the thread has no answer to work on");
-    way::answer_after(thread, rounds).ok_or_else(|| StepError::DeadLetter(missing()))
+    recursion::answer_to_refine(thread, rounds).ok_or_else(|| StepError::DeadLetter(missing()))
 }
 
 #[cfg(test)]

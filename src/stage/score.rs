@@ -7,8 +7,12 @@ use futures_util::future::try_join_all;
 use super::{Context, MissingModel, Models, Role, ThreadStage};
 use crate::{
     engine::StepError,
-    method::{CallSite, Recipe, ask, losing::drop_losing_texts, scoring},
-    model::RewardModel,
+    method::{
+        CallSite, Recipe, ask,
+        pruning::prune,
+        scoring::{Scoring, ToScore},
+    },
+    model::{Priority, RewardModel},
     record::Thread,
     topic::{IMPROVED, Topic},
 };
@@ -22,6 +26,7 @@ pub struct ScoreStage {
 impl ThreadStage for ScoreStage {
     const NAME: &'static str = "score";
     const INPUT: Topic<Thread> = IMPROVED;
+    const PRIORITY: Priority = Priority(3);
     type Out = Thread;
 
     fn is_passed(recipe: &Recipe) -> bool {
@@ -37,23 +42,18 @@ impl ThreadStage for ScoreStage {
     }
 
     async fn step(&self, mut thread: Thread) -> Result<Thread, StepError> {
-        let texts = scoring::texts(&thread).into_iter().enumerate();
-        let asked = texts.map(|(index, text)| self.score(&thread, index as u32, text));
-        let rewards = try_join_all(asked).await?;
-        scoring::take_rewards(&mut thread, rewards);
+        let Scoring { thread: id, prompt, round, texts } = Scoring::of(&mut thread);
+        let scored = texts.into_iter().map(async |ToScore { index, text, reward }| {
+            let site = CallSite { thread: id, stage: Self::NAME, round, index, attempt: 0 };
+            *reward =
+                self.context.score(&self.reward, site, Self::PRIORITY, &ask::reward(prompt, text)).await?;
+            Ok(())
+        });
+        try_join_all(scored).await?;
         thread.reward_model = Some(self.reward.model().to_owned());
         if self.context.recipe.rounds > 1 {
-            drop_losing_texts(&mut thread, self.context.recipe.losing_texts_bytes);
+            prune(&mut thread, self.context.recipe.prune_above_bytes);
         }
         Ok(thread)
-    }
-}
-
-impl ScoreStage {
-    async fn score(&self, thread: &Thread, index: u32, text: Option<&str>) -> Result<Option<f64>, StepError> {
-        let Some(text) = text else { return Ok(None) };
-        let round = thread.rounds.len().saturating_sub(1) as u32;
-        let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, attempt: 0 };
-        self.context.score(&self.reward, site, &ask::reward(&thread.prompt, text)).await
     }
 }

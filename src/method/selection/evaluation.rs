@@ -1,8 +1,8 @@
 //! Evaluation: the answer to an instruction of a test, in the shape that AlpacaEval reads.
 
-use super::{Made, Maker};
+use super::builder::RecordBuilder;
 use crate::{
-    method::{final_answer::final_answer, way::answer_after},
+    method::{final_answer::final_answer, recursion::answer_to_refine},
     record::{ModelOutput, OutcomeReason, Role, Thread},
 };
 
@@ -10,31 +10,32 @@ use crate::{
 const DATASET: &str = "alpaca_eval";
 
 /// The answer of a thread: the final answer of its long one, or else its latest plain one.
-pub(super) fn make(maker: &Maker<'_>) -> Made {
-    let thread = maker.thread;
-    let answer = if maker.recipe.long_answers > 0 { long(thread) } else { plain(thread) };
-    Made { output: Some(answer.map(|answer| output(thread, &answer))), ..Made::default() }
+pub(super) fn output(builder: &RecordBuilder<'_>) -> Result<ModelOutput, OutcomeReason> {
+    let thread = builder.thread;
+    let answer = if builder.recipe.long_answers > 0 { long(thread) } else { plain(thread) };
+    answer.map(|answer| model_output(thread, &answer))
 }
 
-struct Answer<'a> {
+/// The text of an answer, and the model that gave it.
+struct GivenBy<'a> {
     text: &'a str,
     model: &'a str,
 }
 
-fn long(thread: &Thread) -> Result<Answer<'_>, OutcomeReason> {
+fn long(thread: &Thread) -> Result<GivenBy<'_>, OutcomeReason> {
     let mut samples = thread.long_answers.iter();
     let found = samples.find_map(|sample| Some((final_answer(sample.text.as_deref()?)?, &sample.call)));
     let (text, call) = found.ok_or(OutcomeReason::NoFinalAnswer)?;
-    Ok(Answer { text, model: &call.model })
+    Ok(GivenBy { text, model: &call.model })
 }
 
-fn plain(thread: &Thread) -> Result<Answer<'_>, OutcomeReason> {
-    let text = answer_after(thread, &thread.rounds).ok_or(OutcomeReason::NoAnswer)?;
+fn plain(thread: &Thread) -> Result<GivenBy<'_>, OutcomeReason> {
+    let text = answer_to_refine(thread, &thread.rounds).ok_or(OutcomeReason::NoAnswer)?;
     let call = thread.answer.as_ref().and_then(|answer| answer.call.as_ref());
-    Ok(Answer { text, model: call.map_or("given", |call| &call.model) })
+    Ok(GivenBy { text, model: call.map_or("given", |call| &call.model) })
 }
 
-fn output(thread: &Thread, answer: &Answer<'_>) -> ModelOutput {
+fn model_output(thread: &Thread, answer: &GivenBy<'_>) -> ModelOutput {
     let mut turns = thread.prompt.iter().rev();
     let instruction = turns.find(|turn| turn.role == Role::User).map_or("", |turn| &turn.content);
     ModelOutput {

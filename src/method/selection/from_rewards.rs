@@ -1,45 +1,41 @@
 //! What any scored answers to one prompt give: labelled answers, and pairs for a reward model. Beyond the paper.
 
-use super::{Made, Maker, named, reward_to_beat};
+use super::{
+    builder::{Collected, RecordBuilder, TrainingRow, named},
+    candidate::{Candidate, candidates, every_pair, pair_record},
+    rules::{kept, refuse, reward_to_beat},
+};
 use crate::{
-    method::{
-        all_pairs::{kept, ordered},
-        candidate::{Candidate, candidates},
-        pairs::refuse,
-        recipe::PairChoice,
-        redundancy::is_redundant,
-        rows::Row,
-        select::first_best,
-    },
+    method::{recipe::PairChoice, redundancy::is_redundant, scored::first_best},
     record::{Message, OutcomeReason, RecordKind, Rewards, TrainingRecord},
 };
 
 /// Adds the records of these kinds that the recipe asks for.
-pub(super) fn add(maker: &Maker<'_>, made: &mut Made) {
-    let asked = |kind| maker.recipe.records.contains(&kind);
+pub(super) fn add(builder: &RecordBuilder<'_>, collected: &mut Collected<'_>) {
+    let asked = |kind| builder.recipe.records.contains(&kind);
     if asked(RecordKind::Kto) {
-        made.add_all(maker.recipe, RecordKind::Kto, labelled(maker));
+        collected.add_all(RecordKind::Kto, labelled(builder));
     }
     if asked(RecordKind::RewardPair) {
-        made.add_all(maker.recipe, RecordKind::RewardPair, reward_pairs(maker));
+        collected.add_all(RecordKind::RewardPair, reward_pairs(builder));
     }
 }
 
 /// Everything that was made of the drafts, labelled by whether it is better than they are. What is exactly as good
 /// teaches neither, and what repeats itself is not to be learned.
-fn labelled(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
-    let (to_beat, all) = compared(maker)?;
+fn labelled(builder: &RecordBuilder<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
+    let (to_beat, all) = compared(builder)?;
     let label = |candidate: &Candidate<'_>| {
         refuse(candidate.reward == to_beat, OutcomeReason::NoGain)?;
         let is_better = candidate.reward > to_beat;
         refuse(is_better && is_redundant(candidate.text), OutcomeReason::RedundantImprovement)?;
-        let row = Row {
-            prompt: maker.thread.prompt.clone(),
+        let row = TrainingRow {
+            prompt: builder.thread.prompt.clone(),
             chosen: vec![Message::assistant(candidate.whole)],
             rejected: vec![],
         };
         let rewards = Rewards { answer: to_beat, chosen: candidate.reward, rejected: None };
-        let record = maker.record(RecordKind::Kto, row, rewards, candidate.steps.clone());
+        let record = builder.record(RecordKind::Kto, row, rewards, candidate.steps.clone());
         Ok(named(TrainingRecord { label: Some(is_better), ..record }, &candidate.name))
     };
     let made = all.iter().filter(|candidate| !candidate.is_draft);
@@ -47,37 +43,29 @@ fn labelled(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
 }
 
 /// The best answer over the worst, or every better one over every worse one, the drafts among them.
-fn reward_pairs(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
-    let (to_beat, all) = compared(maker)?;
+fn reward_pairs(builder: &RecordBuilder<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
+    let (to_beat, all) = compared(builder)?;
     let pair = |chosen: &Candidate<'_>, rejected: &Candidate<'_>| {
         refuse(chosen.reward <= rejected.reward, OutcomeReason::NoImprovementContrast)?;
         refuse(is_redundant(chosen.text), OutcomeReason::RedundantImprovement)?;
-        let row = Row::pair(maker.thread.prompt.clone(), chosen.text, rejected.text);
-        let rewards = Rewards { answer: to_beat, chosen: chosen.reward, rejected: Some(rejected.reward) };
         let steps = chosen.steps.iter().chain(&rejected.steps).copied().collect();
-        Ok(maker.record(RecordKind::RewardPair, row, rewards, steps))
+        Ok(pair_record(builder, RecordKind::RewardPair, to_beat, (chosen, rejected), steps))
     };
-    match maker.recipe.pairs {
+    match builder.recipe.pairs {
+        PairChoice::All => every_pair(&all, OutcomeReason::NoImprovementContrast, pair),
         PairChoice::BestWorst => {
             let best = first_best(&all, |candidate| candidate.reward).ok_or(OutcomeReason::NoAnswer)?;
             let worst = first_best(&all, |candidate| -candidate.reward).ok_or(OutcomeReason::NoAnswer)?;
             Ok(vec![pair(best, worst)?])
         }
-        PairChoice::All => {
-            let pairs = ordered(&all, |candidate| candidate.reward).map(|(chosen, rejected)| {
-                let name = format!("{}-{}", chosen.name, rejected.name);
-                pair(chosen, rejected).map(|record| named(record, &name))
-            });
-            kept(pairs, OutcomeReason::NoImprovementContrast)
-        }
     }
 }
 
 /// The reward of the drafts, and every answer that has one; or what is missing.
-fn compared<'a>(maker: &Maker<'a>) -> Result<(f64, Vec<Candidate<'a>>), OutcomeReason> {
-    refuse(maker.thread.answer.is_none(), OutcomeReason::NoAnswer)?;
-    let to_beat = reward_to_beat(maker.thread).ok_or(OutcomeReason::NoAnswerReward)?;
-    let all = candidates(maker.thread);
+fn compared<'a>(builder: &RecordBuilder<'a>) -> Result<(f64, Vec<Candidate<'a>>), OutcomeReason> {
+    refuse(builder.thread.answer.is_none(), OutcomeReason::NoAnswer)?;
+    let to_beat = reward_to_beat(builder.thread).ok_or(OutcomeReason::NoAnswerReward)?;
+    let all = candidates(builder.thread);
     refuse(all.iter().all(|candidate| candidate.is_draft), OutcomeReason::NoImprovementReward)?;
     Ok((to_beat, all))
 }

@@ -1,60 +1,48 @@
 //! Two drafts and the answer made out of both: a pair of it and a draft, where it is better than both.
 
-use super::{Made, Maker, named, reward_to_beat};
+use super::{
+    builder::{Collected, RecordBuilder},
+    candidate::{Candidate, candidates, every_pair, pair_record},
+    provenance::ProvenanceCall,
+    rules::{refuse, reward_to_beat},
+};
 use crate::{
-    method::{
-        all_pairs::{kept, ordered},
-        candidate::{Candidate, candidates},
-        pairs::refuse,
-        pairwise::compared,
-        provenance::Source,
-        recipe::PairChoice,
-        redundancy::is_redundant,
-        rows::Row,
-    },
-    record::{Improvement, OutcomeReason, RecordKind, Rewards, Thread, TrainingRecord},
+    method::{pairwise::compared, recipe::PairChoice, redundancy::is_redundant, scored::first_best},
+    record::{Improvement, OutcomeReason, RecordKind, Thread, TrainingRecord},
 };
 
-/// The pairs of a thread's fusion.
-pub(super) fn make(maker: &Maker<'_>) -> Made {
-    let mut made = Made::default();
-    made.add_all(maker.recipe, RecordKind::FusionPair, records(maker));
-    made
+/// Adds the pairs of a thread's fusion.
+pub(super) fn add(builder: &RecordBuilder<'_>, collected: &mut Collected<'_>) {
+    collected.add_all(RecordKind::FusionPair, records(builder));
 }
 
 /// The fusion over the worse draft; with all pairs over each of them, and the better draft over the worse.
-fn records(maker: &Maker<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
-    rewarded_fusion(maker)?;
-    let to_beat = reward_to_beat(maker.thread).ok_or(OutcomeReason::NoAnswerReward)?;
-    let all = candidates(maker.thread);
+fn records(builder: &RecordBuilder<'_>) -> Result<Vec<TrainingRecord>, OutcomeReason> {
+    rewarded_fusion(builder)?;
+    let to_beat = reward_to_beat(builder.thread).ok_or(OutcomeReason::NoAnswerReward)?;
+    let all = candidates(builder.thread);
     let [drafts @ .., fused] = &all[..] else { return Err(OutcomeReason::NoImprovementReward) };
     refuse(fused.reward <= to_beat, OutcomeReason::NoGain)?;
     refuse(is_redundant(fused.text), OutcomeReason::RedundantImprovement)?;
-    let pair = |(chosen, rejected): (&Candidate<'_>, &Candidate<'_>)| {
+    let pair = |chosen: &Candidate<'_>, rejected: &Candidate<'_>| {
         refuse(is_redundant(rejected.text) || is_redundant(chosen.text), OutcomeReason::RedundantAnswer)?;
-        Ok(record(maker, to_beat, chosen, rejected))
+        let (kind, sides) = (RecordKind::FusionPair, (chosen, rejected));
+        Ok(pair_record(builder, kind, to_beat, sides, steps(builder.thread)))
     };
-    match maker.recipe.pairs {
-        PairChoice::All => {
-            let pairs = ordered(&all, |candidate| candidate.reward).map(|(chosen, rejected)| {
-                let name = format!("{}-{}", chosen.name, rejected.name);
-                pair((chosen, rejected)).map(|record| named(record, &name))
-            });
-            kept(pairs, OutcomeReason::NoGain)
-        }
+    match builder.recipe.pairs {
+        PairChoice::All => every_pair(&all, OutcomeReason::NoGain, pair),
         PairChoice::BestWorst => {
-            let worse =
-                drafts.iter().reduce(|worse, draft| if draft.reward < worse.reward { draft } else { worse });
-            Ok(vec![pair((fused, worse.ok_or(OutcomeReason::NoAnswerReward)?))?])
+            let worse = first_best(drafts, |draft| -draft.reward).ok_or(OutcomeReason::NoAnswerReward)?;
+            Ok(vec![pair(fused, worse)?])
         }
     }
 }
 
 /// Whether there is a fusion with rewards to compare, or what is missing of it.
-fn rewarded_fusion(maker: &Maker<'_>) -> Result<(), OutcomeReason> {
+fn rewarded_fusion(builder: &RecordBuilder<'_>) -> Result<(), OutcomeReason> {
     let (answer, fusion) =
-        maker.thread.answer.as_ref().zip(maker.thread.fusion.as_ref()).ok_or(OutcomeReason::NoAnswer)?;
-    compared(&answer.text, fusion, maker.recipe.verdicts_must_agree)?;
+        builder.thread.answer.as_ref().zip(builder.thread.fusion.as_ref()).ok_or(OutcomeReason::NoAnswer)?;
+    compared(&answer.text, fusion, builder.recipe.verdicts_must_agree)?;
     let is_finite = |reward: Option<f64>| reward.is_some_and(f64::is_finite);
     let Some(Improvement { text: Some(_), reward, .. }) = fusion.fused else {
         return Err(OutcomeReason::NoImprovement);
@@ -63,21 +51,13 @@ fn rewarded_fusion(maker: &Maker<'_>) -> Result<(), OutcomeReason> {
     refuse(!is_finite(reward), OutcomeReason::NoImprovementReward)
 }
 
-fn record(
-    maker: &Maker<'_>,
-    to_beat: f64,
-    chosen: &Candidate<'_>,
-    rejected: &Candidate<'_>,
-) -> TrainingRecord {
-    let row = Row::pair(maker.thread.prompt.clone(), chosen.text, rejected.text);
-    let rewards = Rewards { answer: to_beat, chosen: chosen.reward, rejected: Some(rejected.reward) };
-    maker.record(RecordKind::FusionPair, row, rewards, steps(maker.thread))
-}
-
 /// The calls behind a fusion, the first draft's aside.
-fn steps(thread: &Thread) -> Vec<Source<'_>> {
-    let comparisons = (0..2).map(|index| Source::comparison(thread, index));
-    let steps = [Source::other_draft(thread)].into_iter().chain(comparisons).chain([Source::fused(thread)]);
+fn steps(thread: &Thread) -> Vec<ProvenanceCall<'_>> {
+    let comparisons = (0..2).map(|index| ProvenanceCall::comparison(thread, index));
+    let steps = [ProvenanceCall::other_draft(thread)]
+        .into_iter()
+        .chain(comparisons)
+        .chain([ProvenanceCall::fused(thread)]);
     steps.flatten().collect()
 }
 
@@ -92,7 +72,7 @@ mod tests {
             samples::{call, thread_of},
             select_records,
         },
-        record::{Message, SelectionResult},
+        record::{Message, Rewards, SelectionResult},
     };
 
     /// A thread whose drafts `y0` and `other` were fused into `both`, with these rewards.

@@ -3,143 +3,75 @@
 //! ```text
 //!   stage1      one_round      conversation and pairs of one round
 //!   stage2      long_record    one long record of several rounds
-//!   long-pairs  long_pair      the best of several long answers over the worst
+//!   long-pairs  long_pairs     the best of several long answers over the worst
 //!   evaluation  evaluation     the answer to an instruction of a test
 //!   fusion      fusion         the answer made out of two drafts over a draft
 //!   any with rewards           from_rewards: labelled answers, and pairs for a reward model
 //! ```
 //!
-//! Every record is held against the recipe's thresholds, then `limit` keeps the pairs of the largest margins.
+//! Each file holds the rules of its records beside what makes them: `rules` what all share, `builder` how a record comes
+//! about. Every record is held against the recipe's `thresholds`, and of its pairs the widest stay.
 
+mod builder;
+mod candidate;
 mod evaluation;
 mod from_rewards;
 mod fusion;
-mod limit;
-mod long_pair;
-mod long_record;
-mod one_round;
+pub mod long_pairs;
+pub mod long_record;
+pub mod one_round;
+mod provenance;
+mod rules;
+mod thresholds;
 
-use std::collections::BTreeMap;
+pub use builder::TrainingRow;
+pub use provenance::cut_off;
+pub use rules::Sides;
 
+use self::{
+    builder::{Collected, RecordBuilder},
+    provenance::models,
+    rules::reward_to_beat,
+};
 use super::{
-    all_pairs::kept,
-    candidate::drafts,
-    provenance::{Source, cut_off, models, provenance},
     recipe::{Base, Recipe},
-    rows::Row,
     template::Templates,
-    threshold,
 };
-use crate::record::{
-    ModelOutput, Outcome, OutcomeReason, RecordKind, Rewards, Round, SelectionResult, SourceModels, Thread,
-    TrainingRecord,
-};
+use crate::record::{Outcome, SelectionResult, SourceModels, Thread};
 
 /// What a thread gives: its records, and one outcome that says for each kind withheld why.
 ///
 /// `recipe` is the definition of the recipe that the thread names: it decides which kinds are asked for.
 pub fn select_records(thread: &Thread, recipe: &Recipe, templates: &Templates) -> SelectionResult {
-    let maker = Maker { thread, recipe, templates };
-    let mut made = match recipe.base {
-        Base::Evaluation => evaluation::make(&maker),
-        Base::Stage1 => one_round::make(&maker),
-        Base::Stage2 => long_record::make(&maker),
-        Base::LongPairs => long_pair::make(&maker),
-        Base::Fusion => fusion::make(&maker),
-    };
-    from_rewards::add(&maker, &mut made);
-    limit::keep_widest(&mut made, recipe.max_pairs as usize);
-    let gave_something = !made.records.is_empty() || matches!(made.output, Some(Ok(_)));
+    let builder = RecordBuilder { thread, recipe, templates };
+    let mut collected = Collected::new(recipe);
+    match recipe.base {
+        Base::Evaluation => collected.output = Some(evaluation::output(&builder)),
+        Base::Stage1 => one_round::add(&builder, &mut collected),
+        Base::Stage2 => long_record::add(&builder, &mut collected),
+        Base::LongPairs => long_pairs::add(&builder, &mut collected),
+        Base::Fusion => fusion::add(&builder, &mut collected),
+    }
+    from_rewards::add(&builder, &mut collected);
+    thresholds::keep_widest(&mut collected, recipe.max_pairs as usize);
+    let gave_something = !collected.records.is_empty() || matches!(collected.output, Some(Ok(_)));
     SelectionResult {
-        outcome: outcome(thread, &made),
+        outcome: outcome(thread, &collected),
         models: if gave_something { models(thread) } else { SourceModels::default() },
-        records: made.records,
-        output: made.output.and_then(Result::ok),
+        records: collected.records,
+        output: collected.output.and_then(Result::ok),
     }
 }
 
-/// The reward that everything is to be better than: `r(y0)`, or the higher of two drafts'.
-fn reward_to_beat(thread: &Thread) -> Option<f64> {
-    drafts(thread).map(|draft| draft.reward).filter(|reward| reward.is_finite()).reduce(f64::max)
-}
-
-/// `y0` and `r(y0)`, or what of them is missing.
-fn rewarded_answer(thread: &Thread) -> Result<(&str, f64), OutcomeReason> {
-    let answer = thread.answer.as_ref().ok_or(OutcomeReason::NoAnswer)?;
-    let reward = answer.reward.filter(|reward| reward.is_finite()).ok_or(OutcomeReason::NoAnswerReward)?;
-    Ok((&answer.text, reward))
-}
-
-/// Whether the models gave what there is to score in this round.
-fn improved(thread: &Thread, round: Option<&Round>) -> Result<(), OutcomeReason> {
-    if thread.answer.is_none() {
-        return Err(OutcomeReason::NoAnswer);
-    }
-    let critiques = round.map_or(&[][..], |round| &round.critiques);
-    let given: Vec<_> = critiques.iter().filter(|critique| critique.text.is_some()).collect();
-    if given.is_empty() {
-        return Err(OutcomeReason::NoCritique);
-    }
-    let mut improvements = given.iter().flat_map(|critique| &critique.improvements);
-    let any = improvements.any(|improvement| improvement.text.is_some());
-    if any { Ok(()) } else { Err(OutcomeReason::NoImprovement) }
-}
-
-/// The records of a thread, and why the others are not among them.
-#[derive(Default)]
-struct Made {
-    records: Vec<TrainingRecord>,
-    withheld: BTreeMap<RecordKind, OutcomeReason>,
-    /// The answer to an instruction of a test, or why there is none; nothing where none is asked for.
-    output: Option<Result<ModelOutput, OutcomeReason>>,
-}
-
-impl Made {
-    fn nothing(recipe: &Recipe, reason: OutcomeReason) -> Self {
-        let kinds = recipe.base.kinds().iter().filter(|kind| recipe.records.contains(kind));
-        Self { withheld: kinds.map(|kind| (*kind, reason)).collect(), ..Self::default() }
-    }
-
-    /// Takes a record that holds against the recipe's thresholds, or why there is none.
-    fn add(&mut self, recipe: &Recipe, kind: RecordKind, record: Result<TrainingRecord, OutcomeReason>) {
-        self.add_all(recipe, kind, record.map(|record| vec![record]));
-    }
-
-    /// Takes the records that hold against the recipe's thresholds, or why there is none of them. A kind that the
-    /// recipe does not ask for is passed over.
-    fn add_all(
-        &mut self,
-        recipe: &Recipe,
-        kind: RecordKind,
-        records: Result<Vec<TrainingRecord>, OutcomeReason>,
-    ) {
-        if !recipe.records.contains(&kind) {
-            return;
-        }
-        let check = |record: TrainingRecord| threshold::check(recipe, &record).map(|()| record);
-        match records.and_then(|records| kept(records.into_iter().map(check), OutcomeReason::NoGain)) {
-            Ok(records) => self.records.extend(records),
-            Err(reason) => drop(self.withheld.insert(kind, reason)),
-        }
-    }
-
-    /// The main reason: of several reasons the first in the order of the method, which is the order of kinds.
-    fn reason(&self) -> OutcomeReason {
-        let no_output = self.output.as_ref().and_then(|output| output.as_ref().err());
-        let first = self.withheld.values().chain(no_output).next().copied();
-        first.filter(|_| self.records.is_empty()).unwrap_or(OutcomeReason::Selected)
-    }
-}
-
-fn outcome(thread: &Thread, made: &Made) -> Outcome {
+fn outcome(thread: &Thread, collected: &Collected<'_>) -> Outcome {
     let (answer_reward, best_reward) = (reward_to_beat(thread), best_reward(thread));
     Outcome {
         thread: thread.id.clone(),
         recipe: thread.recipe.clone(),
         origin: thread.origin.clone(),
-        reason: made.reason(),
-        records: made.records.iter().map(|record| record.kind).collect(),
-        withheld: made.withheld.clone(),
+        reason: collected.reason(),
+        records: collected.records.iter().map(|record| record.kind).collect(),
+        withheld: collected.withheld.clone(),
         rounds: u32::try_from(thread.rounds.len()).unwrap_or(u32::MAX),
         answer_reward,
         best_reward,
@@ -160,32 +92,56 @@ fn best_reward(thread: &Thread) -> Option<f64> {
     of_improvements.chain(of_samples).chain(fused).filter(|reward| reward.is_finite()).reduce(f64::max)
 }
 
-/// Makes the records of one thread.
-struct Maker<'a> {
-    thread: &'a Thread,
-    recipe: &'a Recipe,
-    templates: &'a Templates,
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-impl Maker<'_> {
-    /// A record that came of the draft and these further calls.
-    fn record(&self, kind: RecordKind, row: Row, rewards: Rewards, steps: Vec<Source<'_>>) -> TrainingRecord {
-        let calls: Vec<_> = Source::draft(self.thread).into_iter().chain(steps).collect();
-        TrainingRecord {
-            id: format!("{}/{}", self.thread.id, kind.as_str()),
-            kind,
-            prompt: row.prompt,
-            chosen: row.chosen,
-            rejected: row.rejected,
-            rewards,
-            gain: rewards.chosen - rewards.answer,
-            label: None,
-            provenance: provenance(self.thread, self.templates, &calls),
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::method::{
+        PairChoice,
+        samples::{call, thread_of},
+    };
+
+    /// A thread with everything that records are made of; with so few rewards and texts many are equal.
+    fn thread(rounds: &[Vec<i8>], samples: &[(i8, &str)], drafts: (i8, i8)) -> Thread {
+        let rounds: Vec<Vec<f64>> =
+            rounds.iter().map(|row| row.iter().copied().map(f64::from).collect()).collect();
+        let rounds: Vec<&[f64]> = rounds.iter().map(Vec::as_slice).collect();
+        let sample = |(reward, text): &(i8, &str)| json!({"text": format!("Final answer:\n\n{text}"), "reward": reward, "call": call()});
+        let samples: Vec<Value> = samples.iter().map(sample).collect();
+        let comparison = |preferred| json!({"text": "so", "preferred": preferred, "call": call()});
+        let fusion = json!({
+            "other": {"text": "z0", "reward": drafts.1, "call": call()},
+            "comparisons": [comparison("first"), comparison("second")],
+            "fused": {"text": "both", "reward": 3, "call": call()},
+        });
+        Thread {
+            long_answers: serde_json::from_value(samples.into()).expect("samples"),
+            fusion: serde_json::from_value(fusion).expect("a fusion"),
+            ..thread_of(Some(drafts.0.into()), &rounds)
         }
     }
-}
 
-/// A record of which the thread can give several, with the names of its texts in its id.
-fn named(record: TrainingRecord, name: &str) -> TrainingRecord {
-    TrainingRecord { id: format!("{}/{name}", record.id), ..record }
+    proptest! {
+        #[test]
+        fn no_two_records_of_a_thread_have_one_id(
+            rounds in prop::collection::vec(prop::collection::vec(-1_i8..3, 0..4), 1..3),
+            samples in prop::collection::vec((-1_i8..3, prop::sample::select(vec!["a", "b"])), 0..5),
+            drafts in (-1_i8..1, -1_i8..1),
+            max_pairs in 0_u32..4,
+        ) {
+            let thread = thread(&rounds, &samples, drafts);
+            for base in Base::ALL {
+                for pairs in [PairChoice::BestWorst, PairChoice::All] {
+                    let recipe = Recipe { pairs, max_pairs, records: base.possible_kinds(), ..Recipe::of(base) };
+                    let records = select_records(&thread, &recipe, &Templates::builtin()).records;
+                    let ids: BTreeSet<&str> = records.iter().map(|record| record.id.as_str()).collect();
+                    prop_assert_eq!(ids.len(), records.len(), "{:?} {:?}: {:?}", base, pairs, ids);
+                }
+            }
+        }
+    }
 }

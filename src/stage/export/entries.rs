@@ -89,7 +89,7 @@ fn handled(record: &Record) -> Result<Option<Entry<'static>>, DeadLetterCause> {
 fn outcome_of_letter(record: &Record) -> Outcome {
     let thread: Option<Thread> = record.value.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
     let error = Some(DeadLetterHeaders::of(record).describe());
-    let cut_off = thread.as_ref().map_or(0, method::provenance::cut_off);
+    let cut_off = thread.as_ref().map_or(0, method::selection::cut_off);
     let rounds = thread.as_ref().map_or(0, |thread| thread.rounds.len() as u32);
     let (id, recipe, origin) = match thread {
         Some(Thread { id, recipe, origin, .. }) => (id, recipe, origin),

@@ -55,7 +55,7 @@ fn five_rounds_of_the_longest_answers_pass() {
 #[test]
 fn a_thread_that_outgrows_the_log_is_a_dead_letter() {
     let [record, line] = SMALL_LOG;
-    let outcomes = outcomes(&[record, line, "recipes.stage2.losing_texts_bytes=1073741824"]);
+    let outcomes = outcomes(&[record, line, "recipes.stage2.prune_above_bytes=1073741824"]);
     assert_eq!(outcomes.len(), PROMPTS);
     for outcome in outcomes {
         assert_eq!(outcome["reason"], "dead_letter", "{outcome}");

@@ -2,9 +2,11 @@
 
 use avr::method::{
     Templates, finished_set,
-    pairs::{pairs, sft},
-    rows::{Row, Rows},
-    select::{Judged, Place, Scored, Selection, select},
+    scored::{ImprovementPlace, ScoredImprovement},
+    selection::{
+        TrainingRow,
+        one_round::{CritiqueGroup, RoundRows, RoundSelection, pairs, select, sft},
+    },
 };
 use avr::record::Message;
 use serde_json::{Value, json};
@@ -22,7 +24,7 @@ pub(crate) fn selected_for_pairs(case: &Value) -> Compared {
     })
 }
 
-fn selected(case: &Value, more: fn(&Selection<'_>) -> Vec<(&'static str, Value)>) -> Compared {
+fn selected(case: &Value, more: fn(&RoundSelection<'_>) -> Vec<(&'static str, Value)>) -> Compared {
     let (_, answer) = conversation(case);
     let Some(answer_reward) = case["rewards"][&answer].as_f64() else {
         return Compared { computed: json!({}), expected: case["expected"].clone() };
@@ -53,7 +55,7 @@ fn conversation(case: &Value) -> (Vec<Message>, String) {
     (messages, answer.content)
 }
 
-fn scored(case: &Value) -> Vec<Scored<'_>> {
+fn scored(case: &Value) -> Vec<ScoredImprovement<'_>> {
     let row = |(index, row)| {
         let text = text(row, "refined_response");
         Some(scored_from(index, text_of_critique(row), text, case["rewards"][text].as_f64()?))
@@ -65,36 +67,36 @@ fn text_of_critique(row: &Value) -> &str {
     text(row, "judgement")
 }
 
-fn scored_from<'a>(index: usize, critique: &'a str, text: &'a str, reward: f64) -> Scored<'a> {
-    Scored { critique, text, reward, place: Place { critique: index, improvement: 0 } }
+fn scored_from<'a>(index: usize, critique: &'a str, text: &'a str, reward: f64) -> ScoredImprovement<'a> {
+    ScoredImprovement { critique, text, reward, place: ImprovementPlace { critique: index, improvement: 0 } }
 }
 
-fn scored_value(scored: &Scored<'_>) -> Value {
+fn scored_value(scored: &ScoredImprovement<'_>) -> Value {
     json!({"judgement": scored.critique, "refined_response": scored.text, "score": scored.reward})
 }
 
-fn judged_value(judged: &Judged<'_>) -> Value {
-    let row = |row: &Scored<'_>| json!({"refined_response": row.text, "score": row.reward});
+fn judged_value(judged: &CritiqueGroup<'_>) -> Value {
+    let row = |row: &ScoredImprovement<'_>| json!({"refined_response": row.text, "score": row.reward});
     let rows: Vec<_> = judged.improvements.iter().map(row).collect();
     json!({"judgement": judged.text, "refinements": rows, "avg_score": judged.mean})
 }
 
-fn scored_in<'a>(value: &'a Value, critique: &'a str) -> Scored<'a> {
+fn scored_in<'a>(value: &'a Value, critique: &'a str) -> ScoredImprovement<'a> {
     scored_from(0, critique, text(value, "refined_response"), number(value, "score"))
 }
 
-fn judged_in(value: &Value) -> Judged<'_> {
+fn judged_in(value: &Value) -> CritiqueGroup<'_> {
     let critique = text(value, "judgement");
     let improvements = list(value, "refinements").iter().map(|row| scored_in(row, critique)).collect();
-    Judged { text: critique, improvements, mean: number(value, "avg_score") }
+    CritiqueGroup { text: critique, improvements, mean: number(value, "avg_score") }
 }
 
 /// A selection as the cases write it; those for SFT leave the critiques out.
-fn selection_in<'a>(selected: &'a Value, answer: &'a str) -> Selection<'a> {
+fn selection_in<'a>(selected: &'a Value, answer: &'a str) -> RoundSelection<'a> {
     let best = scored_in(&selected["refinement"], text(&selected["refinement"], "judgement"));
-    let alone = || Judged { text: best.critique, improvements: vec![best], mean: best.reward };
+    let alone = || CritiqueGroup { text: best.critique, improvements: vec![best], mean: best.reward };
     let judged = |field: &str| selected.get(field).map_or_else(alone, judged_in);
-    Selection {
+    RoundSelection {
         answer,
         answer_reward: number(selected, "source_score"),
         best,
@@ -108,9 +110,9 @@ pub(crate) fn sft_records(case: &Value) -> Compared {
     let row = |selected: &Value| {
         let (prompt, answer) = conversation(selected);
         let selection = selection_in(selected, &answer);
-        sft(&selection).ok().map(|()| Rows { prompt: &prompt, templates: &templates }.sft(&selection))
+        sft(&selection).ok().map(|()| RoundRows { prompt: &prompt, templates: &templates }.sft(&selection))
     };
-    let rows: Vec<Row> = list(case, "selected").iter().filter_map(row).collect();
+    let rows: Vec<TrainingRow> = list(case, "selected").iter().filter_map(row).collect();
     let source = list(case, "source").iter().map(|row| parsed(&row["chosen"])).collect();
     let mixed = finished_set::mix_with_source(&rows, source);
     let computed = mixed.iter().map(|messages| json!({"messages": messages})).collect();
@@ -121,7 +123,7 @@ pub(crate) fn pair_records(case: &Value) -> Compared {
     let templates = Templates::builtin();
     let (prompt, answer) = conversation(&case["selected"]);
     let selection = selection_in(&case["selected"], &answer);
-    let (pairs, rows) = (pairs(&selection), Rows { prompt: &prompt, templates: &templates });
+    let (pairs, rows) = (pairs(&selection), RoundRows { prompt: &prompt, templates: &templates });
     let made = [
         pairs.response.ok().map(|best| rows.response(&selection, best)),
         pairs.critique.ok().map(|sides| rows.critique(&selection, &sides)),
@@ -132,6 +134,6 @@ pub(crate) fn pair_records(case: &Value) -> Compared {
     Compared { computed, expected: filled_in(&case["expected"], &templates) }
 }
 
-pub(crate) fn pair_value(row: &Row) -> Value {
+pub(crate) fn pair_value(row: &TrainingRow) -> Value {
     json!({"messages": row.prompt, "chosen": row.chosen[0], "rejected": row.rejected[0]})
 }

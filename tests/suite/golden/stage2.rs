@@ -3,9 +3,11 @@
 use avr::method::{
     Recipe, Templates,
     final_answer::final_answer,
-    long_pairs::{LongAnswer, extremes, length_control, long_pair},
-    long_record::long_record,
-    recursion::{Step, next_step, outcomes},
+    recursion::{RoundDecision, next_step, outcomes},
+    selection::{
+        long_pairs::{LongAnswer, extremes, length_control, long_pair},
+        long_record::long_record,
+    },
 };
 use avr::record::{Critique, Extra, Improvement, Message, ModelCall, Round};
 use serde_json::{Value, json};
@@ -72,7 +74,7 @@ pub(crate) fn greedy_run(case: &Value) -> Compared {
     };
     let mut rounds = Vec::new();
     let mut answers = Vec::new();
-    while let Step::Refine { answer, .. } = next_step(start, answer_reward, &rounds, recipe.rounds) {
+    while let RoundDecision::Refine { answer, .. } = next_step(start, answer_reward, &rounds, recipe.rounds) {
         answers.push(answer.to_owned());
         let round = models.round(answers.last().expect("just pushed"));
         rounds.push(round);
@@ -86,9 +88,9 @@ pub(crate) fn greedy_run(case: &Value) -> Compared {
     Compared { computed, expected: case["expected"].clone() }
 }
 
-fn final_best(step: Step<'_>, answer_reward: f64) -> Value {
+fn final_best(step: RoundDecision<'_>, answer_reward: f64) -> Value {
     match step {
-        Step::Stop { answer, reward } if reward > answer_reward => {
+        RoundDecision::Stop { answer, reward } if reward > answer_reward => {
             json!({"response": answer, "score": reward})
         }
         _ => json!({}),
@@ -149,7 +151,8 @@ pub(crate) fn long_pairs(case: &Value) -> Compared {
     let mut prompt: Vec<Message> = parsed(&case["messages"]);
     let answer = prompt.pop().expect("a conversation ends with the answer").content;
     let answer_reward = number(&case["rewards"], &answer);
-    let samples: Vec<_> = list(case, "samples").iter().filter_map(|sample| sample_in(case, sample)).collect();
+    let samples: Vec<_> =
+        list(case, "samples").iter().enumerate().filter_map(|sample| sample_in(case, sample)).collect();
     let sides = extremes(&samples, answer_reward).ok();
     let kept = sides.iter().filter(|sides| length_control(sides).is_ok());
     let pairs: Vec<_> = kept.map(|sides| pair_value(&long_pair(&prompt, sides))).collect();
@@ -168,10 +171,10 @@ pub(crate) fn long_pairs(case: &Value) -> Compared {
     Compared { computed: json!([computed, pairs]), expected }
 }
 
-fn sample_in<'a>(case: &'a Value, sample: &'a Value) -> Option<LongAnswer<'a>> {
+fn sample_in<'a>(case: &'a Value, (index, sample): (usize, &'a Value)) -> Option<LongAnswer<'a>> {
     let response = sample["response"].as_str()?;
     assert_eq!(final_answer(response), sample["final_result"].as_str(), "the final answer in the sample");
-    LongAnswer::new(response, case["rewards"][final_answer(response)?].as_f64())
+    LongAnswer::new(index, response, case["rewards"][final_answer(response)?].as_f64())
 }
 
 fn sample_value(sample: &LongAnswer<'_>) -> Value {

@@ -31,8 +31,14 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    metadata::MetadataPartition,
     types::RDKafkaErrorCode,
 };
+
+use crate::support::look_until;
+
+/// How long one look may take.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The largest record of the tests' logs.
 pub(crate) const MAX_RECORD: usize = 1 << 20;
@@ -107,6 +113,28 @@ impl Drop for Turn {
     }
 }
 
+/// What `look` finds once it finds something. A look that failed, or that saw but a part, is no answer: on a machine that
+/// has much else to do a broker may be slow to tell what it leads.
+pub(crate) fn answered<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    look_until(look).unwrap_or_else(|| panic!("the cluster does not tell {what}"))
+}
+
+/// The partitions of a topic, each with the broker that leads it; every one of them, so `none` while one has no leader.
+fn partitions_once(consumer: &BaseConsumer, topic: &str) -> Option<BTreeMap<i32, i32>> {
+    let metadata = consumer.fetch_metadata(Some(topic), LOOK).ok()?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic)?;
+    let is_led = |partition: &&MetadataPartition| partition.error().is_none() && partition.leader() >= 0;
+    let led = found.partitions().iter().filter(is_led).map(|partition| (partition.id(), partition.leader()));
+    let led: BTreeMap<i32, i32> = led.collect();
+    let is_whole = found.error().is_none() && !led.is_empty() && led.len() == found.partitions().len();
+    is_whole.then_some(led)
+}
+
+/// The partitions of a topic, each with the broker that leads it.
+pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, i32> {
+    answered(&format!("who leads {topic}"), || partitions_once(consumer, topic))
+}
+
 impl Cluster {
     fn for_a_turn(turn: Turn) -> Self {
         let bootstrap = std::env::var("AVR_TEST_KAFKA").unwrap_or_default();
@@ -158,15 +186,12 @@ impl Cluster {
     /// of Kafka's own, to which its name belongs.
     pub(crate) fn coordinator(&self, topic: &str, name: &str) -> i32 {
         let reader: BaseConsumer = self.config().create().expect("a consumer can be made");
-        let metadata =
-            reader.fetch_metadata(Some(topic), Duration::from_secs(30)).expect("the cluster answers");
-        let partitions = metadata.topics()[0].partitions();
+        let leaders = partitions(&reader, topic);
         // As Java hashes a text.
         let hash =
             name.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-        let count = i32::try_from(partitions.len()).expect("few partitions");
-        let index = (hash & i32::MAX) % count;
-        partitions.iter().find(|partition| partition.id() == index).expect("it has that partition").leader()
+        let count = i32::try_from(leaders.len()).expect("few partitions");
+        leaders[&((hash & i32::MAX) % count)]
     }
 
     fn config(&self) -> ClientConfig {
@@ -240,16 +265,9 @@ impl Pipeline {
     /// Waits until every partition has a leader that the cluster tells of.
     fn await_partitions(&self, name: &str, partitions: i32) {
         let reader: BaseConsumer = self.cluster.config().create().expect("a consumer can be made");
-        let begun = std::time::Instant::now();
-        loop {
-            let metadata =
-                reader.fetch_metadata(Some(name), Duration::from_secs(10)).expect("the cluster answers");
-            let led =
-                metadata.topics()[0].partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0);
-            if led.count() == usize::try_from(partitions).expect("a number of partitions") {
-                return;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(60), "topic {name} does not come up");
-        }
+        let count = usize::try_from(partitions).expect("a number of partitions");
+        answered(&format!("of all partitions of {name}"), || {
+            partitions_once(&reader, name).filter(|led| led.len() == count)
+        });
     }
 }

@@ -14,7 +14,7 @@ use avr::{
     command::run::{self, RunOptions},
     config::{self, Settings},
     method::select_records,
-    model::{ChatModel, RewardModel, Stop},
+    model::{ChatModel, RewardModel, StopSignal},
     observe::Metrics,
     record::{
         Extra, Message, ModelOutput, Origin, Outcome, RecordKind, SelectionResult, Thread, ThreadId,
@@ -95,7 +95,7 @@ impl Bench {
 
     /// What the recipe gives when it is played by hand.
     async fn by_hand(&self, settings: &Settings) -> Vec<SelectionResult> {
-        let (stop, metrics) = (Stop::new(), Metrics::new());
+        let (stop, metrics) = (StopSignal::new(), Metrics::new());
         let chat = ChatModel::new(settings.generator.clone(), stop.clone(), &metrics).expect("a model");
         let long = ChatModel::new(settings.long.clone(), stop.clone(), &metrics).expect("a model");
         let reward = RewardModel::new(settings.reward.clone(), settings.reward_kind, stop, &metrics);
@@ -210,7 +210,7 @@ async fn stage2_goes_round_until_nothing_gains() {
 
 #[tokio::test]
 async fn texts_that_lost_may_be_dropped() {
-    let recipe = "recipe = \"lean\"\n[recipes.lean]\nbase = \"stage2\"\nlosing_texts_bytes = 0\nrounds = 3\nanswer = \"draft\"";
+    let recipe = "recipe = \"lean\"\n[recipes.lean]\nbase = \"stage2\"\nprune_above_bytes = 0\nrounds = 3\nanswer = \"draft\"";
     let found = check(recipe).await;
     assert!(!found.records.is_empty());
 }

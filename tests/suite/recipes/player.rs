@@ -2,11 +2,11 @@
 
 use avr::{
     method::{
-        AnswerSource, Base, CallSite, Recipe, Templates, Turn, ask,
+        AnswerSource, Base, CallSite, ChatTurn, Recipe, Templates, ask,
         final_answer::final_answer,
         pairwise::verdict,
         rating::rating,
-        recursion::{Step, next_step},
+        recursion::{RoundDecision, next_step},
     },
     model::{ChatModel, ChatRequest, Priority, RewardModel, RewardRequest},
     record::{
@@ -170,7 +170,7 @@ impl Player<'_> {
     async fn refine(&self, thread: &mut Thread) {
         let start = thread.answer.clone().expect("an answer");
         let reward = start.reward.expect("a reward");
-        while let Step::Refine { answer, .. } =
+        while let RoundDecision::Refine { answer, .. } =
             next_step(&start.text, reward, &thread.rounds, self.recipe.rounds)
         {
             let answer = answer.to_owned();
@@ -238,7 +238,7 @@ impl Player<'_> {
         model: &ChatModel,
         site: CallSite<'_>,
         temperature: f64,
-        turns: &[Turn<'_>],
+        turns: &[ChatTurn<'_>],
         tries: u32,
         is_good: impl Fn(&str) -> bool,
     ) -> (Option<String>, ModelCall) {

@@ -28,7 +28,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(3);
 
 /// Looks until something is there; none when it took too long.
-fn look_until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn look_until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
         if let Some(seen) = look() {

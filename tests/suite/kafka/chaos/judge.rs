@@ -18,7 +18,10 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 
-use crate::support::log_state::{Reached, calls_of};
+use crate::{
+    kafka::cluster::{answered, partitions},
+    support::log_state::{Reached, calls_of},
+};
 
 /// The topics in the order in which a thread of stage 1 passes them: standing in the nth means that n + 1 steps are
 /// committed.
@@ -116,21 +119,20 @@ pub(crate) fn deleted(bootstrap: &str, prefix: &str) -> i64 {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a consumer");
     let name = format!("{prefix}{}", PROMPTS.name);
-    let metadata = consumer.fetch_metadata(Some(&name), PATIENCE).expect("the cluster answers");
-    let first =
-        |partition| consumer.fetch_watermarks(&name, partition, PATIENCE).expect("the cluster answers").0;
-    metadata.topics()[0].partitions().iter().map(|partition| first(partition.id())).sum()
+    let first = |partition| {
+        let look = || consumer.fetch_watermarks(&name, partition, PATIENCE).ok();
+        answered(&format!("where partition {partition} of {name} begins"), look).0
+    };
+    partitions(&consumer, &name).into_keys().map(first).sum()
 }
 
 /// Every partition of the topics that are read, from its first record.
 fn everything(consumer: &BaseConsumer, prefix: &str) -> TopicPartitionList {
-    let metadata = consumer.fetch_metadata(None, PATIENCE).expect("the cluster answers");
     let mut all = TopicPartitionList::new();
     for topic in WAY.into_iter().chain([PROMPTS.name, DEAD_LETTERS]) {
         let name = format!("{prefix}{topic}");
-        let found = metadata.topics().iter().find(|found| found.name() == name);
-        for partition in found.unwrap_or_else(|| panic!("no topic {name}")).partitions() {
-            all.add_partition_offset(&name, partition.id(), Offset::Beginning).expect("an offset");
+        for partition in partitions(consumer, &name).into_keys() {
+            all.add_partition_offset(&name, partition, Offset::Beginning).expect("an offset");
         }
     }
     all

@@ -54,7 +54,7 @@ fn an_exporter_that_was_frozen_and_wakes_harms_no_file() {
         assert_eq!(raw.groups(&["export"])[0].members.len(), 1, "the frozen one is none any more");
 
         exporter.signal("CONT");
-        let is_back = || (raw.groups(&["export"])[0].members.len() == 2).then_some(());
+        let is_back = || (raw.groups_once(&["export"])?[0].members.len() == 2).then_some(());
         exporter.until("it is a member again", is_back);
         stop(next);
     }

@@ -66,8 +66,7 @@ fn models_that_are_away_for_long_cost_no_thread_and_no_membership() {
     let mut workers = [(); 2].map(|()| pipeline.worker(&models, &[], &[]));
     let groups = || raw.groups(&GROUPS);
     let is_whole = |group: &Group| group.is_stable && group.members.len() == 2;
-    let are_whole =
-        || (groups().iter().filter(|group| is_whole(group)).count() == GROUPS.len()).then_some(());
+    let are_whole = || raw.groups_once(&GROUPS)?.iter().all(is_whole).then_some(());
     workers[0].until("all are members", are_whole);
     pipeline.submit(&["prompts.jsonl"]);
     workers[0].until("they are in the middle", || (models.answered() > 100).then_some(()));

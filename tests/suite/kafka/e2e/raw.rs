@@ -7,12 +7,16 @@ use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
+    groups::GroupInfo,
     message::{Header, Headers as _, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 
 use super::pipeline::Pipeline;
-use crate::support::PATIENCE;
+use crate::{
+    kafka::cluster::{answered, partitions},
+    support::PATIENCE,
+};
 
 /// A header: its name, and its value if it has one.
 pub(crate) type RawHeader = (String, Option<Vec<u8>>);
@@ -93,8 +97,7 @@ impl Raw {
         let consumer: BaseConsumer =
             config.set("isolation.level", "read_committed").create().expect("a consumer");
         let name = self.name(topic);
-        let metadata = consumer.fetch_metadata(Some(&name), PATIENCE).expect("the cluster answers");
-        let mut open: BTreeSet<i32> = metadata.topics()[0].partitions().iter().map(|p| p.id()).collect();
+        let mut open: BTreeSet<i32> = partitions(&consumer, &name).into_keys().collect();
         let mut list = TopicPartitionList::new();
         for partition in &open {
             list.add_partition_offset(&name, *partition, Offset::Beginning).expect("an offset");
@@ -108,7 +111,8 @@ impl Raw {
                     records.insert((record.partition, record.offset), record);
                 }
                 Err(KafkaError::PartitionEOF(partition)) => drop(open.remove(&partition)),
-                Err(error) => panic!("{name} cannot be read: {error}"),
+                // A broker that does not answer for a while; the client goes on by itself.
+                Err(_) => {}
             }
         }
         records.into_values().collect()
@@ -116,15 +120,21 @@ impl Raw {
 
     /// The groups of these names: the members of each, by the ids that its coordinator gave them when they joined.
     pub(crate) fn groups(&self, names: &[&str]) -> Vec<Group> {
+        answered("all of its groups", || self.groups_once(names))
+    }
+
+    /// The same, as one look tells it: none where a broker did not tell in time, or where a group is not there yet.
+    pub(crate) fn groups_once(&self, names: &[&str]) -> Option<Vec<Group>> {
         let consumer: BaseConsumer = self.config.create().expect("a consumer");
-        let list = consumer.fetch_group_list(None, PATIENCE).expect("the cluster answers");
+        let list = consumer.fetch_group_list(None, PATIENCE).ok()?;
         let group = |name: &&str| {
             let name = format!("{}{name}", self.prefix);
-            let found = list.groups().iter().find(|found| found.name() == name)?;
+            let is_told = |found: &&GroupInfo| found.name() == name && !found.state().is_empty();
+            let found = list.groups().iter().find(is_told)?;
             let members = found.members().iter().map(|member| member.id().to_owned()).collect();
             Some(Group { members, is_stable: found.state() == "Stable" })
         };
-        names.iter().filter_map(group).collect()
+        names.iter().map(group).collect()
     }
 }
 

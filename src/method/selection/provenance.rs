@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{select::Place, template::Templates};
-use crate::record::{Fusion, ModelCall, Preferred, RecipeRef, Round, SourceModels, Thread, ThreadId};
+use crate::{
+    method::{scored::ImprovementPlace, template::Templates},
+    record::{Fusion, ModelCall, Preferred, RecipeRef, Round, SourceModels, Thread, ThreadId},
+};
 
 /// The reason that servers give for an answer that they ended at a length limit.
-pub const CUT_OFF: &str = "length";
+const CUT_OFF: &str = "length";
 
 /// One call behind a record.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Source<'a> {
+pub(super) struct ProvenanceCall<'a> {
     step: &'static str,
     round: usize,
     critique: Option<usize>,
@@ -30,7 +32,7 @@ pub(crate) struct Source<'a> {
     finish_reason: Option<&'a str>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> ProvenanceCall<'a> {
     fn new(step: &'static str, round: usize, call: &'a ModelCall) -> Self {
         Self {
             step,
@@ -50,46 +52,46 @@ impl<'a> Source<'a> {
     }
 
     /// The draft; nothing where the answer came with the prompt.
-    pub(crate) fn draft(thread: &'a Thread) -> Option<Self> {
+    pub(super) fn draft(thread: &'a Thread) -> Option<Self> {
         let call = thread.answer.as_ref()?.call.as_ref()?;
         Some(Self::new("draft", 0, call))
     }
 
     /// A critique, by its round and its index there.
-    pub(crate) fn critique(thread: &'a Thread, round: usize, index: usize) -> Option<Self> {
+    pub(super) fn critique(thread: &'a Thread, round: usize, index: usize) -> Option<Self> {
         let critique = thread.rounds.get(round)?.critiques.get(index)?;
         let source = Self::new("critique", round, &critique.call);
         Some(Self { critique: Some(index), rating: critique.rating, ..source })
     }
 
     /// An improvement, by its round and its place there.
-    pub(crate) fn improvement(thread: &'a Thread, round: usize, place: Place) -> Option<Self> {
+    pub(super) fn improvement(thread: &'a Thread, round: usize, place: ImprovementPlace) -> Option<Self> {
         let critique = thread.rounds.get(round)?.critiques.get(place.critique)?;
         let source = Self::new("improve", round, &critique.improvements.get(place.improvement)?.call);
         Some(Self { critique: Some(place.critique), improvement: Some(place.improvement), ..source })
     }
 
     /// A long answer, by its index.
-    pub(crate) fn long_answer(thread: &'a Thread, index: usize) -> Option<Self> {
+    pub(super) fn long_answer(thread: &'a Thread, index: usize) -> Option<Self> {
         let source = Self::new("long_answer", 0, &thread.long_answers.get(index)?.call);
         Some(Self { long_answer: Some(index), ..source })
     }
 
     /// The second draft.
-    pub(crate) fn other_draft(thread: &'a Thread) -> Option<Self> {
+    pub(super) fn other_draft(thread: &'a Thread) -> Option<Self> {
         let call = thread.fusion.as_ref()?.other.call.as_ref()?;
         Some(Self::new("other_draft", 0, call))
     }
 
     /// A comparison of the drafts, by its index.
-    pub(crate) fn comparison(thread: &'a Thread, index: usize) -> Option<Self> {
+    pub(super) fn comparison(thread: &'a Thread, index: usize) -> Option<Self> {
         let comparison = thread.fusion.as_ref()?.comparisons.get(index)?;
         let source = Self::new("compare", 0, &comparison.call);
         Some(Self { preferred: comparison.preferred, ..source })
     }
 
     /// The answer made out of both drafts.
-    pub(crate) fn fused(thread: &'a Thread) -> Option<Self> {
+    pub(super) fn fused(thread: &'a Thread) -> Option<Self> {
         let fused = thread.fusion.as_ref()?.fused.as_ref()?;
         Some(Self::new("fuse", 0, &fused.call))
     }
@@ -106,17 +108,17 @@ struct Provenance<'a> {
     templates: &'a BTreeMap<&'static str, String>,
     reward_model: Option<&'a str>,
     cut_off: bool,
-    calls: &'a [Source<'a>],
+    calls: &'a [ProvenanceCall<'a>],
 }
 
 /// The provenance of a record of `thread` that came of these calls.
-pub(crate) fn provenance(thread: &Thread, templates: &Templates, calls: &[Source<'_>]) -> String {
+pub(super) fn provenance(thread: &Thread, templates: &Templates, calls: &[ProvenanceCall<'_>]) -> String {
     let provenance = Provenance {
         thread: &thread.id,
         recipe: &thread.recipe,
         templates: templates.hashes(),
         reward_model: thread.reward_model.as_deref(),
-        cut_off: calls.iter().any(Source::is_cut_off),
+        cut_off: calls.iter().any(ProvenanceCall::is_cut_off),
         calls,
     };
     serde_json::to_string(&provenance).expect("texts, numbers and lists of them always have a JSON form")
@@ -129,7 +131,7 @@ pub fn cut_off(thread: &Thread) -> u32 {
 }
 
 /// The models that a thread owes its texts and rewards to.
-pub(crate) fn models(thread: &Thread) -> SourceModels {
+pub(super) fn models(thread: &Thread) -> SourceModels {
     let answered = calls(thread).filter(|call| call.failure.is_none());
     let mut writers: Vec<String> = answered.map(|call| call.model.clone()).collect();
     writers.sort_unstable();

@@ -1,57 +1,20 @@
 //! Selection after one round: the best improvement, the best critique and the worst.
 
-use crate::record::Round;
-
-/// Where an improvement stands in its round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The critique's index.
-    pub critique: usize,
-    /// The improvement's index under its critique.
-    pub improvement: usize,
-}
-
-/// An improvement that has a reward, with the critique that guided it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scored<'a> {
-    /// `c_i`.
-    pub critique: &'a str,
-    /// `y_ij`.
-    pub text: &'a str,
-    /// `r(y_ij)`, finite.
-    pub reward: f64,
-    /// Where it came from.
-    pub place: Place,
-}
-
-/// Every improvement of a round that has a text and a finite reward, in the order of asking.
-pub fn scored(round: &Round) -> Vec<Scored<'_>> {
-    let mut found = Vec::new();
-    for (critique_index, critique) in round.critiques.iter().enumerate() {
-        let Some(critique_text) = &critique.text else { continue };
-        for (improvement_index, improvement) in critique.improvements.iter().enumerate() {
-            let finite = improvement.reward.filter(|reward| reward.is_finite());
-            let (Some(text), Some(reward)) = (&improvement.text, finite) else { continue };
-            let place = Place { critique: critique_index, improvement: improvement_index };
-            found.push(Scored { critique: critique_text, text, reward, place });
-        }
-    }
-    found
-}
+use crate::method::scored::{ScoredImprovement, first_best, last_best};
 
 /// A critique with the improvements that came of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judged<'a> {
+pub struct CritiqueGroup<'a> {
     /// The critique.
     pub text: &'a str,
     /// What came of it, at least one, in the order of asking.
-    pub improvements: Vec<Scored<'a>>,
+    pub improvements: Vec<ScoredImprovement<'a>>,
     /// The mean of their rewards.
     pub mean: f64,
 }
 
-impl<'a> Judged<'a> {
-    fn new(text: &'a str, improvements: Vec<Scored<'a>>) -> Self {
+impl<'a> CritiqueGroup<'a> {
+    fn new(text: &'a str, improvements: Vec<ScoredImprovement<'a>>) -> Self {
         let sum: f64 = improvements.iter().fold(0.0, |sum, improvement| sum + improvement.reward);
         Self { text, mean: sum / improvements.len() as f64, improvements }
     }
@@ -64,51 +27,45 @@ impl<'a> Judged<'a> {
 
 /// What records are made of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Selection<'a> {
+pub struct RoundSelection<'a> {
     /// `y0`.
     pub answer: &'a str,
     /// `r(y0)`.
     pub answer_reward: f64,
     /// The improvement of the highest reward that is at least `r(y0)`; of equals the last.
-    pub best: Scored<'a>,
+    pub best: ScoredImprovement<'a>,
     /// The critique of the highest mean; of equals the first.
-    pub best_critique: Judged<'a>,
+    pub best_critique: CritiqueGroup<'a>,
     /// The critique of the lowest mean; of equals the first.
-    pub worst_critique: Judged<'a>,
+    pub worst_critique: CritiqueGroup<'a>,
 }
 
 /// Selects from a round's scored improvements. Nothing where no improvement reaches `r(y0)`.
-pub fn select<'a>(answer: &'a str, answer_reward: f64, scored: &[Scored<'a>]) -> Option<Selection<'a>> {
+pub fn select<'a>(
+    answer: &'a str,
+    answer_reward: f64,
+    scored: &[ScoredImprovement<'a>],
+) -> Option<RoundSelection<'a>> {
     let best = *last_best(scored, |improvement| improvement.reward)?;
     if best.reward < answer_reward {
         return None;
     }
-    let critiques = judged(scored);
+    let critiques = critique_groups(scored);
     let best_critique = first_best(&critiques, |critique| critique.mean)?.clone();
     let worst_critique = first_best(&critiques, |critique| -critique.mean)?.clone();
-    Some(Selection { answer, answer_reward, best, best_critique, worst_critique })
+    Some(RoundSelection { answer, answer_reward, best, best_critique, worst_critique })
 }
 
 /// The critiques in the order of asking, those of equal text as one.
-pub(super) fn judged<'a>(scored: &[Scored<'a>]) -> Vec<Judged<'a>> {
-    let mut groups: Vec<(&'a str, Vec<Scored<'a>>)> = Vec::new();
+pub(super) fn critique_groups<'a>(scored: &[ScoredImprovement<'a>]) -> Vec<CritiqueGroup<'a>> {
+    let mut groups: Vec<(&'a str, Vec<ScoredImprovement<'a>>)> = Vec::new();
     for improvement in scored {
         match groups.iter_mut().find(|(text, _)| *text == improvement.critique) {
             Some((_, group)) => group.push(*improvement),
             None => groups.push((improvement.critique, vec![*improvement])),
         }
     }
-    groups.into_iter().map(|(text, group)| Judged::new(text, group)).collect()
-}
-
-/// The item of the highest value; of equals the first.
-pub(crate) fn first_best<T>(items: &[T], value: impl Fn(&T) -> f64) -> Option<&T> {
-    items.iter().reduce(|best, item| if value(item) > value(best) { item } else { best })
-}
-
-/// The item of the highest value; of equals the last.
-pub(crate) fn last_best<T>(items: &[T], value: impl Fn(&T) -> f64) -> Option<&T> {
-    items.iter().reduce(|best, item| if value(item) >= value(best) { item } else { best })
+    groups.into_iter().map(|(text, group)| CritiqueGroup::new(text, group)).collect()
 }
 
 #[cfg(test)]
@@ -116,13 +73,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::method::scored::ImprovementPlace;
 
-    fn improvements(rows: &[(&'static str, f64)]) -> Vec<Scored<'static>> {
-        let row = |(index, (critique, reward)): (usize, &(&'static str, f64))| Scored {
+    fn improvements(rows: &[(&'static str, f64)]) -> Vec<ScoredImprovement<'static>> {
+        let row = |(index, (critique, reward)): (usize, &(&'static str, f64))| ScoredImprovement {
             critique,
             text: "y",
             reward: *reward,
-            place: Place { critique: 0, improvement: index },
+            place: ImprovementPlace { critique: 0, improvement: index },
         };
         rows.iter().enumerate().map(row).collect()
     }

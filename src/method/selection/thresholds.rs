@@ -1,13 +1,16 @@
-//! Thresholds beyond the paper, each off unless the recipe sets it.
+//! Thresholds beyond the paper, each off unless the recipe sets it, and the most pairs of one prompt.
 
-use super::recipe::Recipe;
-use crate::record::{Message, OutcomeReason, RecordKind, TrainingRecord};
+use super::builder::Collected;
+use crate::{
+    method::Recipe,
+    record::{Message, OutcomeReason, RecordKind, TrainingRecord},
+};
 
 /// Holds a record against the recipe's thresholds.
 ///
 /// # Errors
 /// [`OutcomeReason::SmallGain`], [`OutcomeReason::SmallMargin`], [`OutcomeReason::TooLong`], in this order.
-pub fn check(recipe: &Recipe, record: &TrainingRecord) -> Result<(), OutcomeReason> {
+pub(super) fn check(recipe: &Recipe, record: &TrainingRecord) -> Result<(), OutcomeReason> {
     let margin = record.rewards.margin();
     if recipe.min_gain > 0.0 && weighed_gain(record) < recipe.min_gain {
         Err(OutcomeReason::SmallGain)
@@ -33,6 +36,39 @@ fn weighed_gain(record: &TrainingRecord) -> f64 {
 /// Length of a side, in Unicode code points.
 fn chars(turns: &[Message]) -> usize {
     turns.iter().map(|turn| turn.content.chars().count()).sum()
+}
+
+/// Of the preference pairs keeps the `most` of the largest margins, of equal margins the first; of pairs for a reward
+/// model as many again, since these are trained on by themselves. 0 keeps all.
+pub(super) fn keep_widest(collected: &mut Collected<'_>, most: usize) {
+    if most == 0 {
+        return;
+    }
+    let (of_rewards, of_preferences): (Vec<_>, Vec<_>) = pairs(&collected.records)
+        .partition(|(index, _)| collected.records[*index].kind == RecordKind::RewardPair);
+    let dropped: Vec<usize> =
+        [of_rewards, of_preferences].into_iter().flat_map(|pairs| beyond(pairs, most)).collect();
+    let (mut lost, mut kept) = (Vec::new(), Vec::new());
+    for (index, record) in collected.records.drain(..).enumerate() {
+        if dropped.contains(&index) { lost.push(record.kind) } else { kept.push(record) }
+    }
+    for kind in lost.into_iter().filter(|kind| !kept.iter().any(|record| record.kind == *kind)) {
+        collected.withheld.insert(kind, OutcomeReason::OverLimit);
+    }
+    collected.records = kept;
+}
+
+/// The place and the margin of each pair.
+fn pairs(records: &[TrainingRecord]) -> impl Iterator<Item = (usize, f64)> {
+    let margins = records.iter().enumerate().filter(|(_, record)| record.kind.is_pair());
+    margins.filter_map(|(index, record)| Some((index, record.rewards.margin()?)))
+}
+
+/// The places of the pairs that are not among the `most` widest.
+fn beyond(mut pairs: Vec<(usize, f64)>, most: usize) -> impl Iterator<Item = usize> {
+    // Stable: of equal margins the first stays first.
+    pairs.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    pairs.into_iter().skip(most).map(|(index, _)| index)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::record::{Round, Thread};
 /// Drops the texts of everything that lost in its round, where the thread's rounds hold more than `most` bytes of
 /// text. What the long record and the next round need stays: of each round the best improvement and its critique.
 /// Ratings, rewards and calls stay, too.
-pub fn drop_losing_texts(thread: &mut Thread, most: u64) {
+pub fn prune(thread: &mut Thread, most: u64) {
     if thread.rounds.iter().map(text_bytes).sum::<u64>() > most {
         thread.rounds.iter_mut().for_each(keep_best);
     }
@@ -41,7 +41,7 @@ mod tests {
     fn only_what_lost_goes_and_the_record_stays_the_same() {
         let whole = thread_of(Some(0.0), ROUNDS);
         let mut short = whole.clone();
-        drop_losing_texts(&mut short, 0);
+        prune(&mut short, 0);
         let text =
             |round: usize, nth: usize| short.rounds[round].critiques[0].improvements[nth].text.as_deref();
         let texts = [text(0, 0), text(0, 1), text(0, 2), text(1, 0), text(1, 1), text(2, 0)];
@@ -55,7 +55,7 @@ mod tests {
     fn a_small_thread_keeps_everything() {
         let whole = thread_of(Some(0.0), ROUNDS);
         let mut kept = whole.clone();
-        drop_losing_texts(&mut kept, 1000);
+        prune(&mut kept, 1000);
         assert_eq!(kept, whole);
     }
 
@@ -63,7 +63,7 @@ mod tests {
     fn of_a_round_without_rewards_nothing_is_needed() {
         let mut thread = thread_of(Some(0.0), &[&[1.0]]);
         thread.rounds[0].critiques[0].improvements[0].reward = None;
-        drop_losing_texts(&mut thread, 0);
+        prune(&mut thread, 0);
         assert_eq!(thread.rounds[0].critiques[0].text, None);
     }
 }

@@ -6,42 +6,37 @@
 //! ```
 //! A rule that fails withholds every pair after it, and says which rule it was.
 
-use super::{
-    redundancy::is_redundant,
-    select::{Judged, Scored, Selection, first_best, last_best},
+use super::select::{CritiqueGroup, RoundSelection};
+use crate::{
+    method::{
+        redundancy::is_redundant,
+        scored::{ScoredImprovement, first_best, last_best},
+        selection::rules::{Sides, refuse},
+    },
+    record::OutcomeReason,
 };
-use crate::record::OutcomeReason;
 
 /// From so many characters on, an improvement must not be much longer than the answer.
 const LENGTH_SLACK: usize = 400;
 /// An improvement shorter than this many times the answer is never too long.
 const LENGTH_RATIO: f64 = 1.2;
 
-/// The two critiques of a critique pair, or the two improvements of an improvement pair.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sides<T> {
-    /// The better one.
-    pub chosen: T,
-    /// The worse one.
-    pub rejected: T,
-}
-
 /// Each pair, or why it is withheld.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pairs<'s, 'a> {
+pub struct RoundPairs<'s, 'a> {
     /// The best improvement over the answer.
-    pub response: Result<&'s Scored<'a>, OutcomeReason>,
+    pub response: Result<&'s ScoredImprovement<'a>, OutcomeReason>,
     /// The best critique over the worst.
-    pub critique: Result<Sides<&'s Judged<'a>>, OutcomeReason>,
+    pub critique: Result<Sides<&'s CritiqueGroup<'a>>, OutcomeReason>,
     /// Of the best critique's improvements, the best over the worst.
-    pub improvement: Result<Sides<&'s Scored<'a>>, OutcomeReason>,
+    pub improvement: Result<Sides<&'s ScoredImprovement<'a>>, OutcomeReason>,
 }
 
 /// Whether the selection gives a record for supervised fine-tuning.
 ///
 /// # Errors
 /// [`OutcomeReason::NoGain`] or [`OutcomeReason::TooLong`].
-pub fn sft(selection: &Selection<'_>) -> Result<(), OutcomeReason> {
+pub fn sft(selection: &RoundSelection<'_>) -> Result<(), OutcomeReason> {
     if selection.best.reward <= selection.answer_reward {
         return Err(OutcomeReason::NoGain);
     }
@@ -58,10 +53,10 @@ fn length_is_earned(answer: &str, improvement: &str) -> bool {
 }
 
 /// The pairs that the selection gives.
-pub fn pairs<'s, 'a>(selection: &'s Selection<'a>) -> Pairs<'s, 'a> {
+pub fn pairs<'s, 'a>(selection: &'s RoundSelection<'a>) -> RoundPairs<'s, 'a> {
     let response = response_pair(selection);
     let contrast = response.and_then(|_| critique_contrast(selection));
-    Pairs {
+    RoundPairs {
         response,
         critique: contrast.and_then(|_| critique_pair(selection)),
         improvement: contrast.and_then(|extremes| improvement_pair(selection, extremes)),
@@ -69,7 +64,9 @@ pub fn pairs<'s, 'a>(selection: &'s Selection<'a>) -> Pairs<'s, 'a> {
 }
 
 /// Rules 1 and 2.
-fn response_pair<'s, 'a>(selection: &'s Selection<'a>) -> Result<&'s Scored<'a>, OutcomeReason> {
+fn response_pair<'s, 'a>(
+    selection: &'s RoundSelection<'a>,
+) -> Result<&'s ScoredImprovement<'a>, OutcomeReason> {
     let best = &selection.best;
     refuse(is_redundant(selection.answer), OutcomeReason::RedundantAnswer)?;
     refuse(is_redundant(best.text), OutcomeReason::RedundantImprovement)?;
@@ -78,13 +75,13 @@ fn response_pair<'s, 'a>(selection: &'s Selection<'a>) -> Result<&'s Scored<'a>,
 }
 
 /// Of one critique's improvements, the highest and the lowest.
-type Extremes<'s, 'a> = Option<(&'s Scored<'a>, &'s Scored<'a>)>;
+type Extremes<'s, 'a> = Option<(&'s ScoredImprovement<'a>, &'s ScoredImprovement<'a>)>;
 
 /// Rules 3 and 4.
-fn critique_contrast<'s, 'a>(selection: &'s Selection<'a>) -> Result<Extremes<'s, 'a>, OutcomeReason> {
+fn critique_contrast<'s, 'a>(selection: &'s RoundSelection<'a>) -> Result<Extremes<'s, 'a>, OutcomeReason> {
     let (best, worst) = (&selection.best_critique, &selection.worst_critique);
     let extremes = extremes(&best.improvements);
-    let below = |improvement: &Scored<'_>| improvement.reward < selection.answer_reward;
+    let below = |improvement: &ScoredImprovement<'_>| improvement.reward < selection.answer_reward;
     refuse(extremes.is_some_and(|(highest, _)| below(highest)), OutcomeReason::WeakBestCritique)?;
     refuse(is_redundant(best.text), OutcomeReason::RedundantCritique)?;
     refuse(best.text == worst.text || best.mean <= worst.mean, OutcomeReason::NoCritiqueContrast)?;
@@ -93,23 +90,25 @@ fn critique_contrast<'s, 'a>(selection: &'s Selection<'a>) -> Result<Extremes<'s
 }
 
 /// Of equal highest the first, of equal lowest the last; nothing where all are equal.
-fn extremes<'s, 'a>(improvements: &'s [Scored<'a>]) -> Extremes<'s, 'a> {
+fn extremes<'s, 'a>(improvements: &'s [ScoredImprovement<'a>]) -> Extremes<'s, 'a> {
     let highest = first_best(improvements, |improvement| improvement.reward)?;
     let lowest = last_best(improvements, |improvement| -improvement.reward)?;
     (highest.reward != lowest.reward).then_some((highest, lowest))
 }
 
 /// Rule 5.
-fn critique_pair<'s, 'a>(selection: &'s Selection<'a>) -> Result<Sides<&'s Judged<'a>>, OutcomeReason> {
+fn critique_pair<'s, 'a>(
+    selection: &'s RoundSelection<'a>,
+) -> Result<Sides<&'s CritiqueGroup<'a>>, OutcomeReason> {
     refuse(is_redundant(selection.worst_critique.text), OutcomeReason::RedundantCritique)?;
     Ok(Sides { chosen: &selection.best_critique, rejected: &selection.worst_critique })
 }
 
 /// Rule 6.
 fn improvement_pair<'s, 'a>(
-    selection: &Selection<'a>,
+    selection: &RoundSelection<'a>,
     extremes: Extremes<'s, 'a>,
-) -> Result<Sides<&'s Scored<'a>>, OutcomeReason> {
+) -> Result<Sides<&'s ScoredImprovement<'a>>, OutcomeReason> {
     let (chosen, rejected) = extremes.ok_or(OutcomeReason::NoImprovementContrast)?;
     refuse(rejected.reward == selection.answer_reward, OutcomeReason::RejectedEqualsAnswer)?;
     let redundant = is_redundant(chosen.text) || is_redundant(rejected.text);
@@ -117,16 +116,12 @@ fn improvement_pair<'s, 'a>(
     Ok(Sides { chosen, rejected })
 }
 
-pub(super) fn refuse(fails: bool, reason: OutcomeReason) -> Result<(), OutcomeReason> {
-    if fails { Err(reason) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::method::select::{Place, select};
+    use crate::method::{scored::ImprovementPlace, selection::one_round::select::select};
 
     /// Rows of critique, improvement and reward; then the reasons of SFT and the three pairs, `None` for kept.
     struct Case {
@@ -146,11 +141,16 @@ mod tests {
         Case { answer: answer.to_owned(), answer_reward, rows, expected }
     }
 
-    fn scored_row(index: usize, (critique, text, reward): &(String, String, f64)) -> Scored<'_> {
-        Scored { critique, text, reward: *reward, place: Place { critique: index, improvement: 0 } }
+    fn scored_row(index: usize, (critique, text, reward): &(String, String, f64)) -> ScoredImprovement<'_> {
+        ScoredImprovement {
+            critique,
+            text,
+            reward: *reward,
+            place: ImprovementPlace { critique: index, improvement: 0 },
+        }
     }
 
-    fn scored_rows(rows: &[(String, String, f64)]) -> Vec<Scored<'_>> {
+    fn scored_rows(rows: &[(String, String, f64)]) -> Vec<ScoredImprovement<'_>> {
         rows.iter().enumerate().map(|(index, row)| scored_row(index, row)).collect()
     }
 

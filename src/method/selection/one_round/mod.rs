@@ -1,31 +1,43 @@
 //! One round: a conversation, and pairs of answers, of critiques and of improvements.
 
-use super::{Made, Maker, improved, named, rewarded_answer};
+mod all_pairs;
+mod conversations;
+mod pairs;
+mod select;
+
+pub use conversations::RoundRows;
+pub use pairs::{RoundPairs, pairs, sft};
+pub use select::{CritiqueGroup, RoundSelection, select};
+
+use self::select::critique_groups;
+use super::{
+    builder::{Collected, RecordBuilder, TrainingRow, named},
+    provenance::ProvenanceCall,
+    rules::{Sides, improved, rewarded_answer},
+};
 use crate::{
     method::{
-        all_pairs,
-        pairs::{Sides, pairs, sft},
-        provenance::Source,
         recipe::PairChoice,
-        rows::{Row, Rows},
-        select::{Judged, Scored, Selection, judged, scored, select},
+        scored::{ScoredImprovement, scored_improvements},
     },
     record::{OutcomeReason, RecordKind, Rewards, TrainingRecord},
 };
 
-/// The records of the one round of a thread.
-pub(super) fn make(maker: &Maker<'_>) -> Made {
-    match Records::new(maker) {
-        Ok(records) => records.make(),
-        Err(reason) => Made::nothing(maker.recipe, reason),
+/// Adds the records of the one round of a thread.
+pub(super) fn add(builder: &RecordBuilder<'_>, collected: &mut Collected<'_>) {
+    match Records::new(builder) {
+        Ok(records) => records.add_to(collected),
+        Err(reason) => {
+            builder.recipe.base.kinds().iter().for_each(|kind| collected.add_all(*kind, Err(reason)));
+        }
     }
 }
 
 /// Makes the records of one selection.
 struct Records<'a> {
-    maker: &'a Maker<'a>,
-    selection: Selection<'a>,
-    scored: Vec<Scored<'a>>,
+    builder: &'a RecordBuilder<'a>,
+    selection: RoundSelection<'a>,
+    scored: Vec<ScoredImprovement<'a>>,
 }
 
 /// The records of a kind, or why there is none.
@@ -33,30 +45,27 @@ type Given = Result<Vec<TrainingRecord>, OutcomeReason>;
 
 impl<'a> Records<'a> {
     /// The selection, or the first reason in the order of the method why there can be none.
-    fn new(maker: &'a Maker<'a>) -> Result<Self, OutcomeReason> {
-        let round = maker.thread.rounds.last();
-        improved(maker.thread, round)?;
-        let (answer, reward) = rewarded_answer(maker.thread)?;
-        let scored = round.map(scored).unwrap_or_default();
+    fn new(builder: &'a RecordBuilder<'a>) -> Result<Self, OutcomeReason> {
+        let round = builder.thread.rounds.last();
+        improved(builder.thread, round)?;
+        let (answer, reward) = rewarded_answer(builder.thread)?;
+        let scored = round.map(scored_improvements).unwrap_or_default();
         if scored.is_empty() {
             return Err(OutcomeReason::NoImprovementReward);
         }
         let selection = select(answer, reward, &scored).ok_or(OutcomeReason::NoGain)?;
-        Ok(Self { maker, selection, scored })
+        Ok(Self { builder, selection, scored })
     }
 
-    fn make(&self) -> Made {
-        let recipe = self.maker.recipe;
-        let mut made = Made::default();
-        made.add(recipe, RecordKind::Sft, sft(&self.selection).map(|()| self.sft()));
-        let pairs = match recipe.pairs {
+    fn add_to(&self, collected: &mut Collected<'_>) {
+        collected.add(RecordKind::Sft, sft(&self.selection).map(|()| self.sft()));
+        let pairs = match self.builder.recipe.pairs {
             PairChoice::BestWorst => self.best_over_worst(),
             PairChoice::All => self.all_pairs(),
         };
         for (kind, records) in pairs {
-            made.add_all(recipe, kind, records);
+            collected.add_all(kind, records);
         }
-        made
     }
 
     fn best_over_worst(&self) -> [(RecordKind, Given); 3] {
@@ -69,16 +78,16 @@ impl<'a> Records<'a> {
     }
 
     fn all_pairs(&self) -> [(RecordKind, Given); 3] {
-        let Selection { answer, answer_reward, .. } = self.selection;
-        let judged = judged(&self.scored);
+        let RoundSelection { answer, answer_reward, .. } = self.selection;
+        let groups = critique_groups(&self.scored);
         let responses = all_pairs::responses(answer, answer_reward, &self.scored);
-        let critiques = all_pairs::critiques(answer_reward, &judged);
-        let improvements = all_pairs::improvements(answer_reward, &judged);
-        let response = |best: &&Scored<'_>| named(self.response(best), &place(best));
-        let critique = |sides: &Sides<&Judged<'_>>| {
+        let critiques = all_pairs::critiques(answer_reward, &groups);
+        let improvements = all_pairs::improvements(answer_reward, &groups);
+        let response = |best: &&ScoredImprovement<'_>| named(self.response(best), &place(best));
+        let critique = |sides: &Sides<&CritiqueGroup<'_>>| {
             named(self.critique(sides), &format!("{}-{}", sides.chosen.index(), sides.rejected.index()))
         };
-        let improvement = |sides: &Sides<&Scored<'_>>| {
+        let improvement = |sides: &Sides<&ScoredImprovement<'_>>| {
             named(self.improvement(sides), &format!("{}-{}", place(sides.chosen), place(sides.rejected)))
         };
         [
@@ -88,8 +97,8 @@ impl<'a> Records<'a> {
         ]
     }
 
-    fn rows(&self) -> Rows<'_> {
-        Rows { prompt: &self.maker.thread.prompt, templates: self.maker.templates }
+    fn rows(&self) -> RoundRows<'_> {
+        RoundRows { prompt: &self.builder.thread.prompt, templates: self.builder.templates }
     }
 
     fn sft(&self) -> TrainingRecord {
@@ -98,20 +107,20 @@ impl<'a> Records<'a> {
         self.record(RecordKind::Sft, row, (best.reward, None), self.steps_to(best))
     }
 
-    fn response(&self, best: &Scored<'_>) -> TrainingRecord {
+    fn response(&self, best: &ScoredImprovement<'_>) -> TrainingRecord {
         let row = self.rows().response(&self.selection, best);
         let rewards = (best.reward, Some(self.selection.answer_reward));
         self.record(RecordKind::ResponsePair, row, rewards, self.steps_to(best))
     }
 
-    fn critique(&self, sides: &Sides<&Judged<'_>>) -> TrainingRecord {
+    fn critique(&self, sides: &Sides<&CritiqueGroup<'_>>) -> TrainingRecord {
         let row = self.rows().critique(&self.selection, sides);
         let rewards = (sides.chosen.mean, Some(sides.rejected.mean));
         let critiques = [sides.chosen, sides.rejected].map(|side| self.critique_step(side.index()));
         self.record(RecordKind::CritiquePair, row, rewards, critiques.into_iter().flatten().collect())
     }
 
-    fn improvement(&self, sides: &Sides<&Scored<'_>>) -> TrainingRecord {
+    fn improvement(&self, sides: &Sides<&ScoredImprovement<'_>>) -> TrainingRecord {
         let row = self.rows().improvement(&self.selection, sides);
         let rewards = (sides.chosen.reward, Some(sides.rejected.reward));
         let mut steps = self.steps_to(sides.chosen);
@@ -120,37 +129,37 @@ impl<'a> Records<'a> {
     }
 
     /// The calls that led from the answer to an improvement.
-    fn steps_to(&self, improvement: &Scored<'_>) -> Vec<Source<'_>> {
+    fn steps_to(&self, improvement: &ScoredImprovement<'_>) -> Vec<ProvenanceCall<'_>> {
         let critique = self.critique_step(improvement.place.critique);
         critique.into_iter().chain(self.improvement_step(improvement)).collect()
     }
 
-    fn improvement_step(&self, improvement: &Scored<'_>) -> Option<Source<'_>> {
-        Source::improvement(self.maker.thread, self.round(), improvement.place)
+    fn improvement_step(&self, improvement: &ScoredImprovement<'_>) -> Option<ProvenanceCall<'_>> {
+        ProvenanceCall::improvement(self.builder.thread, self.round(), improvement.place)
     }
 
-    fn critique_step(&self, index: usize) -> Option<Source<'_>> {
-        Source::critique(self.maker.thread, self.round(), index)
+    fn critique_step(&self, index: usize) -> Option<ProvenanceCall<'_>> {
+        ProvenanceCall::critique(self.builder.thread, self.round(), index)
     }
 
     fn round(&self) -> usize {
-        self.maker.thread.rounds.len().saturating_sub(1)
+        self.builder.thread.rounds.len().saturating_sub(1)
     }
 
     fn record(
         &self,
         kind: RecordKind,
-        row: Row,
+        row: TrainingRow,
         (chosen, rejected): (f64, Option<f64>),
-        steps: Vec<Source<'_>>,
+        steps: Vec<ProvenanceCall<'_>>,
     ) -> TrainingRecord {
         let rewards = Rewards { answer: self.selection.answer_reward, chosen, rejected };
-        self.maker.record(kind, row, rewards, steps)
+        self.builder.record(kind, row, rewards, steps)
     }
 }
 
 /// What an improvement is called in ids.
-fn place(improvement: &Scored<'_>) -> String {
+fn place(improvement: &ScoredImprovement<'_>) -> String {
     format!("{}.{}", improvement.place.critique, improvement.place.improvement)
 }
 

@@ -1,39 +1,32 @@
-//! Partitions that come and go, as the owner sees them.
-
-use std::sync::Arc;
+//! What the coordinator does when partitions come and go.
 
 use tokio::time::Instant;
 
 use super::{
     EngineError, ForeignProgress,
-    committer::Errand,
-    owner::Owner,
+    committer::CommitterCommand,
+    coordinator::Coordinator,
     partition::{Epoch, PartitionState},
     progress_text::{self, Decoded},
     pump::Order,
 };
-use crate::log::{Partition, Progress, Record};
+use crate::log::{Partition, Progress};
 
-impl Owner {
-    /// The commit under way may have moved the very partitions that were assigned meanwhile (lost and given back):
-    /// their progress is read again once it is decided. Until then nothing is heard of the log and nothing committed.
-    pub(super) fn take_up_deferred(&mut self) -> Result<(), EngineError> {
-        let Some((stage, partitions)) = self.deferred.take() else { return Ok(()) };
-        self.committing = true;
-        self.deferred = Some((stage, vec![]));
+impl Coordinator {
+    /// The commit that just ended may have moved the very partitions that were assigned meanwhile (lost and given back):
+    /// their progress is read again. Until then nothing is heard of the log and nothing committed.
+    pub(super) fn read_back_deferred(&mut self) -> Result<(), EngineError> {
+        let Some((stage, partitions)) = self.queue.end_commit() else { return Ok(()) };
         let group = self.stages[stage].spec.group;
-        self.errands
-            .try_send(Errand::Read { stage, group, partitions })
-            .map_err(|_| EngineError::Part("committer"))
+        self.command(CommitterCommand::ReadProgress { stage, group, partitions })
     }
 
-    pub(super) fn on_read(
+    pub(super) fn on_read_back(
         &mut self,
         at: usize,
         assigned: Vec<(Partition, Progress)>,
     ) -> Result<(), EngineError> {
-        self.committing = false;
-        self.deferred = None;
+        self.queue.end_read_back();
         self.on_assigned(at, assigned)
     }
 
@@ -43,6 +36,9 @@ impl Owner {
         assigned: Vec<(Partition, Progress)>,
     ) -> Result<(), EngineError> {
         let partitions: Vec<Partition> = assigned.iter().map(|(partition, _)| *partition).collect();
+        if !self.queue.may_assign(at, partitions.iter().copied()) {
+            return Ok(());
+        }
         tracing::debug!(stage = self.stages[at].spec.name, ?partitions, "assigned");
         let mut checkpoints = Vec::new();
         for (partition, progress) in assigned {
@@ -55,41 +51,24 @@ impl Owner {
             let state = PartitionState::new(Epoch(self.epochs), decoded.completed, decoded.checkpoint);
             self.stages[at].partitions.insert(partition, state);
         }
-        self.restore_sink(checkpoints)?;
+        if !checkpoints.is_empty() {
+            self.command(CommitterCommand::Restore(checkpoints))?;
+        }
         self.publish();
         self.stages[at].follow(&partitions)
     }
 
     fn decode(&self, at: usize, partition: Partition, progress: &Progress) -> Result<Decoded, EngineError> {
         let group = self.stages[at].spec.group;
+        let failed = |cause| EngineError::Progress { group, partition, cause };
         match (progress_text::decode(progress), self.options.foreign_progress) {
             (Ok(decoded), _) => Ok(decoded),
-            (Err(cause), ForeignProgress::Refuse) => Err(EngineError::Progress { group, partition, cause }),
+            (Err(cause), ForeignProgress::Refuse) => Err(failed(cause)),
             (Err(cause), ForeignProgress::Ignore) => {
                 tracing::warn!(%group, %partition, %cause, "progress is ignored but for its offset");
                 let bare = Progress { text: String::new(), ..progress.clone() };
-                progress_text::decode(&bare).map_err(|cause| EngineError::Progress {
-                    group,
-                    partition,
-                    cause,
-                })
+                progress_text::decode(&bare).map_err(failed)
             }
-        }
-    }
-
-    /// Tells the sink where its files were, by the checkpoints of partitions that were assigned.
-    fn restore_sink(&self, checkpoints: Vec<(Partition, String)>) -> Result<(), EngineError> {
-        if checkpoints.is_empty() {
-            return Ok(());
-        }
-        self.errands.try_send(Errand::Restore(checkpoints)).map_err(|_| EngineError::Part("committer"))
-    }
-
-    pub(super) fn admit(&mut self, at: usize, record: Record) {
-        let size = record.size();
-        match self.stages[at].admit(Arc::new(record), Instant::now()) {
-            Some(bytes) => self.bytes += bytes,
-            None => self.budget.give_back(size),
         }
     }
 
@@ -105,26 +84,18 @@ impl Owner {
 
     pub(super) fn drop_partition(&mut self, at: usize, partition: Partition) {
         let stage = &mut self.stages[at];
-        if self.draining.is_some() {
+        if let Some(drain) = &mut self.drain {
             let results = stage.partitions.get(&partition).map(PartitionState::uncommitted);
-            self.lost.extend(results.into_iter().flatten().map(|offset| (at, partition, offset)));
+            let results = results.into_iter().flatten();
+            drain.unconfirmed.extend(results.map(|offset| (at, partition, offset)));
         }
-        let bytes = stage.drop_partition(partition);
-        self.free(bytes);
+        self.budget.give_back(stage.drop_partition(partition));
     }
 
     /// Gives up revoked partitions in which nothing is left to do, or whose grace is over.
     pub(super) fn release_quiet(&mut self, now: Instant) -> Result<(), EngineError> {
         for at in 0..self.stages.len() {
-            let stage = &self.stages[at];
-            let quiet = |partition| stage.partitions.get(partition).is_none_or(PartitionState::is_quiet);
-            let over = |until: &Instant| *until <= now && !self.committing;
-            let ready: Vec<Partition> = stage
-                .revoking
-                .iter()
-                .filter(|(partition, until)| quiet(partition) || over(until))
-                .map(|(partition, _)| *partition)
-                .collect();
+            let ready = self.stages[at].ready_to_release(now, self.queue.is_idle());
             if ready.is_empty() {
                 continue;
             }

@@ -3,26 +3,29 @@
 //! A rule of [`pairs`](super::pairs) that withholds a kind because of its best or worst text withholds here each pair
 //! that has such a text.
 
-use super::{
-    pairs::{Sides, refuse},
-    redundancy::is_redundant,
-    select::{Judged, Scored},
+use super::select::CritiqueGroup;
+use crate::{
+    method::{
+        redundancy::is_redundant,
+        scored::ScoredImprovement,
+        selection::rules::{Sides, kept, ordered, refuse},
+    },
+    record::OutcomeReason,
 };
-use crate::record::OutcomeReason;
 
 /// The improvements that are better than the answer.
 ///
 /// # Errors
 /// Why there is none, where there is none: the reason of the first.
-pub fn responses<'s, 'a>(
+pub(super) fn responses<'s, 'a>(
     answer: &str,
     answer_reward: f64,
-    scored: &'s [Scored<'a>],
-) -> Result<Vec<&'s Scored<'a>>, OutcomeReason> {
+    scored: &'s [ScoredImprovement<'a>],
+) -> Result<Vec<&'s ScoredImprovement<'a>>, OutcomeReason> {
     if is_redundant(answer) {
         return Err(OutcomeReason::RedundantAnswer);
     }
-    let better = |improvement: &'s Scored<'a>| {
+    let better = |improvement: &'s ScoredImprovement<'a>| {
         refuse(improvement.reward <= answer_reward, OutcomeReason::NoGain)?;
         refuse(is_redundant(improvement.text), OutcomeReason::RedundantImprovement)?;
         Ok(improvement)
@@ -34,17 +37,17 @@ pub fn responses<'s, 'a>(
 ///
 /// # Errors
 /// As above.
-pub fn critiques<'s, 'a>(
+pub(super) fn critiques<'s, 'a>(
     answer_reward: f64,
-    judged: &'s [Judged<'a>],
-) -> Result<Vec<Sides<&'s Judged<'a>>>, OutcomeReason> {
-    let pair = |(chosen, rejected): (&'s Judged<'a>, &'s Judged<'a>)| {
+    groups: &'s [CritiqueGroup<'a>],
+) -> Result<Vec<Sides<&'s CritiqueGroup<'a>>>, OutcomeReason> {
+    let pair = |(chosen, rejected): (&'s CritiqueGroup<'a>, &'s CritiqueGroup<'a>)| {
         let reaches = chosen.improvements.iter().any(|improvement| improvement.reward >= answer_reward);
         refuse(!reaches, OutcomeReason::WeakBestCritique)?;
         refuse(is_redundant(chosen.text) || is_redundant(rejected.text), OutcomeReason::RedundantCritique)?;
         Ok(Sides { chosen, rejected })
     };
-    let pairs = ordered(judged, |critique| critique.mean).map(pair);
+    let pairs = ordered(groups, |critique| critique.mean).map(pair);
     kept(pairs, OutcomeReason::NoCritiqueContrast)
 }
 
@@ -52,43 +55,19 @@ pub fn critiques<'s, 'a>(
 ///
 /// # Errors
 /// As above.
-pub fn improvements<'s, 'a>(
+pub(super) fn improvements<'s, 'a>(
     answer_reward: f64,
-    judged: &'s [Judged<'a>],
-) -> Result<Vec<Sides<&'s Scored<'a>>>, OutcomeReason> {
-    let pair = |(chosen, rejected): (&'s Scored<'a>, &'s Scored<'a>)| {
+    groups: &'s [CritiqueGroup<'a>],
+) -> Result<Vec<Sides<&'s ScoredImprovement<'a>>>, OutcomeReason> {
+    let pair = |(chosen, rejected): (&'s ScoredImprovement<'a>, &'s ScoredImprovement<'a>)| {
         refuse(chosen.reward < answer_reward, OutcomeReason::WeakBestCritique)?;
         refuse(rejected.reward == answer_reward, OutcomeReason::RejectedEqualsAnswer)?;
         let redundant = is_redundant(chosen.text) || is_redundant(rejected.text);
         refuse(redundant, OutcomeReason::RedundantImprovement)?;
         Ok(Sides { chosen, rejected })
     };
-    let of_critique = |critique: &'s Judged<'a>| ordered(&critique.improvements, |one| one.reward);
-    kept(judged.iter().flat_map(of_critique).map(pair), OutcomeReason::NoImprovementContrast)
-}
-
-/// Every two items of which the first has the strictly higher value.
-pub(super) fn ordered<'s, T>(
-    items: &'s [T],
-    value: impl Fn(&T) -> f64 + Copy + 's,
-) -> impl Iterator<Item = (&'s T, &'s T)> {
-    let over = move |better: &'s T| items.iter().map(move |worse| (better, worse));
-    items.iter().flat_map(over).filter(move |(better, worse)| value(better) > value(worse))
-}
-
-/// What was kept; where nothing was, the first reason, or `otherwise` where there was nothing to keep.
-pub(super) fn kept<T>(
-    pairs: impl Iterator<Item = Result<T, OutcomeReason>>,
-    otherwise: OutcomeReason,
-) -> Result<Vec<T>, OutcomeReason> {
-    let (mut kept, mut reason) = (Vec::new(), None);
-    for pair in pairs {
-        match pair {
-            Ok(pair) => kept.push(pair),
-            Err(first) => reason = reason.or(Some(first)),
-        }
-    }
-    if kept.is_empty() { Err(reason.unwrap_or(otherwise)) } else { Ok(kept) }
+    let of_critique = |critique: &'s CritiqueGroup<'a>| ordered(&critique.improvements, |one| one.reward);
+    kept(groups.iter().flat_map(of_critique).map(pair), OutcomeReason::NoImprovementContrast)
 }
 
 #[cfg(test)]
@@ -97,15 +76,18 @@ mod tests {
 
     use super::*;
     use crate::method::{
-        pairs::pairs,
-        select::{Place, judged, select},
+        scored::ImprovementPlace,
+        selection::one_round::{
+            pairs::pairs,
+            select::{critique_groups, select},
+        },
     };
 
     /// Critique, improvement and reward.
-    fn scored<'a>(rows: &'a [(String, String, f64)]) -> Vec<Scored<'a>> {
+    fn scored<'a>(rows: &'a [(String, String, f64)]) -> Vec<ScoredImprovement<'a>> {
         let row = |(index, (critique, text, reward)): (usize, &'a (String, String, f64))| {
-            let place = Place { critique: index, improvement: 0 };
-            Scored { critique, text, reward: *reward, place }
+            let place = ImprovementPlace { critique: index, improvement: 0 };
+            ScoredImprovement { critique, text, reward: *reward, place }
         };
         rows.iter().enumerate().map(row).collect()
     }
@@ -119,13 +101,15 @@ mod tests {
         let rows =
             rows(&[("a", "p", 3.0), ("a", "q", 2.0), ("a", "r", -1.0), ("b", "s", 1.0), ("c", "t", -2.0)]);
         let scored = scored(&rows);
-        let judged = judged(&scored);
-        let texts = |found: Vec<&Scored<'_>>| found.iter().map(|one| one.text.to_owned()).collect::<Vec<_>>();
+        let groups = critique_groups(&scored);
+        let texts = |found: Vec<&ScoredImprovement<'_>>| {
+            found.iter().map(|one| one.text.to_owned()).collect::<Vec<_>>()
+        };
         assert_eq!(responses("y", 0.0, &scored).map(texts), Ok(vec!["p".into(), "q".into(), "s".into()]));
-        let critiques = critiques(0.0, &judged).expect("some");
+        let critiques = critiques(0.0, &groups).expect("some");
         let sides: Vec<_> = critiques.iter().map(|pair| (pair.chosen.text, pair.rejected.text)).collect();
         assert_eq!(sides, [("a", "b"), ("a", "c"), ("b", "c")]);
-        let improvements = improvements(0.0, &judged).expect("some");
+        let improvements = improvements(0.0, &groups).expect("some");
         let sides: Vec<_> = improvements.iter().map(|pair| (pair.chosen.text, pair.rejected.text)).collect();
         assert_eq!(sides, [("p", "q"), ("p", "r"), ("q", "r")]);
     }
@@ -135,12 +119,12 @@ mod tests {
         let loops = "loop ".repeat(60);
         let rows = rows(&[("a", &loops, 1.0), ("b", "q", -1.0)]);
         let scored = scored(&rows);
-        let judged = judged(&scored);
+        let groups = critique_groups(&scored);
         assert_eq!(responses("y", 0.0, &scored), Err(OutcomeReason::RedundantImprovement));
         assert_eq!(responses(&loops, 0.0, &scored), Err(OutcomeReason::RedundantAnswer));
-        assert_eq!(improvements(0.0, &judged), Err(OutcomeReason::NoImprovementContrast));
-        assert_eq!(critiques(2.0, &judged), Err(OutcomeReason::WeakBestCritique));
-        assert_eq!(critiques(0.0, &judged[..1]), Err(OutcomeReason::NoCritiqueContrast));
+        assert_eq!(improvements(0.0, &groups), Err(OutcomeReason::NoImprovementContrast));
+        assert_eq!(critiques(2.0, &groups), Err(OutcomeReason::WeakBestCritique));
+        assert_eq!(critiques(0.0, &groups[..1]), Err(OutcomeReason::NoCritiqueContrast));
     }
 
     proptest! {
@@ -153,15 +137,15 @@ mod tests {
             let rows: Vec<_> = rows.into_iter().map(|(c, y, r)| (c, y, f64::from(r))).collect();
             let (scored, answer_reward) = (scored(&rows), f64::from(answer_reward));
             let Some(selection) = select("y", answer_reward, &scored) else { return Ok(()) };
-            let (judged, best) = (judged(&scored), pairs(&selection));
+            let (groups, best) = (critique_groups(&scored), pairs(&selection));
             if let Ok(response) = best.response {
                 prop_assert!(responses("y", answer_reward, &scored).is_ok_and(|all| all.contains(&response)));
             }
             if let Ok(sides) = best.critique {
-                prop_assert!(critiques(answer_reward, &judged).is_ok_and(|all| all.contains(&sides)));
+                prop_assert!(critiques(answer_reward, &groups).is_ok_and(|all| all.contains(&sides)));
             }
             if let Ok(sides) = best.improvement {
-                prop_assert!(improvements(answer_reward, &judged).is_ok_and(|all| all.contains(&sides)));
+                prop_assert!(improvements(answer_reward, &groups).is_ok_and(|all| all.contains(&sides)));
             }
         }
     }
