@@ -35,7 +35,6 @@
 
 pub mod app;
 pub mod backoff;
-pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;

@@ -1,109 +1,46 @@
-//! The embedded log, and the engine of any run.
+//! Puts stages, files and log together.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Process;
+use super::{ExitCode, HasExitCode, Services};
 use crate::{
-    command::run::RunError,
-    config::{KafkaSettings, LogSettings, Settings},
+    config::Settings,
     dataflow::{self, Chosen, EXPORT},
     engine::{CheckpointScope, Engine, EngineOptions, Handle, Sink},
     export::{ExportOptions, ShardOptions},
-    log::{
-        Log, LogError,
-        embedded::{Durability, EmbeddedLog, TopicSpec},
-        kafka::{Admin, KafkaLog},
-    },
+    log::{Log, embedded::Durability},
     observe::Metrics,
-    provision::{self, ProvisionError},
     record::RecipeRef,
-    stage::{Context, ExportSink, ShardSink, Written},
-    topic::{PartitionCount, TopicInfo, TopicName, catalogue},
+    stage::{Context, ExportSink, MissingModel, ShardSink, Written},
 };
 
-/// Where the embedded log lies, below the output folder.
-pub const STATE: &str = ".state";
-
-/// How long a cluster is waited for that does not answer, and the pause between two tries.
-const PATIENCE: Duration = Duration::from_secs(60);
-const AGAIN: Duration = Duration::from_secs(1);
-
-/// Opens the embedded log in the output folder.
-pub(crate) async fn open_log(settings: &Settings) -> Result<EmbeddedLog, RunError> {
-    open_state(settings.out.join(STATE), settings.log).await
-}
-
-/// Opens the embedded log in a folder.
-pub(crate) async fn open_state(folder: PathBuf, log: LogSettings) -> Result<EmbeddedLog, RunError> {
-    let opened = tokio::task::spawn_blocking(move || {
-        make_folder(&folder)?;
-        Ok(EmbeddedLog::open(&folder, &topic_specs(&log), log.options)?)
-    });
-    opened.await.map_err(|_| RunError::Broken("log"))?
-}
-
-/// Connects to the cluster, and makes sure that its topics are as they must be for these stages.
-pub(crate) async fn open_cluster(
-    kafka: &KafkaSettings,
-    stages: &[&str],
-    mend: &str,
-) -> Result<KafkaLog, OpenError> {
-    provision::check(&Admin::new(&kafka.options)?, &kafka.topics, stages, mend).await?;
-    Ok(KafkaLog::connect(kafka.options.clone()).await?)
-}
-
-/// As [`open_cluster`], for who comes to stay: a broker that just died is no reason to go away again.
-pub(crate) async fn await_cluster(
-    kafka: &KafkaSettings,
-    stages: &[&str],
-    mend: &str,
-) -> Result<KafkaLog, OpenError> {
-    let begun = Instant::now();
-    loop {
-        let error = match open_cluster(kafka, stages, mend).await {
-            Err(OpenError::Topics(ProvisionError::Log(error)) | OpenError::Log(error)) => error,
-            opened => return opened,
-        };
-        if begun.elapsed() > PATIENCE {
-            return Err(error.into());
-        }
-        tracing::warn!(%error, "the cluster does not answer; asking again");
-        tokio::time::sleep(AGAIN).await;
-    }
-}
-
-/// Why a cluster cannot be used.
+/// Why the chosen stages cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Its topics are not as they must be.
+pub enum AssembleError {
+    /// None of them is passed by threads of the recipe.
+    #[error(
+        "threads of recipe {recipe} pass none of these stages: {stages}; name others with --stage, or leave it out"
+    )]
+    NoStage {
+        /// The recipe.
+        recipe: String,
+        /// What was chosen.
+        stages: String,
+    },
+    /// A stage without its model.
     #[error(transparent)]
-    Topics(#[from] ProvisionError),
-    /// It does not answer.
-    #[error(transparent)]
-    Log(#[from] LogError),
+    MissingModel(#[from] MissingModel),
 }
 
-fn make_folder(folder: &Path) -> Result<(), RunError> {
-    std::fs::create_dir_all(folder).map_err(|cause| RunError::Folder { folder: folder.to_owned(), cause })
-}
-
-/// The topics of the catalogue, as the embedded log wants to know them.
-fn topic_specs(log: &LogSettings) -> Vec<TopicSpec> {
-    let spec = |(name, info): &(TopicName, TopicInfo)| TopicSpec {
-        name: *name,
-        partitions: match info.partitions {
-            PartitionCount::Stages => log.partitions,
-            PartitionCount::One => 1,
-        },
-        retention: info.retention.with_replay(log.keep_for_replay),
-    };
-    catalogue().iter().map(spec).collect()
+impl HasExitCode for AssembleError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoStage { .. } => ExitCode::WrongUsage,
+            Self::MissingModel(_) => ExitCode::Failed,
+        }
+    }
 }
 
 /// The engine of a run, and what it tells.
@@ -121,8 +58,8 @@ pub(crate) fn assemble<L: Log>(
     log: L,
     engine: EngineOptions,
     chosen: &Chosen,
-    process: &Process,
-) -> Result<Assembled<L>, RunError> {
+    services: &Services,
+) -> Result<Assembled<L>, AssembleError> {
     let reference = settings.recipe.reference(&settings.templates);
     let context = Context {
         recipe: Arc::new(settings.recipe.clone()),
@@ -130,13 +67,13 @@ pub(crate) fn assemble<L: Log>(
         templates: Arc::new(settings.templates.clone()),
     };
     let scope = checkpoint_scope(settings);
-    let stages = dataflow::stages(&context, &process.models.asked, &settings.limits, chosen, scope)?;
+    let stages = dataflow::stages(&context, &services.models.asked, &settings.limits, chosen, scope)?;
     if stages.is_empty() {
         let stages = chosen.names().collect::<Vec<_>>().join(", ");
-        return Err(RunError::NoStage { recipe: reference.name, stages });
+        return Err(AssembleError::NoStage { recipe: reference.name, stages });
     }
-    let (sink, written) = chosen.has(EXPORT).then(|| files(settings, &process.metrics)).unzip();
-    let (engine, handle) = Engine::new(log, stages, sink, engine, process.metrics.clone());
+    let (sink, written) = chosen.has(EXPORT).then(|| files(settings, &services.metrics)).unzip();
+    let (engine, handle) = Engine::new(log, stages, sink, engine, services.metrics.clone());
     Ok(Assembled { engine, handle, written, reference })
 }
 

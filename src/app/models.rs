@@ -4,14 +4,20 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
+use super::{ExitCode, HasExitCode};
 use crate::{
-    command::run::RunError,
     config::Settings,
-    model::{ChatModel, EndpointState, EndpointStatus, ModelOptions, RewardKind, RewardModel, StopSignal},
+    model::{
+        ChatModel, EndpointState, EndpointStatus, ModelOptions, OptionsError, RewardKind, RewardModel,
+        StopSignal,
+    },
     observe::{Condition, Metrics, Readiness},
-    simulate::{Cluster, Latency, Options},
+    simulate::{Cluster, Latency, Options, SimulateError},
     stage::{Models as Asked, Role},
 };
+
+/// How the names of simulated models begin.
+const SIMULATED: &str = "simulated-";
 
 /// How often servers are asked again while none of a role is ready.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -19,6 +25,52 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Decode step of the simulated cluster, in milliseconds: answers take about a second, so that there is
 /// something to watch.
 const SIMULATED_STEP_MS: f64 = 3.0;
+
+/// Why there are no models to ask.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelSetupError {
+    /// No server was named for a role.
+    #[error(
+        "no {role} is configured: name its servers with --{role} URL and its model with --{role}-model NAME (or in \
+         avr.toml under [models.{role}]), or try it out with --simulate"
+    )]
+    NoModel {
+        /// The role.
+        role: &'static str,
+    },
+    /// A model's options do not fit.
+    #[error("models.{role}: {cause}")]
+    Options {
+        /// The role.
+        role: &'static str,
+        /// What does not fit.
+        cause: OptionsError,
+    },
+    /// The simulated cluster did not start.
+    #[error(transparent)]
+    Simulate(#[from] SimulateError),
+}
+
+impl HasExitCode for ModelSetupError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoModel { .. } | Self::Options { .. } => ExitCode::WrongUsage,
+            Self::Simulate(_) => ExitCode::Failed,
+        }
+    }
+}
+
+/// Whether the texts of this process are simulated models': its own cluster's, or those of an `avr simulate` elsewhere,
+/// which is known by the models' names.
+pub(crate) fn are_simulated(settings: &Settings, simulate: bool) -> bool {
+    let models = [&settings.generator, &settings.long, &settings.reward];
+    simulate || models.iter().any(|options| is_simulated(&options.model))
+}
+
+/// Whether a model of this name is one of `avr simulate`.
+pub(crate) fn is_simulated(model: &str) -> bool {
+    model.starts_with(SIMULATED)
+}
 
 /// The models that the stages of a process ask, and the cluster that simulates them, if one does.
 pub(crate) struct Models {
@@ -35,30 +87,29 @@ impl Models {
         simulate: bool,
         metrics: &Metrics,
         worker: Option<&str>,
-    ) -> Result<Self, RunError> {
+    ) -> Result<Self, ModelSetupError> {
         let mut wanted = Wanted::of(settings, roles);
-        let cluster = if simulate { Some(wanted.simulate(&settings.long).await?) } else { None };
+        let mut reward_kind = settings.reward_kind;
+        let mut cluster = None;
+        if simulate {
+            cluster = Some(wanted.simulate(&settings.long).await?);
+            reward_kind = RewardKind::Pooling;
+        }
         wanted.all().for_each(|options| options.agent = agent(&options.agent, worker));
         let stop = StopSignal::new();
-        let chat = |role, options: Option<ModelOptions>| {
-            let made = options.map(|options| {
-                need(role, &options)?;
-                let model = ChatModel::new(options, stop.clone(), metrics);
-                model.map(Arc::new).map_err(|cause| RunError::Model { role: role.as_str(), cause })
-            });
-            made.transpose()
+        let chat = |role, options: ModelOptions| {
+            made(role, options, |options| ChatModel::new(options, stop.clone(), metrics))
         };
-        let generator = chat(Role::Generator, wanted.generator)?;
+        let generator = wanted.generator.map(|options| chat(Role::Generator, options)).transpose()?;
         let long = match wanted.long {
-            Long::Own(options) => chat(Role::Long, Some(*options))?,
+            Long::Own(options) => Some(chat(Role::Long, *options)?),
             Long::Generator => generator.clone(),
             Long::None => None,
         };
         let reward = wanted.reward.map(|options| {
-            need(Role::Reward, &options)?;
-            let kind = if simulate { RewardKind::Pooling } else { settings.reward_kind };
-            let model = RewardModel::new(options, kind, stop.clone(), metrics);
-            model.map(Arc::new).map_err(|cause| RunError::Model { role: Role::Reward.as_str(), cause })
+            made(Role::Reward, options, |options| {
+                RewardModel::new(options, reward_kind, stop.clone(), metrics)
+            })
         });
         let asked = Asked { generator, long, reward: reward.transpose()? };
         Ok(Self { asked, cluster, stop })
@@ -74,28 +125,31 @@ impl Models {
 
     /// Asks the servers whether they are ready, until one of each role is, and tells the readiness page and the
     /// log. Dropping what it returns ends the asking.
-    pub(crate) fn introduce(&self, readiness: &Readiness) -> JoinSet<()> {
+    pub(crate) fn await_ready(&self, readiness: &Readiness) -> JoinSet<()> {
         let mut asking = JoinSet::new();
         for (role, model) in self.writers() {
             let (condition, model) = (readiness.condition(role.as_str()), Arc::clone(model));
-            asking.spawn(async move {
-                let mut told = Vec::new();
-                while !report(role, &condition, &mut told, model.check().await) {
-                    tokio::time::sleep(CHECK_INTERVAL).await;
-                }
-            });
+            asking.spawn(ask_until_ready(role, condition, async move || model.check().await));
         }
         if let Some(model) = self.asked.reward.clone() {
             let condition = readiness.condition(Role::Reward.as_str());
-            asking.spawn(async move {
-                let mut told = Vec::new();
-                while !report(Role::Reward, &condition, &mut told, model.check().await) {
-                    tokio::time::sleep(CHECK_INTERVAL).await;
-                }
-            });
+            asking.spawn(ask_until_ready(Role::Reward, condition, async move || model.check().await));
         }
         asking
     }
+}
+
+/// A model of these options.
+fn made<M>(
+    role: Role,
+    options: ModelOptions,
+    make: impl FnOnce(ModelOptions) -> Result<M, OptionsError>,
+) -> Result<Arc<M>, ModelSetupError> {
+    let role = role.as_str();
+    if options.urls.is_empty() {
+        return Err(ModelSetupError::NoModel { role });
+    }
+    make(options).map(Arc::new).map_err(|cause| ModelSetupError::Options { role, cause })
 }
 
 /// The options of the models that the stages of a process ask.
@@ -139,7 +193,7 @@ impl Wanted {
     }
 
     /// Starts a simulated cluster and names its servers in the place of those that were configured.
-    async fn simulate(&mut self, long: &ModelOptions) -> Result<Cluster, RunError> {
+    async fn simulate(&mut self, long: &ModelOptions) -> Result<Cluster, ModelSetupError> {
         let mut options = Options::default();
         options.timing.latency = Latency::Batching;
         (options.timing.step_ms, options.timing.step_ms_per_sequence) = (SIMULATED_STEP_MS, 0.0);
@@ -172,8 +226,11 @@ fn on_cluster(configured: &ModelOptions, urls: &[String], model: String) -> Mode
     ModelOptions { urls: urls.to_vec(), model, path, api_key, extra, ..configured.clone() }
 }
 
-fn need(role: Role, options: &ModelOptions) -> Result<(), RunError> {
-    if options.urls.is_empty() { Err(RunError::NoModel { role: role.as_str() }) } else { Ok(()) }
+async fn ask_until_ready(role: Role, condition: Condition, check: impl AsyncFn() -> Vec<EndpointStatus>) {
+    let mut told = Vec::new();
+    while !report(role, &condition, &mut told, check().await) {
+        tokio::time::sleep(CHECK_INTERVAL).await;
+    }
 }
 
 /// Whether a server of the role is ready. What changed since it was `told` last goes to the log.

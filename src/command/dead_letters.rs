@@ -4,24 +4,24 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+use super::{args::LogArgs, output::CommandOutput};
 use crate::{
-    app,
-    cli::{ClusterArgs, SettingsArgs},
+    app::{self, ExitCode, HasExitCode, OpenLogError, STATE, Shutdown},
     clock::now_ms,
-    command::run::RunError,
     config::Settings,
     dead_letter::{self, DeadLetterFilter, DeadLetterId, HandleError, Handling, HandlingReport},
-    log::{Log, LogError, kafka::KafkaLog},
+    log::{Log, LogError},
     record::HandledAction,
     terminal::dead_letters as shown,
 };
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  a letter is not there or cannot be sent back, or the log failed; what was done before is done
-  2  the command line or the configuration is wrong, or there is no log
-  4  another process has the output folder";
+  0    done
+  1    a letter is not there or cannot be sent back, or the log failed; what was done before is done
+  2    the command line or the configuration is wrong, or there is no log
+  4    another process has the output folder
+  130  interrupted by Ctrl-C or SIGTERM; what was done before is done";
 
 /// What `avr dead-letters` takes.
 #[derive(Debug, Args)]
@@ -104,26 +104,13 @@ pub struct HandleArgs {
     pub log: LogArgs,
 }
 
-/// Which log to look into.
-#[derive(Clone, Debug, Default, Args)]
-pub struct LogArgs {
-    /// The output folder with the embedded log, where no cluster is named [default: out].
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<String>,
-    /// The cluster.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
-}
-
 impl DeadLettersArgs {
-    /// What they say of the configuration.
-    pub fn settings(&self) -> SettingsArgs {
-        let log = match &self.command {
+    /// Which log to look into.
+    pub fn log(&self) -> &LogArgs {
+        match &self.command {
             DeadLettersCommand::List { log, .. } | DeadLettersCommand::Show { log, .. } => log,
             DeadLettersCommand::Retry(args) | DeadLettersCommand::Drop(args) => &args.log,
-        };
-        let LogArgs { out, cluster } = log.clone();
-        SettingsArgs { out, ..cluster.into() }
+        }
     }
 }
 
@@ -137,15 +124,6 @@ impl HandleArgs {
     }
 }
 
-/// What the command has to say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// For standard output.
-    pub text: String,
-    /// What could not be done, for standard error.
-    pub problems: Vec<String>,
-}
-
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLettersError {
@@ -155,45 +133,60 @@ pub enum DeadLettersError {
     /// To give everything up wants another word.
     #[error("this gives up every dead letter: add --yes if that is meant, or --dry-run to see them")]
     Everything,
-    /// The log cannot be opened or read.
+    /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
     /// The log cannot be opened.
     #[error(transparent)]
-    Open(RunError),
+    Open(#[from] OpenLogError),
     /// Letters could not be handled.
     #[error(transparent)]
     Handle(#[from] HandleError),
+}
+
+impl HasExitCode for DeadLettersError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoLog(_) | Self::Everything => ExitCode::WrongUsage,
+            Self::Log(error) => error.exit_code(),
+            Self::Open(error) => error.exit_code(),
+            Self::Handle(_) => ExitCode::Failed,
+        }
+    }
 }
 
 /// Runs the command over the log that the settings name.
 ///
 /// # Errors
 /// See [`DeadLettersError`].
-pub async fn dead_letters(args: &DeadLettersArgs, settings: &Settings) -> Result<Answer, DeadLettersError> {
+pub async fn run(
+    args: &DeadLettersArgs,
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> Result<CommandOutput, DeadLettersError> {
+    let done = shutdown.unless_asked(open_and_do(args, settings)).await;
+    done.unwrap_or_else(|| Ok(CommandOutput::interrupted()))
+}
+
+async fn open_and_do(args: &DeadLettersArgs, settings: &Settings) -> Result<CommandOutput, DeadLettersError> {
     if let Some(kafka) = &settings.kafka {
-        let log = KafkaLog::connect(kafka.options.clone()).await?;
-        return over(&log, args).await;
+        return over(&app::connect(&kafka.options).await?, args).await;
     }
-    let state = settings.out.join(app::STATE);
+    let state = settings.out.join(STATE);
     if !state.is_dir() {
         return Err(DeadLettersError::NoLog(state));
     }
-    let log = app::open_state(state, settings.log).await.map_err(|error| match error {
-        RunError::Log(error) => DeadLettersError::Log(error),
-        other => DeadLettersError::Open(other),
-    })?;
-    over(&log, args).await
+    over(&app::open_folder(state, settings.log).await?, args).await
 }
 
 /// Runs the command over a log.
-async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<Answer, DeadLettersError> {
+async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<CommandOutput, DeadLettersError> {
     match &args.command {
         DeadLettersCommand::List { handled, json, .. } => {
             let mut all = dead_letter::list(log).await?;
             all.retain(|dead_letter| *handled || dead_letter.handled.is_none());
             let text = if *json { shown::json(&all) } else { shown::list(&all) };
-            Ok(Answer { text, problems: vec![] })
+            Ok(CommandOutput::done(text))
         }
         DeadLettersCommand::Show { id, .. } => show(log, *id).await,
         DeadLettersCommand::Retry(args) => act(log, args, HandledAction::Retried).await,
@@ -204,24 +197,31 @@ async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<Answer, DeadLet
     }
 }
 
-async fn show<L: Log>(log: &L, id: DeadLetterId) -> Result<Answer, DeadLettersError> {
+async fn show<L: Log>(log: &L, id: DeadLetterId) -> Result<CommandOutput, DeadLettersError> {
     Ok(match dead_letter::show(log, id).await? {
-        Some((found, record)) => Answer { text: shown::show(&found, &record), problems: vec![] },
-        None => Answer { text: String::new(), problems: vec![missing(id)] },
+        Some((found, record)) => CommandOutput::done(shown::show(&found, &record)),
+        None => with_problems(String::new(), vec![missing(id)]),
     })
 }
 
-async fn act<L: Log>(log: &L, args: &HandleArgs, action: HandledAction) -> Result<Answer, DeadLettersError> {
+async fn act<L: Log>(
+    log: &L,
+    args: &HandleArgs,
+    action: HandledAction,
+) -> Result<CommandOutput, DeadLettersError> {
     let handling = Handling { action, dry_run: args.dry_run, at_ms: now_ms() };
     let HandlingReport { done, before, missing: absent, not_retryable } =
         dead_letter::handle(log, &args.filter(), handling).await?;
     let problems = absent.into_iter().map(missing);
     let not_retryable =
         not_retryable.iter().map(|(id, why)| format!("letter {id} cannot be sent back: {why}"));
-    Ok(Answer {
-        text: shown::done(&done, &before, handling),
-        problems: problems.chain(not_retryable).collect(),
-    })
+    let text = shown::done(&done, &before, handling);
+    Ok(with_problems(text, problems.chain(not_retryable).collect()))
+}
+
+fn with_problems(text: String, problems: Vec<String>) -> CommandOutput {
+    let code = if problems.is_empty() { ExitCode::Done } else { ExitCode::Failed };
+    CommandOutput { text, problems, code }
 }
 
 fn missing(id: DeadLetterId) -> String {

@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -24,17 +24,21 @@ use clap::Args;
 
 use self::{
     selection::{Selected, Selection},
-    source::Source,
+    source::{MadeBy, ReplaySource},
+};
+use super::{
+    args::SettingsArgs,
+    output::CommandOutput,
+    run::{replay_summary, write_card, write_outputs},
 };
 use crate::{
-    app::{self, Signals},
-    cli::SettingsArgs,
-    command::{self, run::RunError},
+    app::{self, Broken, ExitCode, HasExitCode, OpenLogError, STATE, Shutdown, is_simulated},
     config::Settings,
-    export::ExportError,
+    export::{ExportError, Files},
     intake::read_index,
-    log::{Log, LogError, kafka::KafkaLog},
-    terminal::{Counting, Ending, Progress, ProgressSnapshot, Screen, SourceTotals, StageProgress, Summary},
+    log::{Log, LogError},
+    record::RecipeRef,
+    terminal::{Counting, Ending, Progress, ProgressSnapshot, Screen, SourceTotals, StageProgress},
 };
 
 /// What `avr replay` takes.
@@ -63,15 +67,6 @@ pub struct ReplayArgs {
     /// What else may be set.
     #[command(flatten)]
     pub settings: SettingsArgs,
-}
-
-/// A replay that came to its end, or was told to stop before.
-#[derive(Clone, Debug)]
-pub struct Replayed {
-    /// What came of it.
-    pub summary: Summary,
-    /// Whether it was told to stop before everything was done.
-    pub interrupted: bool,
 }
 
 /// Why nothing could be selected again.
@@ -143,9 +138,9 @@ pub enum ReplayError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// Opening the log, or what else a run has in common.
+    /// Opening the log.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Open(#[from] OpenLogError),
     /// The files.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -157,38 +152,61 @@ pub enum ReplayError {
         /// What is wrong.
         cause: std::io::Error,
     },
-    /// A part of the replay broke.
-    #[error("the selection broke in a way that it did not foresee")]
-    Broken,
+    /// A part of the replay panicked.
+    #[error(transparent)]
+    Broken(#[from] Broken),
 }
 
-/// Selects again from the threads of the state in `from`, or without it from those of the cluster that the settings name.
+impl HasExitCode for ReplayError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Log(error) => error.exit_code(),
+            Self::Open(error) => error.exit_code(),
+            Self::Export(error) => error.exit_code(),
+            Self::Marker { .. } | Self::Broken(_) => ExitCode::Failed,
+            Self::NoSource
+            | Self::NoState(_)
+            | Self::SameFolder
+            | Self::NoRecipe { .. }
+            | Self::Incompatible { .. }
+            | Self::OtherReplay { .. }
+            | Self::RunFolder(_)
+            | Self::NothingKept
+            | Self::NotKept { .. } => ExitCode::WrongUsage,
+        }
+    }
+}
+
+/// Selects again from the threads of the state in the folder that the arguments name, or without one from those of the
+/// cluster that the settings name.
 ///
 /// # Errors
 /// See [`ReplayError`].
 pub async fn run(
+    args: &ReplayArgs,
     settings: Settings,
-    from: Option<PathBuf>,
     screen: &Screen,
-) -> Result<Replayed, ReplayError> {
-    let Some(from) = from else {
+    shutdown: &Shutdown,
+) -> Result<CommandOutput, ReplayError> {
+    let replay = Replay { args, settings: &settings, screen, shutdown };
+    let Some(from) = &args.from else {
         let kafka = settings.kafka.as_ref().ok_or(ReplayError::NoSource)?;
         if !kafka.topics.keep_for_replay {
             return Err(ReplayError::NotKept { topic: kafka.options.name(selection::SOURCE.0) });
         }
-        let source = Source::in_cluster(&kafka.options);
-        let log = KafkaLog::connect(kafka.options.clone()).await?;
-        return replay(settings, log, source, screen).await;
+        let opened = shutdown.unless_asked(app::connect(&kafka.options)).await;
+        let Some(log) = opened.transpose()? else { return Ok(CommandOutput::interrupted()) };
+        return replay.of(log, ReplaySource::in_cluster(&kafka.options)).await;
     };
-    let state = from.join(app::STATE);
+    let state = from.join(STATE);
     if !state.is_dir() {
-        return Err(ReplayError::NoState(from));
+        return Err(ReplayError::NoState(from.clone()));
     }
-    if is_same(&from, &settings.out) {
+    if is_same(from, &settings.out) {
         return Err(ReplayError::SameFolder);
     }
-    let log = app::open_state(state, settings.log).await?;
-    replay(settings, log, Source::in_folder(&from), screen).await
+    let log = app::open_folder(state, settings.log).await?;
+    replay.of(log, ReplaySource::in_folder(from)).await
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
@@ -196,77 +214,97 @@ fn is_same(one: &Path, other: &Path) -> bool {
     whole(one).is_some_and(|one| whole(other).is_some_and(|other| one == other))
 }
 
-/// Selects again from the threads of any log.
-async fn replay<L: Log>(
-    settings: Settings,
-    log: L,
-    from: Source,
-    screen: &Screen,
-) -> Result<Replayed, ReplayError> {
-    let (started, mut signals) = (Instant::now(), Signals::listen()?);
-    let index = read_index(&log).await?;
-    let made_by = source::compatible(&index, &settings)?;
-    let total = selection::kept(&log).await?;
-    if total == 0 {
-        return Err(ReplayError::NothingKept);
+/// A replay of any log.
+struct Replay<'a> {
+    args: &'a ReplayArgs,
+    settings: &'a Settings,
+    screen: &'a Screen,
+    shutdown: &'a Shutdown,
+}
+
+/// What is known before anything is selected.
+struct Prepared {
+    made_by: MadeBy,
+    /// Threads that were taken in by the source.
+    taken_in: u64,
+    /// How many are kept, at most.
+    kept: u64,
+    files: Files,
+}
+
+impl Replay<'_> {
+    async fn of<L: Log>(&self, log: L, source: ReplaySource) -> Result<CommandOutput, ReplayError> {
+        let started = Instant::now();
+        let prepared = self.shutdown.unless_asked(self.prepare(&log, &source)).await;
+        let Some(prepared) = prepared.transpose()? else { return Ok(CommandOutput::interrupted()) };
+        let Prepared { made_by, taken_in, kept, files } = prepared;
+        let Selected { totals, counts, interrupted } =
+            self.select(log, made_by.reference, kept, files).await?;
+        // A cluster's state does not say whose models its workers asked; their names do.
+        let simulated = made_by.simulated.unwrap_or_else(|| totals.models.names().any(is_simulated));
+        write_outputs(self.settings, &totals);
+        write_card(self.settings, &totals, simulated);
+        let source = SourceTotals {
+            name: source.name,
+            taken_in,
+            outcomes: source.outcomes,
+            kept: counts.kept,
+            unreadable: counts.unreadable,
+            of_other_recipes: counts.of_other_recipes,
+            again: counts.again,
+        };
+        let ending = Ending::Replayed { source, interrupted };
+        let summary = replay_summary(self.settings, &totals, simulated, ending, started.elapsed());
+        let code = if interrupted { ExitCode::Interrupted } else { ExitCode::Done };
+        let text = if self.args.json { summary.json() } else { summary.text() };
+        Ok(CommandOutput { code, ..CommandOutput::done(text) })
     }
-    let definition = app::definition(&settings, made_by.simulated);
-    let files = folder::open(&settings, &from.identity, definition).await?;
-    let watched = Watched::default();
-    let stop = watched.clone();
-    let stopping = tokio::spawn(async move {
-        signals.next().await;
-        stop.stop.store(true, Ordering::Relaxed);
-    });
-    let display = show_progress(&settings, screen, total, &watched);
-    let selection = Selection::new(&settings, made_by.reference, files, watched.clone());
-    let runtime = tokio::runtime::Handle::current();
-    // Threads are read, selected from and written one after the other, which takes a thread of its own.
-    let selecting = tokio::task::spawn_blocking(move || runtime.block_on(selection.scan(&log)));
-    let selected = selecting.await;
-    stopping.abort();
-    display.finish().await;
-    let Selected { totals, counts } = selected.map_err(|_| ReplayError::Broken)??;
-    // A cluster's state does not say whose models its workers asked; their names do.
-    let simulated = made_by.simulated.unwrap_or_else(|| totals.models.names().any(app::is_simulated));
-    command::run::write_outputs(&settings, &totals);
-    command::run::write_card(&settings, &totals, simulated);
-    let source = SourceTotals {
-        name: from.name,
-        taken_in: index.threads(),
-        outcomes: from.outcomes,
-        kept: counts.kept,
-        unreadable: counts.unreadable,
-        of_other_recipes: counts.of_other_recipes,
-        again: counts.again,
-    };
-    let interrupted = watched.stop.load(Ordering::Relaxed);
-    let ending = Ending::Replayed { source, interrupted };
-    let summary = command::run::replay_summary(&settings, &totals, simulated, ending, started.elapsed());
-    Ok(Replayed { summary, interrupted })
+
+    async fn prepare<L: Log>(&self, log: &L, source: &ReplaySource) -> Result<Prepared, ReplayError> {
+        let index = read_index(log).await?;
+        let made_by = source::compatible(&index, self.settings)?;
+        let kept = selection::kept(log).await?;
+        if kept == 0 {
+            return Err(ReplayError::NothingKept);
+        }
+        let definition = app::definition(self.settings, made_by.simulated);
+        let files = folder::open(self.settings, &source.identity, definition).await?;
+        Ok(Prepared { made_by, taken_in: index.threads(), kept, files })
+    }
+
+    /// Threads are read, selected from and written one after the other, which takes an OS thread of its own.
+    async fn select<L: Log>(
+        &self,
+        log: L,
+        reference: RecipeRef,
+        kept: u64,
+        files: Files,
+    ) -> Result<Selected, ReplayError> {
+        let done = Arc::new(AtomicU64::new(0));
+        let display = self.show_progress(kept, Arc::clone(&done));
+        let selection = Selection::new(self.settings, reference, files, done);
+        let (runtime, shutdown) = (tokio::runtime::Handle::current(), self.shutdown.clone());
+        let selecting =
+            tokio::task::spawn_blocking(move || runtime.block_on(selection.scan(&log, &shutdown)));
+        let selected = selecting.await;
+        display.finish().await;
+        selected.map_err(|_| Broken("selection"))?
+    }
+
+    fn show_progress(&self, total: u64, done: Arc<AtomicU64>) -> Progress {
+        Progress::start(self.settings.observe.progress, self.screen, move || {
+            let done = done.load(Ordering::Relaxed);
+            let waiting = total.saturating_sub(done);
+            let stage = StageProgress { name: STAGE, done, in_flight: 0, waiting, lag: None };
+            ProgressSnapshot {
+                counting: Counting::Threads,
+                total: Some(total),
+                finished: done,
+                stages: vec![stage],
+            }
+        })
+    }
 }
 
 /// What the display calls the work: it is that stage's.
 const STAGE: &str = "select";
-
-/// What the display and a signal share with the selection.
-#[derive(Clone, Debug, Default)]
-struct Watched {
-    done: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-}
-
-fn show_progress(settings: &Settings, screen: &Screen, total: u64, watched: &Watched) -> Progress {
-    let done = Arc::clone(&watched.done);
-    Progress::start(settings.observe.progress, screen, move || {
-        let done = done.load(Ordering::Relaxed);
-        let stage =
-            StageProgress { name: STAGE, done, in_flight: 0, waiting: total.saturating_sub(done), lag: None };
-        ProgressSnapshot {
-            counting: Counting::Threads,
-            total: Some(total),
-            finished: done,
-            stages: vec![stage],
-        }
-    })
-}

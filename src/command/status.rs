@@ -11,18 +11,21 @@
 mod picture;
 mod sample;
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    time::Duration,
+};
 
 use clap::Args;
 
 pub use sample::{Sample, StageSample};
 
+use super::{args::ClusterArgs, output::CommandOutput};
 use picture::picture;
 
 use crate::{
-    app::{self, OpenError},
-    cli::ClusterArgs,
-    config::Settings,
+    app::{self, ExitCode, HasExitCode, OpenLogError, Shutdown},
+    config::{KafkaSettings, Settings},
     log::{Log, LogError},
     terminal::Picture,
 };
@@ -46,9 +49,10 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 grown meanwhile. Markers of transactions behind the last record do not count.
 
 Exit codes:
-  0  the picture was shown; with --wait, nothing is left to do
-  1  the cluster does not answer
-  2  the command line or the configuration is wrong
+  0    the picture was shown; with --wait, nothing is left to do
+  1    the cluster does not answer
+  2    the command line or the configuration is wrong
+  130  interrupted by Ctrl-C or SIGTERM
 
 Examples:
   avr status --kafka broker1:9092
@@ -87,46 +91,67 @@ pub enum StatusError {
     NoCluster,
     /// The cluster cannot be used.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] OpenLogError),
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
 }
 
-/// Looks at the cluster that the settings name, and prints what it sees; `mend` is the command that sets its topics
-/// right.
+impl HasExitCode for StatusError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoCluster => ExitCode::WrongUsage,
+            Self::Open(error) => error.exit_code(),
+            Self::Log(error) => error.exit_code(),
+        }
+    }
+}
+
+/// Looks at the cluster that the settings name, and prints what it sees.
 ///
 /// # Errors
 /// See [`StatusError`].
-pub async fn run(args: &StatusArgs, settings: &Settings, mend: &str) -> Result<(), StatusError> {
+pub async fn run(
+    args: &StatusArgs,
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> Result<CommandOutput, StatusError> {
     let kafka = settings.kafka.as_ref().ok_or(StatusError::NoCluster)?;
+    let looked = shutdown.unless_asked(look(args, kafka)).await;
+    looked.unwrap_or_else(|| Ok(CommandOutput::interrupted()))
+}
+
+async fn look(args: &StatusArgs, kafka: &KafkaSettings) -> Result<CommandOutput, StatusError> {
+    let fix_command = args.cluster.fix_command();
     let log = if args.wait || args.watch {
-        app::await_cluster(kafka, &[], mend).await?
+        app::await_cluster(kafka, &[], &fix_command).await?
     } else {
-        app::open_cluster(kafka, &[], mend).await?
+        app::open_cluster(kafka, &[], &fix_command).await?
     };
-    let silent_after = kafka.heartbeat_interval * 3;
-    let clears = args.watch && !args.json && std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let shows_each = args.watch || !args.wait;
-    let show = |picture: &Picture| {
-        let text = if args.json { picture.json() + "\n" } else { picture.text() };
-        let clear = if clears { CLEAR } else { "" };
-        // Whoever does not read any more is no reason to fail.
-        let _ = write!(std::io::stdout(), "{clear}{text}").and_then(|()| std::io::stdout().flush());
-    };
-    let looks = Looks { log, interval: Duration::from_secs(args.interval), silent_after };
+    let (interval, silent_after) = (Duration::from_secs(args.interval), kafka.heartbeat_interval * 3);
+    let looks = Looks { log, interval, silent_after };
     let last = looks
         .until(|picture| {
-            if shows_each {
-                show(picture);
+            if args.watch {
+                show(args, picture);
             }
             if args.wait { picture.nothing_left } else { !args.watch }
         })
         .await?;
-    if !shows_each {
-        show(&last);
-    }
-    Ok(())
+    let shown = if args.watch { String::new() } else { text(args, &last) };
+    Ok(CommandOutput::done(shown))
+}
+
+fn text(args: &StatusArgs, picture: &Picture) -> String {
+    if args.json { picture.json() + "\n" } else { picture.text() }
+}
+
+/// Shows a picture in the place of the one before.
+fn show(args: &StatusArgs, picture: &Picture) {
+    let mut out = std::io::stdout();
+    let clear = if !args.json && out.is_terminal() { CLEAR } else { "" };
+    // Whoever does not read any more is no reason to fail.
+    let _ = write!(out, "{clear}{}", text(args, picture)).and_then(|()| out.flush());
 }
 
 /// How a log is looked at.

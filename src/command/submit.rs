@@ -11,16 +11,16 @@
 use std::time::Instant;
 
 use clap::Args;
+use tokio::sync::watch;
 
+use super::{args::SettingsArgs, output::CommandOutput};
 use crate::{
-    app::{self, OpenError, Signals},
-    cli::SettingsArgs,
-    command::run::RunError,
-    config::Settings,
+    app::{self, ExitCode, HasExitCode, OpenLogError, Shutdown},
+    config::{KafkaSettings, Settings},
     intake::{self, Intake, IntakeError, IntakeProgress, SUBMIT_COMMITTER},
-    log::{Log, LogError, StandaloneCommitter},
+    log::{LogError, StandaloneCommitter, kafka::KafkaLog},
     observe::Metrics,
-    source::{self, SourceError},
+    source::{self, SourceErrors},
     terminal::{Counting, InputTotals, Progress, ProgressSnapshot, Screen, SubmitSummary},
 };
 
@@ -71,64 +71,70 @@ pub enum SubmitError {
     )]
     NoCluster,
     /// Files cannot be read.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Sources(Vec<SourceError>),
+    #[error(transparent)]
+    Sources(#[from] SourceErrors),
     /// The cluster cannot be used.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] OpenLogError),
     /// The log failed.
     #[error(transparent)]
     Log(#[from] LogError),
     /// The intake ended.
     #[error(transparent)]
     Intake(#[from] IntakeError),
-    /// Signals cannot be heard.
-    #[error(transparent)]
-    Signals(#[from] RunError),
 }
 
-/// Submits files to the cluster that the settings name; `mend` is the command that sets its topics right.
+impl HasExitCode for SubmitError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoCluster | Self::Sources(_) => ExitCode::WrongUsage,
+            Self::Open(error) => error.exit_code(),
+            Self::Log(error) => error.exit_code(),
+            Self::Intake(error) => error.exit_code(),
+        }
+    }
+}
+
+/// Submits files to the cluster that the settings name, until the process is told to stop.
 ///
 /// # Errors
 /// See [`SubmitError`]. What was submitted before it stays.
 pub async fn run(
+    args: &SubmitArgs,
     settings: &Settings,
-    files: &[String],
-    mend: &str,
     screen: &Screen,
-) -> Result<SubmitSummary, SubmitError> {
+    shutdown: &Shutdown,
+) -> Result<CommandOutput, SubmitError> {
     let kafka = settings.kafka.as_ref().ok_or(SubmitError::NoCluster)?;
-    source::open_all(files).map_err(SubmitError::Sources)?;
-    let mut signals = Signals::listen()?;
+    source::open_all(&args.files)?;
     let started = Instant::now();
-    let submit = async {
-        let log = app::await_cluster(kafka, &[], mend).await?;
-        let intake = begin(settings, log).await?;
-        let progress = intake.progress();
-        let display = show_progress(settings, screen, &intake);
-        let ended = tokio::select! {
-            biased;
-            () = signals.next() => Ok(false),
-            ended = intake.run(files) => ended.map(|()| true),
-        };
-        display.finish().await;
-        let ended = ended?;
-        let last = *progress.borrow();
-        Ok(summary(last, !ended))
+    let begun = shutdown.unless_asked(begin(args, settings, kafka)).await;
+    let (progress, interrupted) = match begun.transpose()? {
+        None => (IntakeProgress::default(), true),
+        Some(intake) => {
+            let progress = intake.progress();
+            let display = show_progress(settings, screen, progress.clone());
+            let ended = shutdown.unless_asked(intake.run(&args.files)).await;
+            display.finish().await;
+            let interrupted = ended.transpose()?.is_none();
+            (*progress.borrow(), interrupted)
+        }
     };
-    let mut summary: SubmitSummary = submit.await.map_err(|error: SubmitError| error)?;
-    summary.elapsed = started.elapsed();
-    Ok(summary)
+    let IntakeProgress { new, known, rejected, threads, rejects, .. } = progress;
+    let (input, elapsed) = (InputTotals { new, known, rejected }, started.elapsed());
+    let summary = SubmitSummary { interrupted, input, threads, rejects, elapsed };
+    let code = if interrupted { ExitCode::Interrupted } else { ExitCode::Done };
+    let text = if args.json { summary.json() } else { summary.text() };
+    Ok(CommandOutput { code, ..CommandOutput::done(text) })
 }
 
 /// An intake that commits by itself, with the index as it is and the recipe claimed.
-///
-/// # Errors
-/// The log fails, or was begun with another definition of the recipe.
-pub async fn begin<L: Log>(
+async fn begin(
+    args: &SubmitArgs,
     settings: &Settings,
-    log: L,
-) -> Result<Intake<L, StandaloneCommitter<L>>, SubmitError> {
+    kafka: &KafkaSettings,
+) -> Result<Intake<KafkaLog, StandaloneCommitter<KafkaLog>>, SubmitError> {
+    let log = app::await_cluster(kafka, &[], &args.settings.log.cluster.fix_command()).await?;
     let writer = StandaloneCommitter::start(log.clone(), SUBMIT_COMMITTER).await?;
     let index = intake::read_index(&log).await?;
     let reference = settings.recipe.reference(&settings.templates);
@@ -138,21 +144,14 @@ pub async fn begin<L: Log>(
     Ok(intake)
 }
 
-fn show_progress<L: Log>(
+fn show_progress(
     settings: &Settings,
     screen: &Screen,
-    intake: &Intake<L, StandaloneCommitter<L>>,
+    progress: watch::Receiver<IntakeProgress>,
 ) -> Progress {
-    let progress = intake.progress();
     Progress::start(settings.observe.progress, screen, move || {
         let IntakeProgress { new, known, rejected, .. } = *progress.borrow();
         let finished = new + known + rejected;
         ProgressSnapshot { counting: Counting::Prompts, total: None, finished, stages: vec![] }
     })
-}
-
-fn summary(progress: IntakeProgress, interrupted: bool) -> SubmitSummary {
-    let IntakeProgress { new, known, rejected, threads, rejects, .. } = progress;
-    let input = InputTotals { new, known, rejected };
-    SubmitSummary { interrupted, input, threads, rejects, ..SubmitSummary::default() }
 }

@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::{args::ClusterArgs, output::CommandOutput};
 use crate::{
-    cli::{ClusterArgs, shell_word},
+    app::{self, ExitCode, HasExitCode, Shutdown},
     config::{KafkaSettings, Settings},
     log::{
         LogError,
@@ -18,7 +19,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    the cluster's topics are as they should be
   1    they are not: something differs (diff), or is left to be done (apply)
-  2    the command line or the configuration is wrong, or the cluster does not answer";
+  2    the command line or the configuration is wrong, or the cluster does not answer
+  130  interrupted by Ctrl-C or SIGTERM: see by diff what was done";
 
 /// What `avr topics` takes.
 #[derive(Debug, Args)]
@@ -96,15 +98,6 @@ impl From<Place> for LostStart {
     }
 }
 
-/// What is to be printed, and whether the cluster is as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// For standard output.
-    pub text: String,
-    /// Whether nothing is left to do.
-    pub is_fit: bool,
-}
-
 /// Why nothing can be told.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicsCommandError {
@@ -135,38 +128,56 @@ impl TopicsArgs {
     }
 }
 
+impl HasExitCode for TopicsCommandError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::WrongUsage
+    }
+}
+
 /// Does what the arguments say.
 ///
 /// # Errors
 /// See [`TopicsCommandError`].
-pub async fn run(args: &TopicsArgs, settings: &Settings) -> Result<Told, TopicsCommandError> {
-    match &args.action {
-        TopicsAction::List(_) => Ok(Told { text: list(settings.kafka.as_ref()), is_fit: true }),
-        TopicsAction::Schema { topic } => Ok(Told { text: schema_of(topic)?, is_fit: true }),
-        TopicsAction::Diff(cluster) => diff(cluster, settings).await,
-        TopicsAction::Apply(apply) if apply.dry_run => diff(&apply.cluster, settings).await,
-        TopicsAction::Apply(args) => apply(args, settings).await,
-    }
+pub async fn run(
+    args: &TopicsArgs,
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> Result<CommandOutput, TopicsCommandError> {
+    let done = match &args.action {
+        TopicsAction::List(_) => return Ok(CommandOutput::done(list(settings.kafka.as_ref()))),
+        TopicsAction::Schema { topic } => return Ok(CommandOutput::done(schema_of(topic)?)),
+        TopicsAction::Diff(cluster) => shutdown.unless_asked(diff(cluster, settings)).await,
+        TopicsAction::Apply(apply) if apply.dry_run => {
+            shutdown.unless_asked(diff(&apply.cluster, settings)).await
+        }
+        TopicsAction::Apply(args) => shutdown.unless_asked(apply(args, settings)).await,
+    };
+    done.unwrap_or_else(|| Ok(CommandOutput::interrupted()))
 }
 
-async fn diff(args: &ClusterArgs, settings: &Settings) -> Result<Told, TopicsCommandError> {
+async fn diff(args: &ClusterArgs, settings: &Settings) -> Result<CommandOutput, TopicsCommandError> {
     let (admin, overrides) = cluster(settings)?;
     let audit = provision::audit(&admin, &overrides).await?;
-    let text = shown::drift(&audit, &|ours| admin.name(ours), &apply_command(args));
-    Ok(Told { text, is_fit: audit.is_clean() })
+    let text = shown::drift(&audit, &|ours| admin.name(ours), &args.fix_command());
+    Ok(CommandOutput { code: code(audit.is_clean()), ..CommandOutput::done(text) })
 }
 
-async fn apply(args: &ApplyArgs, settings: &Settings) -> Result<Told, TopicsCommandError> {
+async fn apply(args: &ApplyArgs, settings: &Settings) -> Result<CommandOutput, TopicsCommandError> {
     let (admin, overrides) = cluster(settings)?;
     let lost = args.start_lost_groups_at.map(LostStart::from);
     let applied = provision::apply(&admin, &overrides, lost).await?;
     let text = shown::changes(&applied, &|ours| admin.name(ours));
-    Ok(Told { text, is_fit: applied.is_complete() })
+    Ok(CommandOutput { code: code(applied.is_complete()), ..CommandOutput::done(text) })
+}
+
+/// Whether the cluster is as it should be.
+fn code(is_fit: bool) -> ExitCode {
+    if is_fit { ExitCode::Done } else { ExitCode::Failed }
 }
 
 fn cluster(settings: &Settings) -> Result<(Admin, TopicOverrides), TopicsCommandError> {
     let kafka = settings.kafka.as_ref().ok_or(TopicsCommandError::NoCluster)?;
-    Ok((Admin::new(&kafka.options)?, kafka.topics))
+    Ok((app::connect_admin(&kafka.options)?, kafka.topics))
 }
 
 fn list(kafka: Option<&KafkaSettings>) -> String {
@@ -184,32 +195,9 @@ fn schema_of(asked: &str) -> Result<String, TopicsCommandError> {
     Ok(schema(&info.payload).unwrap_or(any).to_owned())
 }
 
-/// The command that sets up the topics of the cluster that these options name.
-pub fn apply_command(args: &ClusterArgs) -> String {
-    let mut words = vec!["avr topics apply".to_owned()];
-    words.extend(args.config.iter().map(|file| format!("--config {}", shell_word(&file.to_string_lossy()))));
-    words.extend(args.kafka.iter().map(|address| format!("--kafka {}", shell_word(address))));
-    let ours = args.set.iter().filter(|set| set.trim_start().starts_with("kafka."));
-    words.extend(ours.map(|set| format!("--set {}", shell_word(set))));
-    words.join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_command_that_mends_names_the_same_cluster() {
-        let args = ClusterArgs {
-            config: Some("my avr.toml".into()),
-            kafka: vec!["a:9092".into(), "b:9092".into()],
-            set: vec!["kafka.replicas=1".into(), "out=here".into(), "kafka.prefix=x y.".into()],
-        };
-        let expected = "avr topics apply --config 'my avr.toml' --kafka a:9092 --kafka b:9092 \
-                        --set kafka.replicas=1 --set 'kafka.prefix=x y.'";
-        assert_eq!(apply_command(&args), expected);
-        assert_eq!(apply_command(&ClusterArgs::default()), "avr topics apply");
-    }
 
     #[test]
     fn every_topic_has_a_schema_to_print() {

@@ -46,7 +46,7 @@ pub(super) fn samples_per_request(section: &mut Section<'_>) -> u32 {
 
 /// Reads which of the reward servers' faces to talk to.
 pub(super) fn reward_kind(section: &mut Section<'_>) -> RewardKind {
-    section.choice("kind", &[("pooling", RewardKind::Pooling), ("classify", RewardKind::Classify)], "pooling")
+    section.choice("kind", RewardKind::Pooling)
 }
 
 /// The fields to add to each request.

@@ -125,6 +125,8 @@ impl Coordinator {
             tokio::select! {
                 biased;
                 () = &mut stop, if self.drain.is_none() => {
+                    // What was submitted before the stop is still committed.
+                    self.queue.submit(std::iter::from_fn(|| events.submissions.try_recv().ok()));
                     self.start_drain();
                 }
                 event = events.of_committer.recv() => match event.ok_or(EngineError::Part("committer"))? {

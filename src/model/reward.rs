@@ -17,7 +17,10 @@ use crate::observe::Metrics;
 pub const RESERVED: &[&str] = &["model", "messages"];
 
 /// Where the number is in the answer, and by default at which path it is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum RewardKind {
     /// `/pooling`: `data[0].data[0]`.
     #[default]

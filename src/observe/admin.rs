@@ -13,6 +13,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    pin::pin,
     time::Duration,
 };
 
@@ -23,7 +24,16 @@ use axum::{
     response::{Html, IntoResponse},
     routing::get,
 };
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
 use super::{Metrics, Readiness};
 
@@ -32,6 +42,16 @@ const DEFAULT_PORT: u16 = 9464;
 
 /// How long [`AdminServer::stop`] lets answers that are under way finish.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// Connections at once. Further ones wait in the system's queue, so that callers who never go away take no more of the
+/// descriptors that the log and the model servers need.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long a connection may be silent before its next request is there whole.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause after a connection could not be accepted: most likely the process has no descriptor left.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 const INDEX: &str = "<!DOCTYPE html>
 <html lang=\"en\">
@@ -98,8 +118,9 @@ impl AdminError {
 #[derive(Debug)]
 pub struct AdminServer {
     address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<io::Result<()>>,
+    /// Dropping it is the word to stop.
+    stop: watch::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 impl AdminServer {
@@ -115,12 +136,9 @@ impl AdminServer {
         let failed = |cause| AdminError::new(options.listen, cause);
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let (stop, stopped) = oneshot::channel();
-        let server = axum::serve(listener, router(metrics, readiness)).with_graceful_shutdown(async {
-            // A dropped server means the same as the word to stop.
-            let _ = stopped.await;
-        });
-        Ok(Self { address, stop, task: tokio::spawn(server.into_future()) })
+        let (stop, stopped) = watch::channel(());
+        let task = tokio::spawn(serve(listener, router(metrics, readiness), stopped));
+        Ok(Self { address, stop, task })
     }
 
     /// Where it listens, with the port that was taken.
@@ -130,10 +148,49 @@ impl AdminServer {
 
     /// Takes no new connections and lets the answers under way finish, for a second at most.
     pub async fn stop(self) {
-        let Self { stop, mut task, .. } = self;
-        drop(stop);
-        if tokio::time::timeout(STOP_GRACE, &mut task).await.is_err() {
-            task.abort();
+        drop(self.stop);
+        // The task bounds itself, and its connections end with it.
+        let _ = self.task.await;
+    }
+}
+
+/// Accepts and answers until the word to stop.
+async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => break,
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(answer(stream, router.clone(), stopped.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the admin server cannot accept a connection; trying again");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    // Those that take longer end when the set is dropped.
+    let _ = tokio::time::timeout(STOP_GRACE, all_ended).await;
+}
+
+/// Answers the requests of one connection; after the word to stop only the one that is under way.
+async fn answer(stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    // How a connection ends is its caller's affair.
+    tokio::select! {
+        _ = &mut connection => {}
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
         }
     }
 }
@@ -226,15 +283,18 @@ mod tests {
         first.stop().await;
     }
 
-    #[tokio::test(start_paused = true)]
+    /// When the test gives up waiting. Only a defect takes this long.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
     async fn an_idle_connection_does_not_hold_up_the_stop() {
         let server = AdminServer::start(&ANY_PORT, Metrics::new(), Readiness::new()).await.unwrap();
         let mut half_a_request = TcpStream::connect(server.address()).await.unwrap();
         half_a_request.write_all(b"GET / HT").await.unwrap();
-        tokio::time::timeout(2 * STOP_GRACE, server.stop()).await.expect("it stops after its grace");
+        tokio::time::timeout(PATIENCE, server.stop()).await.expect("it stops after its grace");
         let mut answer = Vec::new();
         let closed = half_a_request.read_to_end(&mut answer);
-        let closed = tokio::time::timeout(2 * STOP_GRACE, closed).await.expect("the connection is closed");
+        let closed = tokio::time::timeout(PATIENCE, closed).await.expect("the connection is closed");
         assert!(closed.is_err() || answer.is_empty(), "{answer:?}");
     }
 }

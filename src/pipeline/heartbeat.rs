@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use crate::{
     clock::now_ms,
@@ -14,31 +13,24 @@ use crate::{
     topic::WORKERS,
 };
 
-/// Tells again and again, until `stop`; then once more, that the worker takes no new work.
-pub(crate) async fn beat(
-    handle: Handle,
-    worker: String,
-    interval: Duration,
-    mut stop: oneshot::Receiver<()>,
-) {
-    let status = handle.status();
-    let mut stopping = false;
-    loop {
-        let told = status_of(&worker, &status.borrow(), stopping);
-        match handle.submit(vec![output(&told)]).await {
-            // Another comes soon, so one in doubt is no harm.
-            Ok(()) | Err(SubmitError::Doubtful) => {}
-            Err(SubmitError::Stopped) => return,
-        }
-        if stopping {
-            return;
-        }
-        tokio::select! {
-            biased;
-            _ = &mut stop => stopping = true,
-            () = tokio::time::sleep(interval) => {}
-        }
+/// Tells again and again, until it is dropped or the engine has ended.
+pub(crate) async fn beat(handle: Handle, worker: String, interval: Duration) {
+    // Another comes soon, so one of which it is not known whether it was written is no harm.
+    while let Ok(()) | Err(SubmitError::Doubtful) = tell(&handle, &worker, false).await {
+        tokio::time::sleep(interval).await;
     }
+}
+
+/// Tells that the worker takes no new work.
+pub(crate) async fn announce_stop(handle: &Handle, worker: &str) {
+    if let Err(error) = tell(handle, worker, true).await {
+        tracing::warn!(%error, "the log does not take the word that this worker stops");
+    }
+}
+
+async fn tell(handle: &Handle, worker: &str, stopping: bool) -> Result<(), SubmitError> {
+    let status = status_of(worker, &handle.status().borrow(), stopping);
+    handle.submit(vec![output(&status)]).await
 }
 
 fn status_of(worker: &str, status: &Status, stopping: bool) -> WorkerStatus {

@@ -1,10 +1,10 @@
-//! What can keep a simulated cluster from starting or from leaving its files.
+//! What can keep a simulated cluster from starting.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr};
 
 use thiserror::Error;
 
-/// Why the simulated cluster did not start, or could not write what was asked for.
+/// Why the simulated cluster did not start.
 #[derive(Debug, Error)]
 pub enum SimulateError {
     /// Options that contradict each other.
@@ -18,15 +18,4 @@ pub enum SimulateError {
         /// What the system said.
         source: io::Error,
     },
-    /// A file asked for could not be written.
-    #[error("cannot write {}: {source}; choose a file in a folder that exists and can be written", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Standard output is closed, or signals cannot be waited for.
-    #[error("cannot talk to the terminal or wait for signals: {0}; start the command from a shell")]
-    Terminal(#[source] io::Error),
 }

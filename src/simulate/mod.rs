@@ -19,7 +19,7 @@
 //!   is modelled by events, not by steps.
 //!
 //! Reading order: [`Options`] is what can be asked for, `batch` the model of time, `answer` and `reward` the
-//! models' words, `replica` the way of a request, [`Cluster`] and [`run`] the outside.
+//! models' words, `replica` the way of a request, [`Cluster`] the outside.
 
 mod answer;
 mod batch;
@@ -27,7 +27,6 @@ mod batcher;
 mod body;
 mod chat;
 mod cluster;
-mod command;
 mod count;
 mod draw;
 mod error;
@@ -41,8 +40,7 @@ mod replica;
 mod reward;
 
 pub use cluster::Cluster;
-pub use command::run;
 pub use count::{IdCount, RequestCounts, Senders, Stats};
 pub use error::SimulateError;
 pub use fault::InjectedFault;
-pub use options::{FaultOptions, Latency, Options, RewardOptions, SimulateArgs, TextOptions, TimingOptions};
+pub use options::{FaultOptions, Latency, Options, RewardOptions, TextOptions, TimingOptions};

@@ -1,27 +1,10 @@
 //! What a simulated cluster is like: every option with its default, on the command line and in code.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 
 use super::{SimulateError, batch::StepTimes};
-
-/// The arguments of `avr simulate`.
-#[derive(Args, Clone, Debug)]
-pub struct SimulateArgs {
-    /// What the cluster is like.
-    #[command(flatten)]
-    pub options: Options,
-
-    /// Write a JSON file with the URLs and the process id once every port listens, so that scripts need not
-    /// sleep.
-    #[arg(long, value_name = "FILE")]
-    pub ready_file: Option<PathBuf>,
-
-    /// Write the counts of requests by id to this JSON file when the cluster stops.
-    #[arg(long, value_name = "FILE")]
-    pub counts_file: Option<PathBuf>,
-}
 
 /// What a simulated cluster is like. [`Options::default`] is what `avr simulate` does without arguments.
 #[derive(Args, Clone, Debug)]

@@ -34,7 +34,7 @@ mod split;
 
 pub use columns::parse;
 pub use prompt::{AnswerUse, ContentHash, Prompt};
-pub use reader::{DEFAULT_MAX_LINE_BYTES, PromptSource, SourceError, open_all};
+pub use reader::{DEFAULT_MAX_LINE_BYTES, PromptSource, SourceError, SourceErrors, open_all};
 pub use reject::{RejectReason, RejectedLine};
 
 /// One line, element or row of a source.

@@ -68,6 +68,11 @@ pub enum SourceError {
     },
 }
 
+/// Sources that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct SourceErrors(pub Vec<SourceError>);
+
 impl SourceError {
     fn new(name: &str, cause: io::Error) -> Self {
         let name = name.to_owned();
@@ -223,7 +228,7 @@ impl PromptSource {
 ///
 /// # Errors
 /// Every file that cannot be read, so that all are put right at once.
-pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<PromptSource>, Vec<SourceError>> {
+pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<PromptSource>, SourceErrors> {
     let (mut sources, mut errors) = (Vec::new(), Vec::new());
     for path in paths {
         match PromptSource::open(path.as_ref()) {
@@ -231,7 +236,7 @@ pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<PromptSource>, Vec<Sou
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty() { Ok(sources) } else { Err(errors) }
+    if errors.is_empty() { Ok(sources) } else { Err(SourceErrors(errors)) }
 }
 
 /// What the reading OS thread does.

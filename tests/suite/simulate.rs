@@ -1,10 +1,10 @@
 //! The simulated cluster over real HTTP, as a client sees it.
 
-use std::sync::Once;
-
 use avr::simulate::{Cluster, IdCount, Latency, Options, RequestCounts};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
+
+use crate::support::use_ring;
 
 /// A cluster and somebody to ask it.
 struct Bench {
@@ -14,10 +14,7 @@ struct Bench {
 
 impl Bench {
     async fn start(change: impl FnOnce(&mut Options)) -> Self {
-        static CRYPTOGRAPHY: Once = Once::new();
-        CRYPTOGRAPHY.call_once(|| {
-            rustls::crypto::ring::default_provider().install_default().expect("nobody else installs one");
-        });
+        use_ring();
         let mut options = Options::default();
         options.text.mean_tokens = 40.0;
         change(&mut options);

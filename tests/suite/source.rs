@@ -308,7 +308,7 @@ fn files_that_cannot_be_read_are_named_all_at_once() {
     fs::write(&good, "{\"prompt\":\"a\"}").expect("written");
     let paths = [good.clone(), name.clone(), format!("{name}/none.jsonl"), good];
     let errors = open_all(&paths).err().expect("two of them cannot be read");
-    let messages: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    let messages: Vec<_> = errors.0.iter().map(ToString::to_string).collect();
     assert_eq!(
         messages,
         [

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use avr::cli::Cli;
+use avr::command::Cli;
 use clap::Parser as _;
 use regex::Regex;
 

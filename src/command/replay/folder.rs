@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::ReplayError;
 use crate::{
-    app,
+    app::{Broken, STATE},
     config::Settings,
     export::{ExportOptions, Files},
     intake::difference,
@@ -41,7 +41,7 @@ pub(super) async fn open(settings: &Settings, source: &str, definition: Value) -
     let options = ExportOptions { formats: settings.formats.clone(), ..ExportOptions::new(&folder) };
     let source = source.to_owned();
     let open = tokio::task::spawn_blocking(move || open_files(&folder, options, source, definition));
-    open.await.map_err(|_| ReplayError::Broken)?
+    open.await.map_err(|_| Broken("folder"))?
 }
 
 fn open_files(
@@ -50,7 +50,7 @@ fn open_files(
     source: String,
     definition: Value,
 ) -> Result<Files, ReplayError> {
-    if folder.join(app::STATE).exists() {
+    if folder.join(STATE).exists() {
         return Err(ReplayError::RunFolder(folder.to_owned()));
     }
     if let Some(marker) = read(&folder.join(MARKER))? {

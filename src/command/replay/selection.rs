@@ -1,9 +1,16 @@
 //! The work itself: from each kept thread to its lines.
 
-use std::{collections::HashSet, sync::atomic::Ordering};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use super::{ReplayError, Watched};
+use super::ReplayError;
 use crate::{
+    app::Shutdown,
     config::Settings,
     export::{BadSelectionResult, Entry, ExportError, Files, RawSelectionResult, Totals},
     log::{Log, LogError, Record},
@@ -41,6 +48,8 @@ impl Counts {
 pub(super) struct Selected {
     pub(super) totals: Totals,
     pub(super) counts: Counts,
+    /// Whether the process was told to stop before all were selected from.
+    pub(super) interrupted: bool,
 }
 
 /// How many threads the log has had among its finished ones, at most.
@@ -64,11 +73,12 @@ pub(super) struct Selection {
     /// Hashes of the threads met so far: 16 bytes of memory for each.
     seen: HashSet<u128>,
     counts: Counts,
-    watched: Watched,
+    /// How many were met, for the display.
+    done: Arc<AtomicU64>,
 }
 
 impl Selection {
-    pub(super) fn new(settings: &Settings, source: RecipeRef, files: Files, watched: Watched) -> Self {
+    pub(super) fn new(settings: &Settings, source: RecipeRef, files: Files, done: Arc<AtomicU64>) -> Self {
         Self {
             recipe: settings.recipe.clone(),
             templates: settings.templates.clone(),
@@ -79,28 +89,34 @@ impl Selection {
             batch_bytes: 0,
             seen: HashSet::new(),
             counts: Counts::default(),
-            watched,
+            done,
         }
     }
 
-    /// Goes through all that the log keeps. Writes to files in between, so it belongs on a blocking thread.
-    pub(super) async fn scan<L: Log>(mut self, log: &L) -> Result<Selected, ReplayError> {
+    /// Goes through all that the log keeps, until the process is told to stop. Writes to files in between, so it belongs on
+    /// an OS thread that may block.
+    pub(super) async fn scan<L: Log>(
+        mut self,
+        log: &L,
+        shutdown: &Shutdown,
+    ) -> Result<Selected, ReplayError> {
         let mut failure = None;
         let mut visit = |record: Record| {
-            if failure.is_none() && !self.watched.stop.load(Ordering::Relaxed) {
+            if failure.is_none() && !shutdown.is_asked() {
                 failure = self.visit(&record).err();
-                self.watched.done.fetch_add(1, Ordering::Relaxed);
+                self.done.fetch_add(1, Ordering::Relaxed);
             }
         };
-        log.scan(SOURCE, &mut visit).await?;
+        let scanned = shutdown.unless_asked(log.scan(SOURCE, &mut visit)).await;
         if let Some(error) = failure {
             return Err(error.into());
         }
-        if self.counts.is_empty() && !self.watched.stop.load(Ordering::Relaxed) {
+        let interrupted = scanned.transpose()?.is_none() || shutdown.is_asked();
+        if self.counts.is_empty() && !interrupted {
             return Err(ReplayError::NothingKept);
         }
         self.write()?;
-        Ok(Selected { totals: self.files.totals().clone(), counts: self.counts })
+        Ok(Selected { totals: self.files.totals().clone(), counts: self.counts, interrupted })
     }
 
     fn visit(&mut self, record: &Record) -> Result<(), ExportError> {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A state, as far as it is known without its log.
-pub(super) struct Source {
+pub(super) struct ReplaySource {
     /// As it was named.
     pub(super) name: String,
     /// The same however it is named.
@@ -27,7 +27,7 @@ pub(super) struct Source {
     pub(super) outcomes: Option<u64>,
 }
 
-impl Source {
+impl ReplaySource {
     pub(super) fn in_folder(folder: &Path) -> Self {
         let name = folder.display().to_string();
         let identity =

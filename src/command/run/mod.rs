@@ -12,135 +12,89 @@ mod finite;
 mod summarise;
 mod worker;
 
-use std::path::PathBuf;
-
+use clap::Args;
 pub(crate) use summarise::{replay_summary, write_card, write_outputs};
 
+use super::{args::SettingsArgs, output::CommandOutput};
 use crate::{
-    app::OpenError,
+    app::{AssembleError, Broken, EngineEnd, ExitCode, HasExitCode, ModelSetupError, OpenLogError, Shutdown},
     config::Settings,
     dataflow::{Chosen, UnknownStage},
-    engine::EngineError,
     intake::{IntakeError, RecipeChanged},
     log::LogError,
-    model::OptionsError,
-    simulate::SimulateError,
-    source::SourceError,
-    stage::MissingModel,
-    terminal::{Screen, Summary, WorkerSummary},
+    source::SourceErrors,
+    terminal::Screen,
 };
+
+/// What `avr run` takes.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+Input is JSON Lines, a JSON array or Parquet, plain, gzip or zstd, told apart by content. A line is known by its \
+columns: prompt; messages; instruction, input, output; conversations; or UltraFeedback's. A line that cannot be used \
+goes to rejects.jsonl, and the run goes on.
+
+Run the same command again to carry on after an interruption: nothing is made twice, and no model call of a step that \
+was committed is made again.
+
+Examples:
+  avr run --simulate examples/prompts.jsonl
+  avr run --simulate --recipe stage2 --out long answered.jsonl
+  avr run --generator http://gpu1:8000 --generator http://gpu2:8000 --generator-model llama \\
+          --reward http://gpu3:8000 --reward-model armo --out data prompts.jsonl.zst
+  zcat prompts.gz | avr run --config avr.toml -
+
+With --kafka it is a worker of a cluster: it takes no files (see avr submit), runs until it is told to stop, and connects \
+to the models that its stages ask:
+  avr run --kafka broker1:9092 --stage critique --stage improve --generator http://gpu1:8000 --generator-model llama
+  avr run --kafka broker1:9092 --stage select --stage export --out data")]
+pub struct RunArgs {
+    /// Files of prompts; `-` is standard input. Without any, the run carries on with what was taken in before.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<String>,
+
+    /// With --kafka: the stages that this worker runs, one an option [default: all]. They are draft, critique, improve,
+    /// score, select and export; each is a consumer group that shares its work out among all workers that run it.
+    #[arg(long, value_name = "NAME")]
+    pub stage: Vec<String>,
+
+    /// Use simulated models: a look at the whole flow without a GPU. The records are good for nothing else.
+    #[arg(long, conflicts_with_all = ["generator", "generator_model", "reward", "reward_model"])]
+    pub simulate: bool,
+
+    /// Print the summary as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+
+    /// What else may be set.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
 
 /// Runs: over the embedded log until every prompt is accounted for, over a cluster as a worker until it is told to
 /// stop.
 ///
 /// # Errors
 /// See [`RunError`]. What was committed before the error is complete; the same command carries on from there.
-pub async fn run(settings: Settings, options: RunOptions, screen: &Screen) -> Result<Ended, RunError> {
+pub async fn run(
+    args: &RunArgs,
+    settings: Settings,
+    screen: &Screen,
+    shutdown: &Shutdown,
+) -> Result<CommandOutput, RunError> {
     match settings.kafka.clone() {
-        None if !options.stages.is_empty() => Err(RunError::StagesWithoutCluster),
-        None => finite::run(settings, options, screen).await,
-        Some(_) if !options.files.is_empty() => Err(RunError::FilesForWorker),
+        None if !args.stage.is_empty() => Err(WrongUsage::StagesWithoutCluster.into()),
+        None => finite::run(args, settings, screen, shutdown).await,
+        Some(_) if !args.files.is_empty() => Err(WrongUsage::FilesForWorker.into()),
         Some(kafka) => {
-            let chosen = Chosen::named(&options.stages)?;
-            worker::run(settings, &kafka, options, chosen, screen).await
+            let chosen = Chosen::named(&args.stage).map_err(WrongUsage::UnknownStage)?;
+            worker::run(args, settings, &kafka, chosen, screen, shutdown).await
         }
     }
 }
 
-/// What to run, beside the settings.
-#[derive(Clone, Debug, Default)]
-pub struct RunOptions {
-    /// Files to read, `-` for standard input. None: carry on with what was taken in before.
-    pub files: Vec<String>,
-    /// The stages of a worker, by name; none for all.
-    pub stages: Vec<String>,
-    /// Start a simulated model cluster and use it.
-    pub simulate: bool,
-    /// The command that carries on, to be shown when the run is interrupted.
-    pub resume: String,
-    /// The command that sets a cluster's topics right, to be shown where they are not.
-    pub mend: String,
-}
-
-/// A run that ended by itself or was told to.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// What came of it.
-    pub report: Report,
-    /// Whether it was told to stop before everything was done.
-    pub interrupted: bool,
-}
-
-/// What came of a run.
-#[derive(Clone, Debug)]
-pub enum Report {
-    /// Of one that ends by itself.
-    Finite(Box<Summary>),
-    /// Of a worker.
-    Worker(Box<WorkerSummary>),
-}
-
-impl Report {
-    /// For people.
-    pub fn text(&self) -> String {
-        match self {
-            Self::Finite(summary) => summary.text(),
-            Self::Worker(summary) => summary.text(),
-        }
-    }
-
-    /// For machines: one line of JSON.
-    pub fn json(&self) -> String {
-        match self {
-            Self::Finite(summary) => summary.json(),
-            Self::Worker(summary) => summary.json(),
-        }
-    }
-}
-
-/// Why a run could not begin, or had to end.
+/// A command line that cannot be meant.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// No server was named for a role.
-    #[error(
-        "no {role} is configured: name its servers with --{role} URL and its model with --{role}-model NAME (or in \
-         avr.toml under [models.{role}]), or try it out with --simulate"
-    )]
-    NoModel {
-        /// The role.
-        role: &'static str,
-    },
-    /// A model's options do not fit.
-    #[error("models.{role}: {cause}")]
-    Model {
-        /// The role.
-        role: &'static str,
-        /// What does not fit.
-        cause: OptionsError,
-    },
-    /// The simulated cluster did not start.
-    #[error(transparent)]
-    Simulate(#[from] SimulateError),
-    /// Files cannot be read.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Sources(Vec<SourceError>),
-    /// The output folder cannot be made or written.
-    #[error("{}: {cause}; choose another folder with --out", folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-    /// The log failed.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The engine ended.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The intake ended.
-    #[error(transparent)]
-    Intake(#[from] IntakeError),
+pub enum WrongUsage {
     /// `--stage` without a cluster.
     #[error(
         "--stage is for workers of a cluster (--kafka): over the embedded log one process has every stage, because the \
@@ -156,34 +110,59 @@ pub enum RunError {
     /// A name that no stage has.
     #[error(transparent)]
     UnknownStage(#[from] UnknownStage),
-    /// None of the chosen stages is passed by threads of the recipe.
-    #[error(
-        "threads of recipe {recipe} pass none of these stages: {stages}; name others with --stage, or leave it out"
-    )]
-    NoStage {
-        /// The recipe.
-        recipe: String,
-        /// What was chosen.
-        stages: String,
-    },
-    /// A stage without its model.
-    #[error(transparent)]
-    MissingModel(#[from] MissingModel),
-    /// The cluster cannot be used.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The cluster's threads follow another definition of the recipe.
-    #[error(transparent)]
-    RecipeChanged(#[from] RecipeChanged),
     /// There is nothing to do.
     #[error(
         "nothing to do: name at least one FILE (or - for standard input); this output folder has nothing to carry on with"
     )]
     Nothing,
-    /// Nothing could tell the run to stop.
-    #[error("signals cannot be heard: {0}")]
-    Signals(std::io::Error),
-    /// A part of the run broke.
-    #[error("the {0} broke in a way that it did not foresee")]
-    Broken(&'static str),
+}
+
+/// Why a run could not begin, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The command line is wrong.
+    #[error(transparent)]
+    Usage(#[from] WrongUsage),
+    /// Files cannot be read.
+    #[error(transparent)]
+    Sources(#[from] SourceErrors),
+    /// The models cannot be asked.
+    #[error(transparent)]
+    Models(#[from] ModelSetupError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenLogError),
+    /// The stages cannot be run.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// Threads in the log follow another definition of the recipe.
+    #[error(transparent)]
+    RecipeChanged(#[from] RecipeChanged),
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The engine ended.
+    #[error(transparent)]
+    Engine(#[from] EngineEnd),
+    /// The intake ended.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    /// A part of the run panicked.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+impl HasExitCode for RunError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) | Self::Sources(_) | Self::RecipeChanged(_) => ExitCode::WrongUsage,
+            Self::Models(error) => error.exit_code(),
+            Self::Open(error) => error.exit_code(),
+            Self::Assemble(error) => error.exit_code(),
+            Self::Log(error) => error.exit_code(),
+            Self::Engine(error) => error.exit_code(),
+            Self::Intake(error) => error.exit_code(),
+            Self::Broken(_) => ExitCode::Failed,
+        }
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
-use super::RunOptions;
 use crate::{
     app::Models,
+    command::args::command_line,
     config::Settings,
     engine::{StageStatus, Status},
     export::{
@@ -23,7 +23,6 @@ use crate::{
 /// What a summary is made of.
 pub(super) struct Facts<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) options: &'a RunOptions,
     pub(super) models: &'a Models,
     pub(super) written: &'a Written,
     pub(super) taken_in: IntakeProgress,
@@ -34,7 +33,7 @@ pub(super) struct Facts<'a> {
 
 pub(super) fn summary(facts: &Facts<'_>) -> Summary {
     let ending = if facts.interrupted {
-        Ending::Interrupted { resume: facts.options.resume.clone() }
+        Ending::Interrupted { resume: command_line(std::env::args_os()) }
     } else {
         Ending::Finished
     };

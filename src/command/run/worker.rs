@@ -1,78 +1,57 @@
 //! A worker of a cluster, from its start until it is told to stop.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::{
-    sync::{oneshot, watch},
-    task::{JoinError, JoinHandle, JoinSet},
-};
+use tokio::{sync::watch, task::JoinSet};
 
-use super::{Ended, Report, RunError, RunOptions, summarise};
+use super::{RunArgs, RunError, summarise};
 use crate::{
-    app::{self, Process, Signals, simulated},
+    app::{self, Assembled, OpenLogError, RunningEngine, Services, Shutdown, Until, are_simulated},
+    command::output::CommandOutput,
     config::{KafkaSettings, Settings},
     dataflow::{self, Chosen},
-    engine::{EngineError, EngineOptions, Handle, PausedStages, Status, Stop},
+    engine::{EngineOptions, Handle, PausedStages, Status},
     intake,
-    log::{Log, kafka::Admin},
+    log::{
+        Log,
+        kafka::{Admin, KafkaLog},
+    },
     observe::Metrics,
     pipeline::{
         admission::{self, Lags},
         heartbeat, retention,
     },
     record::RecipeRef,
-    terminal::{Counting, Progress, ProgressSnapshot, Screen, WorkerSummary},
+    terminal::{Counting, Progress, ProgressSnapshot, Screen},
 };
 
-/// How long the last word that a worker is stopping may take.
-const LAST_WORD: Duration = Duration::from_secs(5);
-
-/// Runs the chosen stages until a signal says to stop.
+/// Runs the chosen stages until the process is told to stop.
 pub(super) async fn run(
+    args: &RunArgs,
     settings: Settings,
     kafka: &KafkaSettings,
-    options: RunOptions,
     chosen: Chosen,
     screen: &Screen,
-) -> Result<Ended, RunError> {
-    let mut signals = Signals::listen()?;
+    shutdown: &Shutdown,
+) -> Result<CommandOutput, RunError> {
+    let started = Instant::now();
     let roles = dataflow::asks(&settings.recipe, &chosen);
     let name = kafka.options.worker.clone().unwrap_or_else(drawn_name);
-    let mut process = Process::start(&settings, &options, &roles, Some(&name)).await?;
-    let stages: Vec<&str> = chosen.names().collect();
-    let connected = tokio::select! {
-        biased;
-        () = signals.next() => return Ok(Ended::before_it_began(&settings, &options, &process)),
-        connected = app::await_cluster(kafka, &stages, &options.mend) => connected,
+    let mut services = Services::start(&settings, &roles, args.simulate, Some(&name)).await?;
+    let worker = Worker {
+        settings: &settings,
+        kafka,
+        name,
+        chosen,
+        is_simulated: are_simulated(&settings, args.simulate),
+        asks_models: !roles.is_empty(),
     };
-    let log = connected?;
-    let mut aside = JoinSet::new();
-    aside.spawn(count_hung(log.hung_calls(), process.metrics.clone()));
-    if let Some(interval) = kafka.cleanup_interval {
-        let admin = Admin::new(&kafka.options)?;
-        let topics = kafka.topics.consumed();
-        aside.spawn(retention::keep(admin, topics, interval, process.metrics.clone()));
-    }
-    let is_simulated = simulated(&settings, options.simulate);
-    let asks_models = !roles.is_empty();
-    let worker = Worker { settings: &settings, kafka, name, chosen, is_simulated, asks_models };
-    let ended = worker.work(log, &mut process, signals, screen).await;
-    drop(aside);
-    process.quiet().await;
-    let summary = ended?;
-    if let Some(cluster) = process.models.cluster {
-        cluster.stop().await;
-    }
-    Ok(Ended { report: Report::Worker(Box::new(summary)), interrupted: false })
-}
-
-impl Ended {
-    fn before_it_began(settings: &Settings, options: &RunOptions, process: &Process) -> Self {
-        let is_simulated = simulated(settings, options.simulate);
-        let summary =
-            summarise::worker("", &Status::default(), &process.models, is_simulated, Duration::ZERO);
-        Self { report: Report::Worker(Box::new(summary)), interrupted: false }
-    }
+    let ended = worker.work(args, &mut services, screen, shutdown).await;
+    services.shutdown().await;
+    let status = ended?;
+    let models = &services.models;
+    let summary = summarise::worker(&worker.name, &status, models, worker.is_simulated, started.elapsed());
+    Ok(CommandOutput::done(if args.json { summary.json() } else { summary.text() }))
 }
 
 /// What a worker is.
@@ -85,57 +64,52 @@ struct Worker<'a> {
     asks_models: bool,
 }
 
-/// What runs beside the engine; it ends when this is dropped.
-struct Aside {
-    _tasks: JoinSet<()>,
-    heart: JoinHandle<()>,
-    stop_heart: oneshot::Sender<()>,
-}
-
 impl Worker<'_> {
-    async fn work<L: Log>(
+    /// Works until the process is told to stop; then how far the stages were. Before the engine runs nothing has to be
+    /// finished.
+    async fn work(
         &self,
-        log: L,
-        process: &mut Process,
-        mut signals: Signals,
+        args: &RunArgs,
+        services: &mut Services,
         screen: &Screen,
-    ) -> Result<WorkerSummary, RunError> {
-        let started = Instant::now();
-        let name = self.name.clone();
-        let engine = EngineOptions { committer: name.clone(), ..self.settings.engine.clone() };
-        let parts = app::assemble(self.settings, log.clone(), engine, &self.chosen, process)?;
-        tokio::select! {
-            biased;
-            () = signals.next() => {
-                let (status, models) = (Status::default(), &process.models);
-                return Ok(summarise::worker(&name, &status, models, self.is_simulated, started.elapsed()));
-            }
-            fits = self.fits(&log, &parts.reference) => fits?,
-        }
-
+        shutdown: &Shutdown,
+    ) -> Result<Status, RunError> {
+        let prepared = shutdown.unless_asked(self.prepare(args, services)).await;
+        let Some((log, parts)) = prepared.transpose()? else { return Ok(Status::default()) };
         let (gates, closed) = watch::channel(PausedStages::new());
         let (lags_to, lags) = watch::channel(Lags::new());
-        let (stop, stopped) = watch::channel(Stop::Run);
-        let mut engine = tokio::spawn(parts.engine.with_paused(closed).run(stopped));
-        let status = parts.handle.status();
-        let aside = self.start_aside(&log, &parts.handle, process, name.clone(), (lags_to, gates));
+        let (handle, status) = (parts.handle.clone(), parts.handle.status());
+        let background = self.start_background(log, &handle, services, (lags_to, gates))?;
+        let engine = RunningEngine::start(parts.engine.with_paused(closed), services.models.stop.clone());
         let display = show_progress(self.settings, screen, status.clone(), lags);
-        tracing::info!(worker = name, stages = ?self.chosen.names().collect::<Vec<_>>(), "working until it is told to stop");
+        let stages: Vec<_> = self.chosen.names().collect();
+        tracing::info!(worker = self.name, ?stages, "working until it is told to stop");
 
-        let ended = wait(&mut engine, signals).await;
-        let result = match ended {
-            Some(ended) => ended,
-            None => {
-                aside.say_stopping().await;
-                process.models.stop.drain();
-                stop.send_replace(Stop::Drain);
-                joined(engine.await)
+        let ended = match engine.until(shutdown.asked()).await {
+            Until::Ended(ended) => ended,
+            Until::Event(engine, ()) => {
+                drop(background);
+                engine.drain(heartbeat::announce_stop(&handle, &self.name)).await
             }
         };
         display.finish().await;
-        result?;
-        let status = status.borrow();
-        Ok(summarise::worker(&name, &status, &process.models, self.is_simulated, started.elapsed()))
+        ended?;
+        Ok(status.borrow().clone())
+    }
+
+    /// Connects, puts the stages together, and makes sure that they belong to this pipeline.
+    async fn prepare(
+        &self,
+        args: &RunArgs,
+        services: &Services,
+    ) -> Result<(KafkaLog, Assembled<KafkaLog>), RunError> {
+        let stages: Vec<&str> = self.chosen.names().collect();
+        let fix_command = args.settings.log.cluster.fix_command();
+        let log = app::await_cluster(self.kafka, &stages, &fix_command).await?;
+        let options = EngineOptions { committer: self.name.clone(), ..self.settings.engine.clone() };
+        let parts = app::assemble(self.settings, log.clone(), options, &self.chosen, services)?;
+        self.fits(&log, &parts.reference).await?;
+        Ok((log, parts))
     }
 
     /// Fails where this worker's recipe or its sort of models is another one than the pipeline's.
@@ -149,60 +123,34 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn start_aside<L: Log>(
+    /// Starts what runs beside the engine; it ends when what is returned is dropped.
+    fn start_background(
         &self,
-        log: &L,
+        log: KafkaLog,
         handle: &Handle,
-        process: &Process,
-        name: String,
+        services: &Services,
         (lags, gates): (watch::Sender<Lags>, watch::Sender<PausedStages>),
-    ) -> Aside {
-        let (metrics, status) = (process.metrics.clone(), handle.status());
-        let (stop_heart, heart_stopped) = oneshot::channel();
-        let (ready, starting) = (process.log_ready.clone(), handle.clone());
-        let interval = self.kafka.heartbeat_interval;
+    ) -> Result<JoinSet<()>, OpenLogError> {
+        let metrics = &services.metrics;
+        let mut background = JoinSet::new();
+        background.spawn(count_hung(log.hung_calls(), metrics.clone()));
+        if let Some(interval) = self.kafka.cleanup_interval {
+            let admin = Admin::new(&self.kafka.options)?;
+            let topics = self.kafka.topics.consumed();
+            background.spawn(retention::keep(admin, topics, interval, metrics.clone()));
+        }
+        background.spawn(admission::keep(log.clone(), handle.status(), metrics.clone()));
         let (chosen, max_lag) = (self.chosen.clone(), self.kafka.max_lag);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(admission::keep(log.clone(), status, metrics.clone()));
-        tasks.spawn(admission::watch(log.clone(), chosen, max_lag, lags, gates, metrics));
-        tasks.spawn(async move {
+        background.spawn(admission::watch(log, chosen, max_lag, lags, gates, metrics.clone()));
+        let (ready, starting) = (services.log_ready.clone(), handle.clone());
+        background.spawn(async move {
             if starting.started().await {
                 ready.met();
             }
         });
-        let heart = tokio::spawn(heartbeat::beat(handle.clone(), name, interval, heart_stopped));
-        Aside { _tasks: tasks, heart, stop_heart }
+        background.spawn(heartbeat::beat(handle.clone(), self.name.clone(), self.kafka.heartbeat_interval));
+        Ok(background)
     }
-}
-
-impl Aside {
-    /// Lets the heart beat a last time, so that others see that this worker goes. The rest ends, too.
-    async fn say_stopping(self) {
-        drop(self.stop_heart);
-        if tokio::time::timeout(LAST_WORD, self.heart).await.is_err() {
-            tracing::warn!("the log does not take the word that this worker stops");
-        }
-    }
-}
-
-/// Waits for a signal, or for an engine that ends by itself: then with what it ended.
-async fn wait(
-    engine: &mut JoinHandle<Result<(), EngineError>>,
-    mut signals: Signals,
-) -> Option<Result<(), RunError>> {
-    tokio::select! {
-        biased;
-        () = signals.next() => {
-            tracing::info!("stopping: what runs is finished and committed; a second signal ends at once");
-            tokio::spawn(signals.end_at_once());
-            None
-        }
-        ended = engine => Some(joined(ended)),
-    }
-}
-
-fn joined(ended: Result<Result<(), EngineError>, JoinError>) -> Result<(), RunError> {
-    ended.map_err(|_| RunError::Broken("engine"))?.map_err(RunError::from)
 }
 
 /// Counts calls that hang for operators, until it is dropped.

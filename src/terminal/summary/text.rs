@@ -79,9 +79,8 @@ fn threads(page: &mut Page, summary: &Summary) {
 
 /// The reasons why threads were not selected, and how many each.
 fn reasons(state: &StateTotals) -> impl Iterator<Item = (OutcomeReason, u64)> {
-    let reasons = OutcomeReason::ALL
-        .into_iter()
-        .filter(|v| !matches!(v, OutcomeReason::Selected | OutcomeReason::DeadLetter));
+    let reasons =
+        OutcomeReason::all().filter(|v| !matches!(v, OutcomeReason::Selected | OutcomeReason::DeadLetter));
     reasons.map(|reason| (reason, state.threads(reason))).filter(|(_, number)| *number > 0)
 }
 
@@ -376,8 +375,8 @@ Next
     fn every_line_fits_100_columns_up_to_a_billion_threads() {
         let most = 999_999_999;
         let mut summary = Summary { simulated: true, places: places(), ..Summary::default() };
-        summary.state.outcomes = OutcomeReason::ALL.into_iter().map(|reason| (reason, most)).collect();
-        summary.state.records = RecordKind::ALL.into_iter().map(|kind| (kind, most)).collect();
+        summary.state.outcomes = OutcomeReason::all().map(|reason| (reason, most)).collect();
+        summary.state.records = RecordKind::all().map(|kind| (kind, most)).collect();
         summary.process.models = models();
         for line in summary.text().lines() {
             assert!(line.chars().count() <= 100, "{line}");

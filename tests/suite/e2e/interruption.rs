@@ -1,5 +1,7 @@
 //! SIGTERM and Ctrl-C: the first drains, the second does not.
 
+use std::net::TcpListener;
+
 use crate::support::{Bench, Cluster, Process};
 
 const PROMPTS: usize = 60;
@@ -70,4 +72,43 @@ fn the_grace_ends_a_drain_that_would_not_end() {
     assert_eq!(summary["state"]["under_way"], 3);
     bench.run(&Cluster::start(&[]), &["prompts.jsonl"]).expect_code(0);
     assert_eq!(bench.output().threads().len(), 3);
+}
+
+/// A port at which connections are taken and nothing ever answers. It closes when it is dropped.
+fn silent_broker() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    (listener, address)
+}
+
+/// Every command that talks to a cluster ends at the first signal while it connects: nothing is under way yet.
+#[test]
+fn a_signal_ends_a_command_that_waits_for_a_silent_cluster() {
+    let (bench, (_listener, address)) = (Bench::with_prompts(1), silent_broker());
+    let commands: [(&[&str], i32); 8] = [
+        (&["submit", "prompts.jsonl"], 130),
+        (&["replay"], 130),
+        (&["status"], 130),
+        (&["status", "--wait"], 130),
+        (&["topics", "diff"], 130),
+        (&["dead-letters", "list"], 130),
+        (&["run", "--stage", "export"], 0),
+        (&["run", "--simulate"], 0),
+    ];
+    for signal in ["TERM", "INT"] {
+        let start = |(arguments, code): &(&[&str], i32)| {
+            let mut command = bench.avr(arguments);
+            command.args(["--kafka", &address, "--set", "observe.listen=127.0.0.1:0"]);
+            (Process::start(&mut command), *code)
+        };
+        let mut started: Vec<_> = commands.iter().map(start).collect();
+        for (process, _) in &mut started {
+            process.wait_for_line("connecting to the cluster");
+            process.signal(signal);
+            process.wait_for_line("a second signal ends at once");
+        }
+        for (process, code) in started {
+            process.finish_soon().expect_code(code);
+        }
+    }
 }

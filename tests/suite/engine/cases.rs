@@ -328,6 +328,19 @@ async fn steps_that_outlast_the_grace_are_made_again() {
     assert!(life.stop().await.0.is_ok());
 }
 
+/// A worker says with its last commit that it stops; nothing else need be under way.
+#[tokio::test(start_paused = true)]
+async fn what_is_submitted_before_a_stop_is_committed() {
+    let log = log_of(0, 1, Options::calm(1)).await;
+    let life = Life::start(log.process("avr"), 4, |n| async move { Ok(text(n)) });
+    a_while().await;
+    let handle = life.handle.clone();
+    let output = Output { topic: RECORDS.name, key: None, value: Some(text(9)), headers: vec![] };
+    let (submitted, (ended, _)) = tokio::join!(biased; handle.submit(vec![output]), life.stop());
+    assert!(submitted.is_ok() && ended.is_ok(), "{submitted:?}, {ended:?}");
+    assert_eq!(numbers(&log, RECORDS.name), [9]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_log_that_takes_nothing_does_not_keep_a_stopping_process() {
     let log = log_of(4, 1, Options::calm(1)).await;

@@ -7,11 +7,11 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::Once,
 };
 
 use avr::{
-    command::run::{self, RunOptions},
+    app::Shutdown,
+    command::run::{self, RunArgs},
     config::{self, Settings},
     method::select_records,
     model::{ChatModel, RewardModel, StopSignal},
@@ -27,6 +27,8 @@ use player::Player;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::support::use_ring;
 
 const PROMPTS: usize = 24;
 
@@ -44,10 +46,7 @@ impl Bench {
 
     /// A bench whose servers give this many choices to one request at most.
     async fn with_most_choices(most_choices: u16) -> Self {
-        static CRYPTOGRAPHY: Once = Once::new();
-        CRYPTOGRAPHY.call_once(|| {
-            rustls::crypto::ring::default_provider().install_default().expect("nobody else installs one");
-        });
+        use_ring();
         let mut options = Options::default();
         options.text.mean_tokens = 40.0;
         options.text.malformed_rating_rate = 0.2;
@@ -89,8 +88,8 @@ impl Bench {
 
     async fn run(&self, settings: Settings) {
         let files = vec![self.prompts().display().to_string()];
-        let options = RunOptions { files, ..RunOptions::default() };
-        run::run(settings, options, &Screen::stderr()).await.expect("the run ends");
+        let args = RunArgs { files, ..RunArgs::default() };
+        run::run(&args, settings, &Screen::stderr(), &Shutdown::never()).await.expect("the run ends");
     }
 
     /// What the recipe gives when it is played by hand.
@@ -263,11 +262,7 @@ async fn selection_beyond_the_paper_gives_every_kind_it_is_asked_for() {
                   records = [\"response_pair\", \"critique_pair\", \"improvement_pair\", \"kto\", \"reward_pair\"]";
     let found = check(recipe).await;
     let count = |kind: RecordKind| found.records.values().filter(|record| record.kind == kind).count();
-    assert!(
-        RecordKind::ALL.into_iter().filter(|kind| count(*kind) > 0).count() == 5,
-        "{:?}",
-        found.records.keys()
-    );
+    assert!(RecordKind::all().filter(|kind| count(*kind) > 0).count() == 5, "{:?}", found.records.keys());
     let labels: Vec<_> = found.records.values().filter_map(|record| record.label).collect();
     assert!(labels.contains(&true) && labels.contains(&false));
 }

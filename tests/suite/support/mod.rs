@@ -27,6 +27,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A pause between two looks at another process, which has no way to tell.
 const LOOK_AGAIN: Duration = Duration::from_millis(3);
 
+/// Makes `ring` the cryptography of this process, as `main` does. All tests share the process: the first that comes does it.
+pub(crate) fn use_ring() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
 /// Looks until something is there; none when it took too long.
 pub(crate) fn look_until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();

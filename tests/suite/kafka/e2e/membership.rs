@@ -21,7 +21,7 @@ const STATIC_CONSUMER: Setup = Setup {
 
 /// What a worker has said of partitions that came or went.
 fn moves(worker: &mut Process) -> Vec<String> {
-    let lines = worker.said().lines().filter(|line| line.contains("avr::engine::assignment"));
+    let lines = worker.said().lines().filter(|line| line.contains("avr::engine::rebalance"));
     lines.map(str::to_owned).collect()
 }
 

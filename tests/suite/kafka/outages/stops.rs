@@ -30,7 +30,7 @@ fn a_worker_whose_last_results_no_broker_takes_says_so() {
     worker.terminate();
     let ended = worker.finish_soon();
     BROKERS.iter().for_each(|broker| cluster.script(&["thaw", broker]));
-    let told = ["steps are dropped and will be made again", "did not take the results of"];
+    let told = ["steps are discarded and will be made again", "did not take the results of"];
     ended.expect_code(5).expect_error(&told);
 
     let next = pipeline.worker(&models, &[], &[]);
