@@ -34,6 +34,7 @@
 //! - Nothing redoes a model call to save memory or code.
 
 pub mod app;
+pub mod backoff;
 pub mod clock;
 pub mod command;
 pub mod config;

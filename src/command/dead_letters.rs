@@ -9,9 +9,7 @@ use crate::{
     app::{self, ExitCode, HasExitCode, OpenLogError, STATE, Shutdown},
     clock::now_ms,
     config::Settings,
-    dead_letter::{
-        Deed, HandleError, LetterId, Letters, Report, Selection, handle, read_letter, read_letters,
-    },
+    dead_letter::{self, DeadLetterFilter, DeadLetterId, HandleError, Handling, HandlingReport},
     log::{Log, LogError},
     record::HandledAction,
     terminal::dead_letters as shown,
@@ -68,7 +66,7 @@ pub enum DeadLettersCommand {
     Show {
         /// The letter, as `list` names it.
         #[arg(value_name = "ID")]
-        id: LetterId,
+        id: DeadLetterId,
         /// Which log.
         #[command(flatten)]
         log: LogArgs,
@@ -85,7 +83,7 @@ pub enum DeadLettersCommand {
 pub struct HandleArgs {
     /// The letters, as `list` names them.
     #[arg(value_name = "ID", conflicts_with_all = ["all", "stage", "error"])]
-    pub ids: Vec<LetterId>,
+    pub ids: Vec<DeadLetterId>,
     /// All that nothing was done with yet.
     #[arg(long, conflicts_with_all = ["stage", "error"])]
     pub all: bool,
@@ -117,11 +115,11 @@ impl DeadLettersArgs {
 }
 
 impl HandleArgs {
-    fn selection(&self) -> Selection {
+    fn filter(&self) -> DeadLetterFilter {
         if self.ids.is_empty() {
-            Selection::Fitting { stage: self.stage.clone(), kind: self.error.clone() }
+            DeadLetterFilter::Matching { stage: self.stage.clone(), kind: self.error.clone() }
         } else {
-            Selection::Ids(self.ids.iter().copied().collect())
+            DeadLetterFilter::Ids(self.ids.iter().copied().collect())
         }
     }
 }
@@ -185,8 +183,8 @@ async fn open_and_do(args: &DeadLettersArgs, settings: &Settings) -> Result<Comm
 async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<CommandOutput, DeadLettersError> {
     match &args.command {
         DeadLettersCommand::List { handled, json, .. } => {
-            let mut all = read_letters(log).await?;
-            all.letters.retain(|letter| *handled || letter.handled.is_none());
+            let mut all = dead_letter::list(log).await?;
+            all.retain(|dead_letter| *handled || dead_letter.handled.is_none());
             let text = if *json { shown::json(&all) } else { shown::list(&all) };
             Ok(CommandOutput::done(text))
         }
@@ -199,12 +197,10 @@ async fn over<L: Log>(log: &L, args: &DeadLettersArgs) -> Result<CommandOutput, 
     }
 }
 
-async fn show<L: Log>(log: &L, id: LetterId) -> Result<CommandOutput, DeadLettersError> {
-    let Letters { letters } = read_letters(log).await?;
-    let letter = letters.into_iter().find(|letter| letter.id == id);
-    Ok(match (letter, read_letter(log, id).await?) {
-        (Some(letter), Some(record)) => CommandOutput::done(shown::show(&letter, &record)),
-        _ => with_problems(String::new(), vec![missing(id)]),
+async fn show<L: Log>(log: &L, id: DeadLetterId) -> Result<CommandOutput, DeadLettersError> {
+    Ok(match dead_letter::show(log, id).await? {
+        Some((found, record)) => CommandOutput::done(shown::show(&found, &record)),
+        None => with_problems(String::new(), vec![missing(id)]),
     })
 }
 
@@ -213,13 +209,14 @@ async fn act<L: Log>(
     args: &HandleArgs,
     action: HandledAction,
 ) -> Result<CommandOutput, DeadLettersError> {
-    let deed = Deed { action, dry_run: args.dry_run };
-    let Report { done, before, missing: absent, unreturnable } =
-        handle(log, &args.selection(), deed, now_ms()).await?;
+    let handling = Handling { action, dry_run: args.dry_run, at_ms: now_ms() };
+    let HandlingReport { done, before, missing: absent, not_retryable } =
+        dead_letter::handle(log, &args.filter(), handling).await?;
     let problems = absent.into_iter().map(missing);
-    let unreturnable = unreturnable.iter().map(|(id, why)| format!("letter {id} cannot be sent back: {why}"));
-    let text = shown::done(&done, &before, deed);
-    Ok(with_problems(text, problems.chain(unreturnable).collect()))
+    let not_retryable =
+        not_retryable.iter().map(|(id, why)| format!("letter {id} cannot be sent back: {why}"));
+    let text = shown::done(&done, &before, handling);
+    Ok(with_problems(text, problems.chain(not_retryable).collect()))
 }
 
 fn with_problems(text: String, problems: Vec<String>) -> CommandOutput {
@@ -227,6 +224,6 @@ fn with_problems(text: String, problems: Vec<String>) -> CommandOutput {
     CommandOutput { text, problems, code }
 }
 
-fn missing(id: LetterId) -> String {
+fn missing(id: DeadLetterId) -> String {
     format!("there is no letter {id}: `avr dead-letters list --handled` shows all")
 }

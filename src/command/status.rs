@@ -18,7 +18,7 @@ use std::{
 
 use clap::Args;
 
-pub use sample::{Letters, Sample, StageSample};
+pub use sample::{Sample, StageSample};
 
 use super::{args::ClusterArgs, output::CommandOutput};
 use picture::picture;

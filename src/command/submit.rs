@@ -17,8 +17,8 @@ use super::{args::SettingsArgs, output::CommandOutput};
 use crate::{
     app::{self, ExitCode, HasExitCode, OpenLogError, Shutdown},
     config::{KafkaSettings, Settings},
-    intake::{self, Direct, Intake, IntakeError, IntakeProgress, SUBMIT_COMMITTER},
-    log::{LogError, kafka::KafkaLog},
+    intake::{self, Intake, IntakeError, IntakeProgress, SUBMIT_COMMITTER},
+    log::{LogError, StandaloneCommitter, kafka::KafkaLog},
     observe::Metrics,
     source::{self, SourceErrors},
     terminal::{Counting, InputTotals, Progress, ProgressSnapshot, Screen, SubmitSummary},
@@ -133,13 +133,13 @@ async fn begin(
     args: &SubmitArgs,
     settings: &Settings,
     kafka: &KafkaSettings,
-) -> Result<Intake<KafkaLog, Direct<KafkaLog>>, SubmitError> {
+) -> Result<Intake<KafkaLog, StandaloneCommitter<KafkaLog>>, SubmitError> {
     let log = app::await_cluster(kafka, &[], &args.settings.log.cluster.fix_command()).await?;
-    let destination = Direct::start(log.clone(), SUBMIT_COMMITTER).await?;
+    let writer = StandaloneCommitter::start(log.clone(), SUBMIT_COMMITTER).await?;
     let index = intake::read_index(&log).await?;
     let reference = settings.recipe.reference(&settings.templates);
     let options = settings.intake.clone();
-    let (mut intake, _) = Intake::new(log, destination, reference, options, index, Metrics::new());
+    let (mut intake, _) = Intake::new(log, writer, reference, options, index, Metrics::new());
     intake.claim(app::definition(settings, None)).await?;
     Ok(intake)
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::Section;
 use crate::{
-    dead_letter::LETTERS_COMMITTER,
+    dead_letter::DEAD_LETTERS_COMMITTER,
     intake::{MODELS_COMMITTER, SUBMIT_COMMITTER},
     log::kafka::{
         GroupProtocol, KafkaOptions, MissingProgress, check_client_key, check_group_key, is_secret_key,
@@ -40,7 +40,7 @@ pub struct KafkaSettings {
 const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 const SILENCE: &str = "max.poll.interval.ms";
 /// Committers that are no workers. Of two of a name, each would take over from the other.
-const TAKEN_NAMES: [&str; 3] = [SUBMIT_COMMITTER, LETTERS_COMMITTER, MODELS_COMMITTER];
+const TAKEN_NAMES: [&str; 3] = [SUBMIT_COMMITTER, DEAD_LETTERS_COMMITTER, MODELS_COMMITTER];
 
 impl KafkaSettings {
     /// How long a member may keep its group waiting before it is taken for dead.

@@ -1,75 +1,63 @@
-//! What is done with letters: sent back or dropped, each in one commit with the entry that says so.
+//! What is done with dead letters: sent back or dropped, each in one commit with the entry that says so.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Letter, LetterId, Selection, Unreturnable, letter::read_handled, sent_back};
+use super::{
+    DeadLetter, DeadLetterFilter, DeadLetterId, NotRetryable, headers::sent_back, list::read_handled,
+};
 use crate::{
-    log::{CommitError, Committer, Log, LogError, LogErrorKind, Output, Record},
+    log::{Log, LogError, Output, Record, StandaloneCommit, StandaloneCommitter},
     record::{HandledAction, HandledLetter},
     topic::{DEAD_LETTERS, HANDLED},
 };
 
-/// The committer's identity: of two that handle letters at once the later fences the earlier.
-pub const LETTERS_COMMITTER: &str = "dead-letters";
+/// The committer's name. Of two that handle dead letters at once the later goes first.
+pub const DEAD_LETTERS_COMMITTER: &str = "dead-letters";
 /// What one commit holds at most.
-const BATCH_LETTERS: usize = 256;
+const BATCH_RECORDS: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
-/// Payloads that are held at once; where there are more, the letters are gone through again.
+/// Payloads that are held at once; where there are more, the dead letters are gone through again.
 const PASS_BYTES: usize = 64 << 20;
-/// How often in a row a commit may not be made, or be in doubt.
-const TRIES: u32 = 8;
-/// The wait after the first failure; it doubles.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// What to do with letters.
+/// What to do with dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deed {
+pub struct Handling {
     /// What.
     pub action: HandledAction,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// The time of it, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
 }
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Letters that were handled now; or would be, in a dry run.
-    pub done: Vec<LetterId>,
-    /// Letters that were asked for by their id and had been handled before.
-    pub before: Vec<LetterId>,
-    /// Letters that were asked for by their id and are not there.
-    pub missing: Vec<LetterId>,
-    /// Letters that cannot be sent back, and why.
-    pub unreturnable: BTreeMap<LetterId, Unreturnable>,
+pub struct HandlingReport {
+    /// Those that were handled now; or would be, in a dry run.
+    pub done: Vec<DeadLetterId>,
+    /// Those that were asked for by their id and had been handled before.
+    pub before: Vec<DeadLetterId>,
+    /// Those that were asked for by their id and are not there.
+    pub missing: Vec<DeadLetterId>,
+    /// Those that cannot be sent back, and why.
+    pub not_retryable: BTreeMap<DeadLetterId, NotRetryable>,
 }
 
-/// Why letters could not be handled. Those that were are told by `done`; the same command again handles the rest.
+/// The log failed before all was done. The same command again handles the rest.
 #[derive(Debug, thiserror::Error)]
-pub enum HandleError {
-    /// Another process handles letters.
-    #[error(
-        "another `avr dead-letters` took over after {done} letters of this one; nothing is sent back twice: run the \
-         same command again when it has ended"
-    )]
-    Fenced {
-        /// How many were handled.
-        done: usize,
-    },
-    /// The log failed.
-    #[error("{error}; {done} letters were handled before: run the same command again for the rest")]
-    Log {
-        /// How many were handled.
-        done: usize,
-        /// What it said.
-        error: LogError,
-    },
+#[error("{error}; {done} dead letters were handled before: run the same command again for the rest")]
+pub struct HandleError {
+    /// How many were handled.
+    done: usize,
+    /// What the log said.
+    error: LogError,
 }
 
-/// One letter with what the commit is to hold for it.
+/// What one commit is to hold for a dead letter.
 struct Prepared {
-    id: LetterId,
+    id: DeadLetterId,
     outputs: Vec<Output>,
 }
 
@@ -79,109 +67,83 @@ impl Prepared {
     }
 }
 
-/// Does `deed` to the letters that are meant and were not handled before, batch by batch. Killed in the middle and
-/// called again, it sends nothing back twice.
+/// Handles the dead letters that match and were not handled before, batch by batch. Killed in the middle and called
+/// again, it sends nothing back twice. Where another process does the same, each lets the other work for a while.
 ///
 /// # Errors
-/// See [`HandleError`].
+/// The log fails. What was handled before that is done.
 pub async fn handle<L: Log>(
     log: &L,
-    selection: &Selection,
-    deed: Deed,
-    now_ms: i64,
-) -> Result<Report, HandleError> {
-    let mut report = Report::default();
-    let handled = handle_all(log, selection, deed, now_ms, &mut report).await;
-    let done = report.done.len();
-    match handled {
+    filter: &DeadLetterFilter,
+    handling: Handling,
+) -> Result<HandlingReport, HandleError> {
+    let mut report = HandlingReport::default();
+    match handle_all(log, filter, handling, &mut report).await {
         Ok(()) => Ok(report),
-        Err(error) if matches!(error.cause, LogErrorKind::Fenced) => Err(HandleError::Fenced { done }),
-        Err(error) => Err(HandleError::Log { done, error }),
+        Err(error) => Err(HandleError { done: report.done.len(), error }),
     }
 }
 
 async fn handle_all<L: Log>(
     log: &L,
-    selection: &Selection,
-    deed: Deed,
-    now_ms: i64,
-    report: &mut Report,
+    filter: &DeadLetterFilter,
+    handling: Handling,
+    report: &mut HandlingReport,
 ) -> Result<(), LogError> {
-    // Before anything is read: what an earlier one of the name had under way is decided by then. A look alone must
-    // not fence one that is at work.
-    let mut committer = if deed.dry_run { None } else { Some(log.committer(LETTERS_COMMITTER).await?) };
-    let mut setbacks = 0;
-    let mut doubtful = Vec::new();
+    // Before anything is read: what an earlier process had under way is decided by then. A look alone must not fence
+    // one that is at work.
+    let mut committer = match handling.dry_run {
+        true => None,
+        false => Some(StandaloneCommitter::start(log.clone(), DEAD_LETTERS_COMMITTER).await?),
+    };
+    let mut in_doubt = Vec::new();
     loop {
         let handled = read_handled(log).await?;
-        report.done.extend(doubtful.drain(..).filter(|id| handled.contains_key(id)));
-        let pass = read_pass(log, &handled, selection, deed, now_ms, report).await?;
+        report.done.extend(in_doubt.drain(..).filter(|id| handled.contains_key(id)));
+        let pass = read_pass(log, &handled, filter, handling, report).await?;
         let Some(committer) = &mut committer else {
-            report.done = pass.letters.into_iter().map(|prepared| prepared.id).collect();
+            report.done = pass.prepared.into_iter().map(|prepared| prepared.id).collect();
             return Ok(());
         };
-        let before = report.done.len();
-        let outcome = commit_all(committer, pass.letters, report).await?;
-        if report.done.len() > before {
-            setbacks = 0;
+        match commit_all(committer, pass.prepared, report).await? {
+            None if pass.is_last => return Ok(()),
+            None => {}
+            Some(ids) => in_doubt = ids,
         }
-        let (ids, error) = match outcome {
-            Outcome::Committed if pass.is_last => return Ok(()),
-            Outcome::Committed => continue,
-            Outcome::NotMade(error) => (vec![], error),
-            Outcome::Doubtful(ids, error) => (ids, error),
-        };
-        if setbacks >= TRIES {
-            return Err(error);
-        }
-        tracing::warn!(%error, "a commit was not made or is in doubt; reading what was done with letters");
-        tokio::time::sleep(FIRST_WAIT * 2_u32.pow(setbacks)).await;
-        // Another may have taken over meanwhile, and is fenced in turn: what it did is read before anything is done.
-        committer.recover().await?;
-        (setbacks, doubtful) = (setbacks + 1, ids);
     }
 }
 
-/// How commits ended.
-enum Outcome {
-    Committed,
-    /// Nothing of the last batch was written.
-    NotMade(LogError),
-    /// Whether these letters are handled is for the log to say.
-    Doubtful(Vec<LetterId>, LogError),
-}
-
-/// Letters to be handled next.
+/// Dead letters to be handled next.
 struct Pass {
-    letters: Vec<Prepared>,
+    prepared: Vec<Prepared>,
     is_last: bool,
 }
 
-/// Reads letters up to what may be held at once.
+/// Reads dead letters up to what may be held at once.
 async fn read_pass<L: Log>(
     log: &L,
-    handled: &BTreeMap<LetterId, HandledLetter>,
-    selection: &Selection,
-    deed: Deed,
-    now_ms: i64,
-    report: &mut Report,
+    handled: &BTreeMap<DeadLetterId, HandledLetter>,
+    filter: &DeadLetterFilter,
+    handling: Handling,
+    report: &mut HandlingReport,
 ) -> Result<Pass, LogError> {
-    let mut pass = Pass { letters: Vec::new(), is_last: true };
+    let mut pass = Pass { prepared: Vec::new(), is_last: true };
     let mut bytes = 0;
     report.before.clear();
-    report.missing = match selection {
-        Selection::Ids(ids) => ids.iter().copied().collect(),
-        Selection::Fitting { .. } => vec![],
+    report.missing = match filter {
+        DeadLetterFilter::Ids(ids) => ids.iter().copied().collect(),
+        DeadLetterFilter::Matching { .. } => vec![],
     };
     let mut visit = |record: Record| {
-        let letter = Letter::of(&record);
-        report.missing.retain(|id| *id != letter.id);
-        if !selection.takes(&letter) {
+        let dead_letter = DeadLetter::of(&record);
+        let id = dead_letter.id;
+        report.missing.retain(|missing| *missing != id);
+        if !filter.matches(&dead_letter) {
             return;
         }
-        if handled.contains_key(&letter.id) {
-            if matches!(selection, Selection::Ids(_)) && !report.done.contains(&letter.id) {
-                report.before.push(letter.id);
+        if handled.contains_key(&id) {
+            if matches!(filter, DeadLetterFilter::Ids(_)) && !report.done.contains(&id) {
+                report.before.push(id);
             }
             return;
         }
@@ -189,45 +151,40 @@ async fn read_pass<L: Log>(
             pass.is_last = false;
             return;
         }
-        match prepare(&record, &letter, deed.action, now_ms) {
+        match prepare(&record, &dead_letter, handling) {
             Ok(mut prepared) => {
-                if deed.dry_run {
+                if handling.dry_run {
                     prepared.outputs.clear();
                 }
                 bytes += prepared.size();
-                pass.letters.push(prepared);
+                pass.prepared.push(prepared);
             }
-            Err(unreturnable) => drop(report.unreturnable.insert(letter.id, unreturnable)),
+            Err(why) => drop(report.not_retryable.insert(id, why)),
         }
     };
     log.scan(DEAD_LETTERS, &mut visit).await?;
     Ok(pass)
 }
 
-fn prepare(
-    record: &Record,
-    letter: &Letter,
-    action: HandledAction,
-    at_ms: i64,
-) -> Result<Prepared, Unreturnable> {
-    let mut outputs = match action {
-        HandledAction::Retried => vec![sent_back(record, letter.returns_to()?)],
+fn prepare(record: &Record, dead_letter: &DeadLetter, handling: Handling) -> Result<Prepared, NotRetryable> {
+    let mut outputs = match handling.action {
+        HandledAction::Retried => vec![sent_back(record, dead_letter.returns_to()?)],
         HandledAction::Dropped => vec![],
     };
-    outputs.push(entry(letter, action, at_ms));
-    Ok(Prepared { id: letter.id, outputs })
+    outputs.push(entry(dead_letter, handling));
+    Ok(Prepared { id: dead_letter.id, outputs })
 }
 
 /// The entry that says what was done.
-fn entry(letter: &Letter, action: HandledAction, at_ms: i64) -> Output {
+fn entry(dead_letter: &DeadLetter, Handling { action, at_ms, .. }: Handling) -> Output {
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     let handled = HandledLetter {
-        letter: letter.id.to_string(),
+        letter: dead_letter.id.to_string(),
         action,
         at_ms,
-        thread: some(&letter.thread),
-        stage: some(&letter.stage),
-        kind: some(&letter.kind),
+        thread: some(&dead_letter.thread),
+        stage: some(&dead_letter.headers.stage),
+        kind: some(&dead_letter.headers.kind),
     };
     let value = serde_json::to_vec(&handled).expect("its keys are strings");
     Output {
@@ -238,34 +195,29 @@ fn entry(letter: &Letter, action: HandledAction, at_ms: i64) -> Output {
     }
 }
 
-/// Commits batch by batch, up to the first that is not made or whose outcome is unknown.
-async fn commit_all<C: Committer>(
-    committer: &mut C,
-    letters: Vec<Prepared>,
-    report: &mut Report,
-) -> Result<Outcome, LogError> {
+/// Commits batch by batch. Where the log must be read again before the rest, gives the batch whose commit was in doubt.
+async fn commit_all<L: Log>(
+    committer: &mut StandaloneCommitter<L>,
+    prepared: Vec<Prepared>,
+    report: &mut HandlingReport,
+) -> Result<Option<Vec<DeadLetterId>>, LogError> {
     let mut batch: Vec<Prepared> = Vec::new();
-    let mut letters = letters.into_iter().peekable();
-    while let Some(letter) = letters.next() {
-        batch.push(letter);
+    let mut prepared = prepared.into_iter().peekable();
+    while let Some(next) = prepared.next() {
+        batch.push(next);
         let size: usize = batch.iter().map(Prepared::size).sum();
-        let is_full = batch.len() >= BATCH_LETTERS || size >= BATCH_BYTES;
-        if !is_full && letters.peek().is_some() {
+        let is_full = batch.len() >= BATCH_RECORDS || size >= BATCH_BYTES;
+        if !is_full && prepared.peek().is_some() {
             continue;
         }
         let batch = std::mem::take(&mut batch);
-        let ids: Vec<LetterId> = batch.iter().map(|letter| letter.id).collect();
-        let outputs = batch.into_iter().flat_map(|letter| letter.outputs).collect();
-        match committer.commit(outputs, vec![]).await {
-            Ok(()) => report.done.extend(ids),
-            Err(CommitError::Retriable(error)) => return Ok(Outcome::NotMade(error)),
-            Err(CommitError::Doubtful(error)) => return Ok(Outcome::Doubtful(ids, error)),
-            Err(CommitError::Fatal(error)) => return Err(error),
-            Err(refused @ CommitError::Refused(_)) => {
-                let cause = LogErrorKind::Other(refused.to_string().into());
-                return Err(LogError::new("handling letters", cause));
-            }
+        let ids: Vec<DeadLetterId> = batch.iter().map(|prepared| prepared.id).collect();
+        let outputs = batch.into_iter().flat_map(|prepared| prepared.outputs).collect();
+        match committer.commit(outputs).await? {
+            StandaloneCommit::Committed => report.done.extend(ids),
+            StandaloneCommit::Doubtful => return Ok(Some(ids)),
+            StandaloneCommit::TakenOver => return Ok(Some(vec![])),
         }
     }
-    Ok(Outcome::Committed)
+    Ok(None)
 }

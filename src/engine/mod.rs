@@ -49,7 +49,7 @@ pub use builder::Engine;
 pub use completed::Completed;
 pub use handle::{Handle, PartitionStatus, StageStatus, Status, SubmitError};
 pub use sink::{Appended, BatchPolicy, CheckpointScope, Sink, SinkError};
-pub use stage::{DeadLetter, Stage, StageSpec, StepError, Work};
+pub use stage::{Stage, StageSpec, StepError, Work};
 
 use self::progress_text::ProgressTextError;
 use crate::log::{GroupName, LogError, Partition};

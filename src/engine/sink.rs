@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::DeadLetter;
-use crate::log::{Partition, Record};
+use crate::{
+    dead_letter::DeadLetterCause,
+    log::{Partition, Record},
+};
 
 /// The end of the flow: writes records to files, in order within each partition, as part of the commit that marks
 /// them done.
@@ -56,7 +58,7 @@ pub struct Appended {
     /// committed.
     pub checkpoints: BTreeMap<Partition, String>,
     /// Records that cannot be written, by their place in the batch.
-    pub refused: Vec<(usize, DeadLetter)>,
+    pub refused: Vec<(usize, DeadLetterCause)>,
 }
 
 /// A sink that cannot go on.

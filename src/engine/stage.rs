@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 
 use super::CheckpointScope;
 use crate::{
+    dead_letter::DeadLetterCause,
     log::{GroupName, Output, Record},
     topic::TopicName,
 };
@@ -21,36 +22,13 @@ pub trait Stage: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepError {
     /// The record cannot be handled, now or later: it goes to the dead letters.
-    DeadLetter(DeadLetter),
+    DeadLetter(DeadLetterCause),
     /// This process must leave the record undone, for the reason given; another process may do it.
     Parked(String),
     /// The stage gave up because the process is stopping; the record stays undone.
     Interrupted,
     /// No step of this stage can succeed: the process must stop and say why.
     Stop(String),
-}
-
-/// What is wrong with a record that cannot be handled.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The sort of error, for metrics and retries by kind: `schema`, `refused`, `too_large`, `panic`, ….
-    pub kind: &'static str,
-    /// What happened, in words.
-    pub message: String,
-    /// How often what failed was tried: requests sent for a call of a model, retries among them; 1 for what is the same
-    /// every time.
-    pub attempts: u32,
-    /// The model server's answer, where it was one that refused.
-    pub http_status: Option<u16>,
-    /// The model that refused.
-    pub model: Option<String>,
-}
-
-impl DeadLetter {
-    /// A letter of `kind`, after one try.
-    pub fn new(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), attempts: 1, http_status: None, model: None }
-    }
 }
 
 /// One entry of the dataflow: who reads what, how much at once, and what is done with it.

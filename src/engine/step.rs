@@ -6,10 +6,10 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{DeadLetter, Stage, StepError, partition::Epoch};
+use super::{Stage, StepError, partition::Epoch};
 use crate::{
     clock::now_ms,
-    dead_letter::dead_letter,
+    dead_letter::{DeadLetterCause, dead_letter},
     log::{Output, Record},
 };
 
@@ -62,7 +62,7 @@ pub(super) async fn run(step: StepTask) -> StepReport {
     let started = Instant::now();
     let processed = AssertUnwindSafe(step.work.process(&step.record)).catch_unwind().await;
     let result = processed.unwrap_or_else(|panic| {
-        Err(StepError::DeadLetter(DeadLetter::new("panic", panic_message(panic.as_ref()))))
+        Err(StepError::DeadLetter(DeadLetterCause::new("panic", panic_message(panic.as_ref()))))
     });
     StepReport {
         result: judge(&step, result),
@@ -103,13 +103,13 @@ fn judge(step: &StepTask, result: Result<Vec<Output>, StepError>) -> StepResult 
 }
 
 /// A dead letter in place of outputs of which one is above the log's limit.
-fn too_large(outputs: &[Output], limit: usize) -> Option<DeadLetter> {
+fn too_large(outputs: &[Output], limit: usize) -> Option<DeadLetterCause> {
     let largest = outputs.iter().max_by_key(|output| output.size())?;
     (largest.size() > limit).then(|| {
         let key = largest.key.as_ref().map(Bytes::as_ref).map(String::from_utf8_lossy).unwrap_or_default();
         let (topic, size) = (largest.topic, largest.size());
         let message = format!("the output {key} for topic {topic} has {size} bytes; the log takes {limit}");
-        DeadLetter::new("too_large", message)
+        DeadLetterCause::new("too_large", message)
     })
 }
 

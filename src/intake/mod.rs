@@ -11,23 +11,23 @@
 //! bounded here: while too many threads are on their way, nothing is read.
 
 mod batch;
-mod destination;
 mod followed;
 mod index;
 mod models;
 mod recipe;
+mod writer;
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use batch::{Batch, Tried, index_output};
-pub use destination::{Destination, Direct, SUBMIT_COMMITTER, Setback, ThroughEngine};
 use followed::Followed;
 pub use index::{Index, Seen};
 pub use models::{MODELS_COMMITTER, OtherModels, check_models, claim_models};
 use recipe::check_alone;
 pub use recipe::{RecipeChanged, check_recipe, claims, difference};
+pub use writer::{EngineWriter, PromptWriter, SUBMIT_COMMITTER, WriteError};
 
 use crate::{
     log::{Log, LogError, LogErrorKind},
@@ -106,19 +106,19 @@ pub enum IntakeError {
     OtherModels(#[from] OtherModels),
 }
 
-impl From<Setback> for IntakeError {
-    fn from(setback: Setback) -> Self {
-        match setback {
-            Setback::Log(error) => Self::Log(error),
-            Setback::Stopped | Setback::Doubtful | Setback::TakenOver => Self::Stopped,
+impl From<WriteError> for IntakeError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Log(error) => Self::Log(error),
+            WriteError::Stopped | WriteError::Doubtful | WriteError::TakenOver => Self::Stopped,
         }
     }
 }
 
 /// Takes prompts into a log.
-pub struct Intake<L: Log, D: Destination> {
+pub struct Intake<L: Log, W: PromptWriter> {
     log: L,
-    destination: D,
+    writer: W,
     recipe: RecipeRef,
     options: IntakeOptions,
     progress: watch::Sender<IntakeProgress>,
@@ -156,11 +156,11 @@ pub async fn read_index<L: Log>(log: &L) -> Result<Index, LogError> {
     }
 }
 
-impl<L: Log, D: Destination> Intake<L, D> {
-    /// An intake that gives `destination` what the `index` of `log` does not have.
+impl<L: Log, W: PromptWriter> Intake<L, W> {
+    /// An intake that gives `writer` what the `index` of `log` does not have.
     pub fn new(
         log: L,
-        destination: D,
+        writer: W,
         recipe: RecipeRef,
         options: IntakeOptions,
         index: Index,
@@ -169,7 +169,7 @@ impl<L: Log, D: Destination> Intake<L, D> {
         let start =
             IntakeProgress { threads: index.threads(), rejects: index.rejects(), ..Default::default() };
         let (progress, watched) = watch::channel(start);
-        (Self { log, destination, recipe, options, progress, metrics, index }, watched)
+        (Self { log, writer, recipe, options, progress, metrics, index }, watched)
     }
 
     /// How far it is.
@@ -190,10 +190,12 @@ impl<L: Log, D: Destination> Intake<L, D> {
             }
             let entry = IndexEntry::Recipe { hash: self.recipe.hash.clone(), definition: definition.clone() };
             let output = index_output(index::recipe_key(&self.recipe.name), &entry);
-            match self.destination.submit(vec![output]).await {
+            match self.writer.write(vec![output]).await {
                 Ok(()) => return Ok(()),
-                Err(Setback::Doubtful | Setback::TakenOver) => self.index = read_index(&self.log).await?,
-                Err(setback) => return Err(setback.into()),
+                Err(WriteError::Doubtful | WriteError::TakenOver) => {
+                    self.index = read_index(&self.log).await?
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -221,7 +223,7 @@ impl<L: Log, D: Destination> Intake<L, D> {
         let source = input.open(self.options.follow)?;
         let mut source = source.with_max_line_bytes(self.options.max_line_bytes);
         while let Some(items) = source.next_batch().await? {
-            self.destination.admit(self.index.threads()).await?;
+            self.writer.admit(self.index.threads()).await?;
             let items: Vec<(Item, bool)> = items
                 .into_iter()
                 .map(|item| {
@@ -247,16 +249,16 @@ impl<L: Log, D: Destination> Intake<L, D> {
             }
             let submitted = match batch.take_outputs() {
                 outputs if outputs.is_empty() => Ok(()),
-                outputs => self.destination.submit(outputs).await,
+                outputs => self.writer.write(outputs).await,
             };
             match submitted {
                 Ok(()) => {
                     self.count(&batch);
                     return Ok(());
                 }
-                Err(Setback::Doubtful) => tried = batch.into_tried(),
-                Err(Setback::TakenOver) => {}
-                Err(setback) => return Err(setback.into()),
+                Err(WriteError::Doubtful) => tried = batch.into_tried(),
+                Err(WriteError::TakenOver) => {}
+                Err(error) => return Err(error.into()),
             }
             self.index = read_index(&self.log).await?;
         }

@@ -3,14 +3,11 @@
 //! Over the embedded log the recipe's definition says so. Over a cluster the models are the workers', and who submits
 //! does not know them; so the first worker that asks any says it in the index, and later ones are held to it.
 
-use super::{
-    IntakeError,
-    batch::index_output,
-    destination::{Destination as _, Direct, Setback},
-    index::MODELS,
-    recipe::claims,
+use super::{IntakeError, batch::index_output, index::MODELS, recipe::claims};
+use crate::{
+    log::{Log, StandaloneCommit, StandaloneCommitter},
+    record::IndexEntry,
 };
-use crate::{log::Log, record::IndexEntry};
 
 /// The name under which it is said. Of two workers that start at once the later fences the earlier, so that one of them
 /// speaks first.
@@ -38,13 +35,11 @@ fn sort(simulated: bool) -> &'static str {
 /// # Errors
 /// It was begun with models of the other sort. The log fails.
 pub async fn claim_models<L: Log>(log: &L, simulated: bool) -> Result<(), IntakeError> {
-    let mut destination = Direct::start(log.clone(), MODELS_COMMITTER).await?;
+    let mut committer = StandaloneCommitter::start(log.clone(), MODELS_COMMITTER).await?;
     while !check_models(claims(log, None).await?.simulated(), simulated)? {
         let output = index_output(MODELS.to_owned(), &IndexEntry::Models { simulated });
-        match destination.submit(vec![output]).await {
-            Ok(()) => return Ok(()),
-            Err(Setback::Doubtful | Setback::TakenOver) => {}
-            Err(setback) => return Err(setback.into()),
+        if committer.commit(vec![output]).await? == StandaloneCommit::Committed {
+            break;
         }
     }
     Ok(())

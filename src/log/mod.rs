@@ -26,6 +26,7 @@
 mod budget;
 pub mod embedded;
 pub mod kafka;
+mod standalone;
 
 use std::{
     fmt,
@@ -36,6 +37,7 @@ use std::{
 
 pub use budget::{Budget, Turn};
 use bytes::Bytes;
+pub use standalone::{StandaloneCommit, StandaloneCommitter};
 
 use crate::topic::TopicName;
 

@@ -36,7 +36,6 @@
 //! Reading order: `schedule` (the policy of slots, pure), `pool` (its shell), `failure` and `retry` (what to do next,
 //! pure), `client` (one call), `chat`, `reward`. Deliberately absent: streaming, since a step needs the whole answer.
 
-mod backoff;
 mod call_metrics;
 mod chat;
 mod check;
@@ -55,7 +54,6 @@ mod stop;
 mod transport;
 mod usage;
 
-pub use backoff::Backoff;
 pub use call_metrics::ModelTotals;
 pub use chat::{ChatAnswer, ChatModel, ChatRequest, RESERVED as CHAT_RESERVED};
 pub use check::{EndpointState, EndpointStatus};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Backoff, Secret};
+use super::Secret;
+use crate::backoff::Backoff;
 
 /// The servers of one role, all with the same model, and how to treat them.
 #[derive(Clone, Debug)]

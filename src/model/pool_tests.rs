@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::*;
-use crate::model::{Backoff, schedule::EndpointFault};
+use crate::{backoff::Backoff, model::schedule::EndpointFault};
 
 const COOLDOWN: Duration = Duration::from_secs(4);
 

@@ -17,10 +17,8 @@
 
 use std::time::Duration;
 
-use super::{
-    Backoff,
-    failure::{AttemptFailure, FailureKind, MAX_UNREADABLE},
-};
+use super::failure::{AttemptFailure, FailureKind, MAX_UNREADABLE};
+use crate::backoff::Backoff;
 
 /// Failures in a row, all of which may be the request's, after which a probe is sent. In an outage most waits are at
 /// their longest by then, so that probes are no load.

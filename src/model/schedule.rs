@@ -14,7 +14,7 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Backoff;
+use crate::backoff::Backoff;
 
 /// Failures in a row, of requests that did reach the server, after which an endpoint cools down.
 pub(super) const FAILURES_TO_COOL_DOWN: u32 = 3;

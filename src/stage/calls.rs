@@ -2,7 +2,8 @@
 
 use super::Context;
 use crate::{
-    engine::{DeadLetter, StepError},
+    dead_letter::DeadLetterCause,
+    engine::StepError,
     method::{CallSite, ChatTurn, TemplateError},
     model::{CallError, ChatAnswer, ChatModel, ChatRequest, Concerns, Priority, RewardModel, RewardRequest},
     record::{Extra, ModelCall},
@@ -188,15 +189,15 @@ fn of_request(error: CallError) -> Result<CallError, StepError> {
 
 /// The dead letter of a thread that cannot go on without a call.
 pub(super) fn dead_letter(error: &CallError) -> StepError {
-    StepError::DeadLetter(DeadLetter {
+    StepError::DeadLetter(DeadLetterCause {
         http_status: error.status(),
         model: Some(error.model.clone()),
         attempts: error.attempts,
-        ..DeadLetter::new("refused", error.to_string())
+        ..DeadLetterCause::new("refused", error.to_string())
     })
 }
 
 /// A template that cannot be rendered for a thread, which checks at start should have found.
 pub(super) fn unasked(error: TemplateError) -> StepError {
-    StepError::DeadLetter(DeadLetter::new("template", error.to_string()))
+    StepError::DeadLetter(DeadLetterCause::new("template", error.to_string()))
 }

@@ -10,7 +10,8 @@ use super::{
     calls::{Ask, dead_letter},
 };
 use crate::{
-    engine::{DeadLetter, StepError},
+    dead_letter::DeadLetterCause,
+    engine::StepError,
     method::{AnswerSource, Base, CallSite, Recipe, ask},
     model::ChatModel,
     record::{Answer, Extra, Fusion, Thread},
@@ -108,7 +109,7 @@ impl DraftStage {
 
 fn given(thread: &Thread) -> Result<Answer, StepError> {
     let text = thread.given_answer.clone().ok_or_else(|| {
-        StepError::DeadLetter(DeadLetter::new(
+        StepError::DeadLetter(DeadLetterCause::new(
             "schema",
             "the recipe needs the prompt's own answer and there is none",
         ))

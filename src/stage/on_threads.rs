@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Context, MissingModel, Models, Role};
 use crate::{
-    engine::{DeadLetter, Stage, StepError},
+    dead_letter::DeadLetterCause,
+    engine::{Stage, StepError},
     log::{Output, Record},
     method::{Recipe, recursion},
     model::Priority,
@@ -67,7 +68,7 @@ impl<S: ThreadStage> OnThreads<S> {
 
     fn check(&self, thread: &Thread) -> Result<(), StepError> {
         if thread.version > SCHEMA_VERSION {
-            return Err(StepError::DeadLetter(DeadLetter::new("schema", newer(thread.version))));
+            return Err(StepError::DeadLetter(DeadLetterCause::new("schema", newer(thread.version))));
         }
         if !thread.recipe.is_same(&self.reference) {
             return Err(StepError::Parked(format!(
@@ -99,7 +100,7 @@ impl<S: ThreadStage> Stage for OnThreads<S> {
 pub(super) fn decode<T: DeserializeOwned>(record: &Record) -> Result<T, StepError> {
     let bytes = record.value.as_deref().unwrap_or_default();
     serde_json::from_slice(bytes)
-        .map_err(|_| StepError::DeadLetter(DeadLetter::new("schema", locate::<T>(bytes))))
+        .map_err(|_| StepError::DeadLetter(DeadLetterCause::new("schema", locate::<T>(bytes))))
 }
 
 /// Where and why a payload does not fit its schema. Parses again, which only the broken ones cost.
@@ -133,14 +134,17 @@ fn newer(version: u32) -> String {
 fn encode<T: Serialize>(payload: &T, before: usize) -> Result<Bytes, StepError> {
     let mut bytes = Vec::with_capacity(before * 2 + 1024);
     serde_json::to_writer(&mut bytes, payload).map_err(|error| {
-        StepError::DeadLetter(DeadLetter::new("schema", format!("the result cannot be written: {error}")))
+        StepError::DeadLetter(DeadLetterCause::new(
+            "schema",
+            format!("the result cannot be written: {error}"),
+        ))
     })?;
     Ok(Bytes::from(bytes))
 }
 
 /// The text that the round after `rounds` works on.
 pub(super) fn answer_after<'a>(thread: &'a Thread, rounds: &'a [Round]) -> Result<&'a str, StepError> {
-    let missing = || DeadLetter::new("schema", "the thread has no answer to work on");
+    let missing = || DeadLetterCause::new("schema", "the thread has no answer to work on");
     recursion::answer_to_refine(thread, rounds).ok_or_else(|| StepError::DeadLetter(missing()))
 }
 

@@ -8,7 +8,7 @@ use super::{
     text::{counted, cut, utc},
 };
 use crate::{
-    dead_letter::{Deed, Letter, LetterId, Letters},
+    dead_letter::{DeadLetter, DeadLetterId, Handling, totals},
     log::Record,
     record::HandledAction,
 };
@@ -20,47 +20,47 @@ const MESSAGE: usize = 60;
 const HEX_LINE: usize = 32;
 
 /// The list as a table, with totals.
-pub(crate) fn list(all: &Letters) -> String {
-    if all.letters.is_empty() {
+pub(crate) fn list(all: &[DeadLetter]) -> String {
+    if all.is_empty() {
         return "There are no dead letters to be handled.\n".to_owned();
     }
     let mut page = Page::default();
-    let rows: Vec<_> = all.letters.iter().map(row).collect();
+    let rows: Vec<_> = all.iter().map(row).collect();
     page.lines(&table(["ID", "TIME", "STAGE", "KIND", "TRIES", "THREAD", "MESSAGE"], &rows));
     page.gap();
-    for ((stage, kind), count) in all.totals() {
+    for ((stage, kind), count) in totals(all) {
         page.line(&format!("{count:>7}  {stage}  {kind}"));
     }
-    page.line(&format!("{:>7}  in all", all.letters.len()));
+    page.line(&format!("{:>7}  in all", all.len()));
     page.into_text()
 }
 
-fn row(letter: &Letter) -> [String; 7] {
+fn row(letter: &DeadLetter) -> [String; 7] {
     let message = match &letter.handled {
-        Some(handled) => format!("[{}] {}", past(handled.action), letter.message),
-        None => letter.message.clone(),
+        Some(handled) => format!("[{}] {}", past(handled.action), letter.headers.message),
+        None => letter.headers.message.clone(),
     };
     [
         letter.id.to_string(),
         utc(letter.at_ms),
-        letter.stage.clone(),
-        letter.kind.clone(),
-        letter.attempts.to_string(),
+        letter.headers.stage.clone(),
+        letter.headers.kind.clone(),
+        letter.headers.attempts.to_string(),
         cut(&letter.thread, THREAD),
         cut(&message, MESSAGE),
     ]
 }
 
 /// The list as one JSON object.
-pub(crate) fn json(all: &Letters) -> String {
+pub(crate) fn json(all: &[DeadLetter]) -> String {
     let total =
         |((stage, kind), count): ((&str, &str), usize)| json!({"stage": stage, "kind": kind, "count": count});
-    let totals: Vec<_> = all.totals().into_iter().map(total).collect();
-    format!("{}\n", json!({"letters": all.letters, "totals": totals}))
+    let totals: Vec<_> = totals(all).into_iter().map(total).collect();
+    format!("{}\n", json!({"letters": all, "totals": totals}))
 }
 
 /// One letter, whole.
-pub(crate) fn show(letter: &Letter, record: &Record) -> String {
+pub(crate) fn show(letter: &DeadLetter, record: &Record) -> String {
     let mut page = Page::default();
     let mut line = |name: &str, value: &str| page.line(&format!("{name:<10}{value}"));
     line("letter", &letter.id.to_string());
@@ -103,12 +103,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What was done, or would be.
-pub(crate) fn done(done: &[LetterId], before: &[LetterId], deed: Deed) -> String {
+pub(crate) fn done(done: &[DeadLetterId], before: &[DeadLetterId], handling: Handling) -> String {
     let mut page = Page::default();
-    let what = past(deed.action);
+    let what = past(handling.action);
     let letters = counted(done.len() as u64, "letter", "letters");
     let was = if done.len() == 1 { "was" } else { "were" };
-    if deed.dry_run {
+    if handling.dry_run {
         done.iter().for_each(|id| page.line(&format!("{id} would be {what}")));
         page.line(&format!("{letters} would be {what}; nothing was done"));
     } else {
@@ -144,7 +144,7 @@ mod tests {
     /// What is shown of a payload.
     fn payload_of(payload: &'static [u8]) -> String {
         let record = letter(None, payload);
-        let text = show(&Letter::of(&record), &record);
+        let text = show(&DeadLetter::of(&record), &record);
         let (_, payload) = text.split_once(" bytes)\n").unwrap();
         payload.to_owned()
     }
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_list_steers_no_terminal() {
         let record = letter(Some(b"a\x1b[2J"), b"");
-        let text = list(&Letters { letters: vec![Letter::of(&record)] });
+        let text = list(&[DeadLetter::of(&record)]);
         let expected = "\
 ID   TIME                  STAGE    KIND     TRIES  THREAD  MESSAGE
 0-7  1970-01-01T00:00:00Z  unknown  unknown  0      a\u{fffd}[2J   unknown

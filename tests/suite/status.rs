@@ -155,3 +155,13 @@ async fn workers_that_fell_silent_and_letters_that_were_handled_are_told_apart()
     let json: serde_json::Value = serde_json::from_str(&picture.json()).expect("JSON");
     assert_eq!(json["workers"][1]["state"], "silent");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_made_anew_may_have_fewer_letters_than_were_handled() {
+    const MANY: usize = 20_001;
+    let log = log();
+    write(&log, (0..MANY).map(|n| output(DEAD_LETTERS, &n.to_string(), "x")).collect()).await;
+    write(&log, (0..5 * MANY).map(|n| output(HANDLED.name, &format!("7-{n}"), "{}")).collect()).await;
+    let picture = look(&log, |_| true).await;
+    assert_eq!((picture.dead_letters, picture.dead_letters_are_exact), (0, false));
+}

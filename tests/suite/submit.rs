@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use avr::{
-    intake::{Direct, Intake, IntakeError, IntakeOptions, IntakeProgress, read_index},
+    intake::{Intake, IntakeError, IntakeOptions, IntakeProgress, read_index},
+    log::StandaloneCommitter,
     observe::Metrics,
     record::{Extra, RecipeRef},
     source::{AnswerUse, DEFAULT_MAX_LINE_BYTES},
@@ -46,7 +47,7 @@ fn log(options: Options) -> MemoryLog {
 }
 
 async fn submit(process: MemoryProcess, files: &[String]) -> Result<IntakeProgress, IntakeError> {
-    let destination = Direct::start(process.clone(), "submit").await?;
+    let writer = StandaloneCommitter::start(process.clone(), "submit").await?;
     let index = read_index(&process).await?;
     let recipe = RecipeRef { name: "recipe".to_owned(), hash: "hash".to_owned(), extra: Extra::new() };
     let options = IntakeOptions {
@@ -56,7 +57,7 @@ async fn submit(process: MemoryProcess, files: &[String]) -> Result<IntakeProgre
         max_line_bytes: DEFAULT_MAX_LINE_BYTES,
         answer: AnswerUse::Ignored,
     };
-    let (mut intake, progress) = Intake::new(process, destination, recipe, options, index, Metrics::new());
+    let (mut intake, progress) = Intake::new(process, writer, recipe, options, index, Metrics::new());
     intake.claim(serde_json::json!({"name": "recipe"})).await?;
     intake.run(files).await?;
     Ok(*progress.borrow())
@@ -155,7 +156,7 @@ fn another_definition_of_the_recipe_is_refused() {
         let (input, log) = (Input::new(), log(Options::calm(1)));
         submit(log.process("a"), &input.files).await.expect("the first claims");
         let process = log.process("b");
-        let destination = Direct::start(process.clone(), "submit").await.expect("calm");
+        let writer = StandaloneCommitter::start(process.clone(), "submit").await.expect("calm");
         let index = read_index(&process).await.expect("calm");
         let recipe = RecipeRef { name: "recipe".to_owned(), hash: "another".to_owned(), extra: Extra::new() };
         let options = IntakeOptions {
@@ -165,7 +166,7 @@ fn another_definition_of_the_recipe_is_refused() {
             max_line_bytes: 1024,
             answer: AnswerUse::Ignored,
         };
-        let (mut intake, _) = Intake::new(process, destination, recipe, options, index, Metrics::new());
+        let (mut intake, _) = Intake::new(process, writer, recipe, options, index, Metrics::new());
         let claimed = intake.claim(serde_json::json!({"name": "recipe", "rounds": 2})).await;
         let Err(IntakeError::RecipeChanged(changed)) = claimed else { panic!("{claimed:?}") };
         assert_eq!(changed.difference, "rounds: absent before, 2 now");

@@ -14,7 +14,7 @@ use crate::{
     dataflow::{self, Chosen},
     dead_letter,
     engine::Status,
-    intake::{self, Index, Intake, IntakeError, IntakeProgress, ThroughEngine},
+    intake::{self, EngineWriter, Index, Intake, IntakeError, IntakeProgress},
     log::embedded::EmbeddedLog,
     pipeline::admission,
     source,
@@ -114,7 +114,7 @@ impl Run {
         let most = settings.intake.max_open_threads;
         let (mut intake, taken_in) = Intake::new(
             log.clone(),
-            ThroughEngine::new(parts.handle.clone(), written.clone(), most),
+            EngineWriter::new(parts.handle.clone(), written.clone(), most),
             parts.reference,
             settings.intake.clone(),
             index,

@@ -19,13 +19,13 @@ pub(super) fn picture(before: &Sample, now: &Sample, silent_after: Duration) -> 
         per_second: rate(before, stage, seconds),
         ..stage_of(stage, &alive, now.at_ms)
     });
-    let kinds = now.letters.by_kind.iter();
+    let kinds = now.dead_letters.by_kind.iter().flatten();
     Picture {
         nothing_left: now.shows_that_nothing_is_left(before),
         stages: stages.collect(),
         workers: now.workers.iter().map(|status| worker_of(status, state(status), now.at_ms)).collect(),
-        dead_letters: now.letters.kept,
-        dead_letters_are_exact: now.letters.is_exact(),
+        dead_letters: now.dead_letters.waiting,
+        dead_letters_are_exact: now.dead_letters.by_kind.is_some(),
         dead_letter_kinds: kinds
             .map(|((stage, kind), number)| (format!("{stage}: {kind}"), *number))
             .collect(),

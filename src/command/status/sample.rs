@@ -1,6 +1,6 @@
 //! What a log says at one moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -8,15 +8,12 @@ use tokio::time::Instant;
 use crate::{
     clock::now_ms,
     dataflow::STAGES,
-    dead_letter::dead_letter_header,
+    dead_letter::DeadLetterCounts,
     log::{Log, LogError, Partition, Record},
     pipeline::backlog::{self, Behind, Left},
     record::WorkerStatus,
-    topic::{DEAD_LETTERS, HANDLED, WORKERS},
+    topic::WORKERS,
 };
-
-/// Letters that are read one by one to tell their kinds, at most.
-const LETTERS_READ: u64 = 20_000;
 
 /// What a log says at one moment.
 #[derive(Clone, Debug)]
@@ -30,7 +27,7 @@ pub struct Sample {
     /// What each worker said last.
     pub workers: Vec<WorkerStatus>,
     /// Dead letters that wait for somebody.
-    pub letters: Letters,
+    pub dead_letters: DeadLetterCounts,
 }
 
 /// One stage, in all of its partitions.
@@ -42,18 +39,6 @@ pub struct StageSample {
     pub behind: Vec<Behind>,
     /// What is left in each.
     pub left: Vec<Left>,
-}
-
-/// Dead letters that nobody has handled.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Letters {
-    /// The ends of the two topics that it was read from.
-    ends: Vec<(Partition, i64)>,
-    /// How many.
-    pub kept: u64,
-    /// How many of each stage and kind of error; empty where there are too many to be read one by one, and then
-    /// `kept` is a bound.
-    pub by_kind: BTreeMap<(String, String), u64>,
 }
 
 impl Sample {
@@ -74,8 +59,8 @@ impl Sample {
         });
         let stages = stages.collect();
         let workers = workers(log).await?;
-        let letters = Letters::read(log, before.map(|before| &before.letters)).await?;
-        Ok(Self { at: Instant::now(), at_ms: now_ms(), stages, workers, letters })
+        let dead_letters = DeadLetterCounts::read(log, before.map(|before| &before.dead_letters)).await?;
+        Ok(Self { at: Instant::now(), at_ms: now_ms(), stages, workers, dead_letters })
     }
 
     /// The end of every partition that a stage reads.
@@ -108,40 +93,4 @@ async fn workers<L: Log>(log: &L) -> Result<Vec<WorkerStatus>, LogError> {
     };
     log.scan(WORKERS.name, &mut visit).await?;
     Ok(latest.into_values().flatten().collect())
-}
-
-impl Letters {
-    async fn read<L: Log>(log: &L, before: Option<&Self>) -> Result<Self, LogError> {
-        let mut ends = log.ends(DEAD_LETTERS).await?;
-        let most: u64 = ends.iter().map(|(_, end)| u64::try_from(*end).unwrap_or(0)).sum();
-        ends.extend(log.ends(HANDLED.name).await?);
-        if let Some(before) = before.filter(|before| before.ends == ends) {
-            return Ok(before.clone());
-        }
-        let mut handled: BTreeSet<Bytes> = BTreeSet::new();
-        log.scan(HANDLED.name, &mut |record| handled.extend(record.key)).await?;
-        if most > LETTERS_READ {
-            return Ok(Self { ends, kept: most - handled.len() as u64, by_kind: BTreeMap::new() });
-        }
-        let mut by_kind = BTreeMap::new();
-        let mut visit = |record: Record| {
-            if !handled.contains(id_of(&record).as_bytes()) {
-                let read = |name| dead_letter_header(&record, name).unwrap_or("unknown").to_owned();
-                let of = (read("__connect.errors.stage"), read("avr.error.kind"));
-                *by_kind.entry(of).or_default() += 1;
-            }
-        };
-        log.scan(DEAD_LETTERS, &mut visit).await?;
-        Ok(Self { ends, kept: by_kind.values().sum(), by_kind })
-    }
-
-    /// Whether they were counted; else there are at most so many.
-    pub fn is_exact(&self) -> bool {
-        self.kept == self.by_kind.values().sum::<u64>()
-    }
-}
-
-/// The letter's id: its partition, a hyphen, its offset.
-fn id_of(letter: &Record) -> String {
-    format!("{}-{}", letter.partition.index, letter.offset)
 }

@@ -1,8 +1,8 @@
 //! What the exporter's records say: entries for the files.
 
 use crate::{
-    dead_letter::{RETRIES, dead_letter_header, describe_dead_letter},
-    engine::{DeadLetter, StepError},
+    dead_letter::{DeadLetterCause, DeadLetterHeaders, retries},
+    engine::StepError,
     export::{BadSelectionResult, Entry, RawSelectionResult},
     log::Record,
     method,
@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Entries<'a> {
     pub(super) entries: Vec<Entry<'a>>,
     /// Records that cannot be written, by their place among the others.
-    pub(super) refused: Vec<(usize, DeadLetter)>,
+    pub(super) refused: Vec<(usize, DeadLetterCause)>,
 }
 
 impl<'a> Entries<'a> {
@@ -42,7 +42,7 @@ pub(super) fn outcome_of(entry: Entry<'_>) -> Option<Outcome> {
 }
 
 /// What a record of any of the sink's topics becomes in the files; none where it changes nothing in them.
-fn entry(record: &Record) -> Result<Option<Entry<'_>>, DeadLetter> {
+fn entry(record: &Record) -> Result<Option<Entry<'_>>, DeadLetterCause> {
     let topic = record.partition.topic;
     if topic == DEAD_LETTERS {
         return Ok(Some(Entry::DeadLetter(outcome_of_letter(record))));
@@ -59,25 +59,25 @@ fn entry(record: &Record) -> Result<Option<Entry<'_>>, DeadLetter> {
     Ok(Some(Entry::Selected(result)))
 }
 
-fn read_result(payload: &[u8]) -> Result<RawSelectionResult<'_>, DeadLetter> {
+fn read_result(payload: &[u8]) -> Result<RawSelectionResult<'_>, DeadLetterCause> {
     RawSelectionResult::parse(payload).map_err(|error| {
         let message = match error {
             BadSelectionResult::Json(_) => locate::<RawSelectionResult<'_>>(payload),
             fault => fault.to_string(),
         };
-        DeadLetter::new("schema", message)
+        DeadLetterCause::new("schema", message)
     })
 }
 
-fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Result<T, DeadLetter> {
+fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Result<T, DeadLetterCause> {
     decode(record).map_err(|failure| match failure {
         StepError::DeadLetter(letter) => letter,
-        other => DeadLetter::new("schema", format!("{other:?}")),
+        other => DeadLetterCause::new("schema", format!("{other:?}")),
     })
 }
 
 /// A thread whose letter was sent back has not ended after all. One whose letter was dropped has.
-fn handled(record: &Record) -> Result<Option<Entry<'static>>, DeadLetter> {
+fn handled(record: &Record) -> Result<Option<Entry<'static>>, DeadLetterCause> {
     if record.value.is_none() {
         return Ok(None);
     }
@@ -85,15 +85,10 @@ fn handled(record: &Record) -> Result<Option<Entry<'static>>, DeadLetter> {
     Ok((handled.action == HandledAction::Retried).then_some(Entry::Retried))
 }
 
-/// How often the record, or what it came from, was sent back from the dead letters.
-fn retries(record: &Record) -> u32 {
-    dead_letter_header(record, RETRIES).and_then(|retries| retries.parse().ok()).unwrap_or(0)
-}
-
 /// The outcome of a thread that became a dead letter, whatever of it can be read.
 fn outcome_of_letter(record: &Record) -> Outcome {
     let thread: Option<Thread> = record.value.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
-    let error = Some(describe_dead_letter(record));
+    let error = Some(DeadLetterHeaders::of(record).describe());
     let cut_off = thread.as_ref().map_or(0, method::selection::cut_off);
     let rounds = thread.as_ref().map_or(0, |thread| thread.rounds.len() as u32);
     let (id, recipe, origin) = match thread {

@@ -9,7 +9,8 @@ use super::{
     entries::{Entries, outcome_of},
 };
 use crate::{
-    engine::{Appended, DeadLetter, Sink, SinkError},
+    dead_letter::DeadLetterCause,
+    engine::{Appended, Sink, SinkError},
     export::{ShardBatch, ShardOptions, Shards},
     log::{Partition, Record},
     observe::{Metrics, OutcomeMetrics},
@@ -76,7 +77,7 @@ impl Sink for ShardSink {
 }
 
 /// The records by partition, and those that cannot be written by their place.
-fn batches(records: &[Arc<Record>]) -> (Vec<ShardBatch<'_>>, Vec<(usize, DeadLetter)>) {
+fn batches(records: &[Arc<Record>]) -> (Vec<ShardBatch<'_>>, Vec<(usize, DeadLetterCause)>) {
     let mut by_partition: BTreeMap<Partition, ((i64, i64), Entries<'_>)> = BTreeMap::new();
     for (place, record) in records.iter().enumerate() {
         let start = || ((record.offset, record.offset), Entries::default());

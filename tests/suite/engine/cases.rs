@@ -8,7 +8,7 @@ use std::{
 };
 
 use avr::{
-    dead_letter::dead_letter_header,
+    dead_letter::DeadLetterHeaders,
     engine::{
         Completed, Engine, EngineError, EngineOptions, Handle, PausedStages, Stage, StageSpec, StepError,
         Stop, SubmitError, progress_text,
@@ -244,9 +244,8 @@ async fn a_panic_and_an_output_too_large_make_letters_of_their_input() {
     a_while().await;
     assert!(life.stop().await.0.is_ok());
     let letters = log.records(DEAD_LETTERS);
-    let kind = |record: &Record| dead_letter_header(record, "avr.error.kind").map(str::to_owned);
     let told: Vec<_> =
-        letters.iter().map(|letter| (number_of(letter), kind(letter).expect("a kind"))).collect();
+        letters.iter().map(|letter| (number_of(letter), DeadLetterHeaders::of(letter).kind)).collect();
     assert_eq!(numbers(&log, RECORDS.name), [0]);
     assert!(told.contains(&(1, "panic".into())) && told.contains(&(2, "too_large".into())), "{told:?}");
     let keys: Vec<_> = letters.iter().map(|letter| letter.key.clone()).collect();

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use avr::{
-    dead_letter::dead_letter_header,
+    dead_letter,
     engine::Sink,
     export::{FormatName, ShardOptions},
     log::{Partition, Record},
@@ -155,7 +155,7 @@ fn a_thread_that_was_sent_back_is_open_until_it_ends_again() {
 
     let again =
         Record { headers: vec![retries("2")], ..(*record(RECORDS.name, 0, 4, &selection_result(7))).clone() };
-    assert_eq!(dead_letter_header(&again, avr::dead_letter::RETRIES), Some("2"));
+    assert_eq!(dead_letter::retries(&again), 2);
     sink.append(&[Arc::new(again)]).unwrap();
     sink.committed().unwrap();
     let outcomes = lines(folder.path(), "outcomes");
@@ -166,5 +166,5 @@ fn a_thread_that_was_sent_back_is_open_until_it_ends_again() {
 }
 
 fn retries(count: &'static str) -> avr::log::Header {
-    avr::log::Header { name: avr::dead_letter::RETRIES.into(), value: Some(count.into()) }
+    avr::log::Header { name: "avr.retries".into(), value: Some(count.into()) }
 }

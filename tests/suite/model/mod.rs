@@ -9,9 +9,10 @@ mod server;
 use std::time::Duration;
 
 use avr::{
+    backoff::Backoff,
     model::{
-        Backoff, CallError, CallErrorKind, ChatAnswer, ChatModel, ChatRequest, Concerns, EndpointState,
-        ModelOptions, ModelTotals, Priority, RewardKind, RewardModel, RewardRequest, Secret, StopSignal,
+        CallError, CallErrorKind, ChatAnswer, ChatModel, ChatRequest, Concerns, EndpointState, ModelOptions,
+        ModelTotals, Priority, RewardKind, RewardModel, RewardRequest, Secret, StopSignal,
     },
     observe::Metrics,
     record::Message,

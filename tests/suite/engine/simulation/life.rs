@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use avr::{
+    dead_letter::DeadLetterCause,
     engine::{
-        BatchPolicy, CheckpointScope, DeadLetter, Engine, EngineError, EngineOptions, Handle, Sink, Stage,
-        StageSpec, StepError, Stop, SubmitError,
+        BatchPolicy, CheckpointScope, Engine, EngineError, EngineOptions, Handle, Sink, Stage, StageSpec,
+        StepError, Stop, SubmitError,
     },
     log::{GroupName, Log as _, Output, Record},
     observe::Metrics,
@@ -38,7 +39,7 @@ impl<const SECOND: bool> Pass<SECOND> {
         tokio::time::sleep(Duration::from_millis(wait * wait)).await;
         let value = record.value.clone().unwrap_or_default();
         if SECOND && value.ends_with(b"0") {
-            return Err(StepError::DeadLetter(DeadLetter::new("poison", "it ends in 0")));
+            return Err(StepError::DeadLetter(DeadLetterCause::new("poison", "it ends in 0")));
         }
         Ok(vec![Output { topic: Self::TO, key: record.key.clone(), value: Some(value), headers: vec![] }])
     }
