@@ -57,7 +57,7 @@ const WALLS: [Wall; 6] = [
     },
     Wall {
         folder: "src/log",
-        ours: &["clock", "log", "topic"],
+        ours: &["backoff", "clock", "log", "topic"],
         crates: &[
             "blake3",
             "bytes",
