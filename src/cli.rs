@@ -215,8 +215,8 @@ impl SettingsArgs {
             ("kafka.worker", self.worker.clone()),
             ("models.generator.model", self.generator_model.clone()),
             ("models.reward.model", self.reward_model.clone()),
-            ("observe.progress", self.progress.map(|mode| name_of(&ProgressMode::NAMES, mode))),
-            ("observe.log_format", self.log_format.map(|format| name_of(&LogFormat::NAMES, format))),
+            ("observe.progress", self.progress.map(name_of)),
+            ("observe.log_format", self.log_format.map(name_of)),
         ];
         for (key, value) in texts {
             if let Some(value) = value {
@@ -255,8 +255,8 @@ impl SettingsArgs {
     }
 }
 
-fn name_of<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> String {
-    names.iter().find(|(_, known)| *known == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
+fn name_of(value: impl Into<&'static str>) -> String {
+    value.into().to_owned()
 }
 
 /// The command line that these arguments came from, to be shown and typed again.

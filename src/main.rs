@@ -18,7 +18,7 @@ use avr::{
     export::ExportError,
     intake::IntakeError,
     log::{LogError, LogErrorKind},
-    observe::{LogOptions, logging},
+    observe::{LogOptions, LoggingError, logging},
     provision::ProvisionError,
     simulate::{self, SimulateArgs},
     terminal::{Screen, Summary},
@@ -99,11 +99,19 @@ fn replay(args: &ReplayArgs) -> u8 {
 fn begin(args: &SettingsArgs) -> Result<(Settings, Screen), u8> {
     let (settings, _) = load(args)?;
     let screen = Screen::stderr();
-    logging::init(&settings.observe.log, &screen).map_err(|error| fail(WRONG_CONFIGURATION, &error))?;
+    logging::init(&settings.observe.log, screen.clone(), screen.has_colour())
+        .map_err(|error| fail(WRONG_CONFIGURATION, &error))?;
     for passed_over in config::passed_over_variables() {
         tracing::warn!("{passed_over}");
     }
     Ok((settings, screen))
+}
+
+/// Begins to log where nothing but lines is shown.
+fn log_to_stderr(options: &LogOptions) -> Result<(), LoggingError> {
+    let screen = Screen::stderr();
+    let colour = screen.has_colour();
+    logging::init(options, screen, colour)
 }
 
 fn conclude(summary: &Summary, as_json: bool, interrupted: bool) -> u8 {
@@ -153,7 +161,7 @@ fn submit(args: &SubmitArgs) -> u8 {
         Err(code) => return code,
     };
     let screen = Screen::stderr();
-    if let Err(error) = logging::init(&settings.observe.log, &screen) {
+    if let Err(error) = logging::init(&settings.observe.log, screen.clone(), screen.has_colour()) {
         return fail(WRONG_CONFIGURATION, &error);
     }
     let mend = apply_command(&(&args.settings).into());
@@ -186,7 +194,7 @@ fn status(args: &StatusArgs) -> u8 {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+    if let Err(error) = log_to_stderr(&settings.observe.log) {
         return fail(WRONG_CONFIGURATION, &error);
     }
     match runtime(2)
@@ -207,7 +215,7 @@ fn topics(args: &TopicsArgs) -> u8 {
         Ok((settings, _)) => settings,
         Err(code) => return code,
     };
-    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+    if let Err(error) = log_to_stderr(&settings.observe.log) {
         return fail(WRONG_CONFIGURATION, &error);
     }
     match runtime(2).map(|runtime| runtime.block_on(topics::run(args, &settings))) {
@@ -221,7 +229,7 @@ fn topics(args: &TopicsArgs) -> u8 {
 }
 
 fn simulate(args: SimulateArgs) -> u8 {
-    if let Err(error) = logging::init(&LogOptions::default(), &Screen::stderr()) {
+    if let Err(error) = log_to_stderr(&LogOptions::default()) {
         return fail(WRONG_CONFIGURATION, &error);
     }
     match runtime(2).map(|runtime| runtime.block_on(simulate::run(args))) {
@@ -236,7 +244,7 @@ fn dead_letters(args: &DeadLettersArgs) -> u8 {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if let Err(error) = logging::init(&settings.observe.log, &Screen::stderr()) {
+    if let Err(error) = log_to_stderr(&settings.observe.log) {
         return fail(WRONG_CONFIGURATION, &error);
     }
     match runtime(2).map(|runtime| runtime.block_on(dead_letters::dead_letters(args, &settings))) {

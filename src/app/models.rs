@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use crate::{
     command::run::RunError,
     config::Settings,
-    model::{ChatModel, EndpointState, EndpointStatus, ModelOptions, RewardKind, RewardModel, Stop},
+    model::{ChatModel, EndpointState, EndpointStatus, ModelOptions, RewardKind, RewardModel, StopSignal},
     observe::{Condition, Metrics, Readiness},
     simulate::{Cluster, Latency, Options},
     stage::{Models as Asked, Role},
@@ -24,7 +24,7 @@ const SIMULATED_STEP_MS: f64 = 3.0;
 pub(crate) struct Models {
     pub(crate) asked: Asked,
     pub(crate) cluster: Option<Cluster>,
-    pub(crate) stop: Stop,
+    pub(crate) stop: StopSignal,
 }
 
 impl Models {
@@ -39,7 +39,7 @@ impl Models {
         let mut wanted = Wanted::of(settings, roles);
         let cluster = if simulate { Some(wanted.simulate(&settings.long).await?) } else { None };
         wanted.all().for_each(|options| options.agent = agent(&options.agent, worker));
-        let stop = Stop::new();
+        let stop = StopSignal::new();
         let chat = |role, options: Option<ModelOptions>| {
             let made = options.map(|options| {
                 need(role, &options)?;

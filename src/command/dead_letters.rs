@@ -37,7 +37,7 @@ from, and the stage takes them as if they came for the first time. A letter is s
 is run or killed; one that fails again becomes a new letter.
 
 TRIES, the header avr.attempts, says how often what failed was tried: the requests that were sent for a call of a model, \
-repeats among them, and 1 for what is the same every time (a record that does not fit its schema, a result that is too \
+retries among them, and 1 for what is the same every time (a record that does not fit its schema, a result that is too \
 large).
 
 Over the embedded log no run may have the folder; after `retry` the same `avr run` command carries on with them. Over \

@@ -18,14 +18,13 @@ const LEAST_RECORD: usize = 64 << 10;
 
 pub(super) fn options(section: &mut Section<'_>) -> EngineOptions {
     let defaults = EngineOptions::default();
-    let foreign = [("refuse", ForeignProgress::Refuse), ("ignore", ForeignProgress::Ignore)];
     EngineOptions {
         max_bytes: section.count("max_bytes", defaults.max_bytes, 1 << 20..=1 << 40),
         commit_interval: section.milliseconds("commit_interval_ms", defaults.commit_interval, MINUTE),
         max_commit_bytes: section.count("max_commit_bytes", defaults.max_commit_bytes, 1024..=1 << 30),
         drain_grace: section.seconds("drain_grace_s", defaults.drain_grace, HOUR),
         revoke_grace: section.seconds("revoke_grace_s", defaults.revoke_grace, HOUR),
-        foreign_progress: section.choice("foreign_progress", &foreign, "refuse"),
+        foreign_progress: section.choice("foreign_progress", ForeignProgress::Refuse),
         ..defaults
     }
 }
@@ -46,10 +45,12 @@ pub(super) fn limits(section: &mut Section<'_>) -> StageLimits {
 pub(super) fn log(section: &mut Section<'_>) -> LogSettings {
     let defaults = embedded::Options::default();
     let interval = section.milliseconds("interval_ms", Duration::from_millis(200), MINUTE);
-    let durabilities =
-        [("each-commit", Durability::EachCommit), ("interval", Durability::Interval(interval))];
+    let durability = match section.choice("durability", Durability::EachCommit) {
+        Durability::Interval(_) => Durability::Interval(interval),
+        Durability::EachCommit => Durability::EachCommit,
+    };
     let options = embedded::Options {
-        durability: section.choice("durability", &durabilities, "each-commit"),
+        durability,
         max_record_bytes: section.count(
             "max_record_bytes",
             defaults.max_record_bytes,

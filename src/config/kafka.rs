@@ -54,13 +54,12 @@ impl KafkaSettings {
 /// Reads the section; none where no cluster is named, and the log is the embedded one.
 pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
     let bootstrap_servers = section.texts("bootstrap_servers");
-    let protocols = [("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)];
     let options = KafkaOptions {
         bootstrap_servers,
         prefix: section.text("prefix", "avr."),
         worker: section.optional_text("worker"),
         static_membership: section.flag("static_membership", false),
-        group_protocol: section.choice("group_protocol", &protocols, "classic"),
+        group_protocol: section.choice("group_protocol", GroupProtocol::Classic),
         missing_progress: MissingProgress::Refuse,
         max_record_bytes: section.count("max_record_bytes", 16 << 20, LEAST_RECORD..=MOST_RECORD),
         client: client_keys(section, "client"),

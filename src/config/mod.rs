@@ -10,6 +10,7 @@
 mod engine;
 mod kafka;
 mod models;
+mod observe;
 mod reader;
 mod recipe;
 mod settings;
@@ -17,6 +18,7 @@ mod sources;
 mod value;
 
 pub use kafka::KafkaSettings;
+pub use observe::ObserveSettings;
 pub use reader::{InForce, Mistake, Reader, Section};
 pub use settings::{LogSettings, RuntimeSettings, Settings};
 pub use sources::{ConfigError, Override, load, passed_over_variables};

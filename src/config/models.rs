@@ -22,10 +22,10 @@ pub(super) fn read(section: &mut Section<'_>, role: &str, reserved: &[&str]) -> 
         max_in_flight: section.count("max_in_flight", defaults.max_in_flight, 1..=65_536),
         timeout: section.seconds("timeout_s", defaults.timeout, LONGEST),
         connect_timeout: section.seconds("connect_timeout_s", defaults.connect_timeout, LONGEST),
-        max_repeats_while_healthy: limit(
+        max_retries_while_healthy: limit(
             section,
-            "max_repeats_while_healthy",
-            defaults.max_repeats_while_healthy,
+            "max_retries_while_healthy",
+            defaults.max_retries_while_healthy,
             1,
         ),
         stop_after_refusals: limit(section, "stop_after_refusals", defaults.stop_after_refusals, 0),
@@ -46,7 +46,7 @@ pub(super) fn samples_per_request(section: &mut Section<'_>) -> u32 {
 
 /// Reads which of the reward servers' faces to talk to.
 pub(super) fn reward_kind(section: &mut Section<'_>) -> RewardKind {
-    section.choice("kind", &[("pooling", RewardKind::Pooling), ("classify", RewardKind::Classify)], "pooling")
+    section.choice("kind", RewardKind::Pooling)
 }
 
 /// The fields to add to each request.

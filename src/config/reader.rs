@@ -1,9 +1,10 @@
 //! Reads merged configuration key by key: every mistake is kept, none ends the reading, and whatever nobody asked
 //! for is an unknown key.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use config::{Map, Value, ValueKind};
+use strum::VariantNames;
 
 use super::value::{float, in_range, one_text, origin_of, quote, to_json, whole, wrong_type};
 
@@ -196,19 +197,17 @@ impl Section<'_> {
         self.accept(name, &value, read, show).unwrap_or_default()
     }
 
-    /// One of `choices`.
-    pub fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)], default: &str) -> T {
-        let fallback = choices.iter().find(|(text, _)| *text == default).or(choices.first());
-        let fallback = fallback.expect("a choice has choices").1;
-        let text = self.text(name, default);
-        match choices.iter().find(|(known, _)| *known == text) {
-            Some((_, choice)) => *choice,
-            None => {
-                let known: Vec<String> = choices.iter().map(|(known, _)| quote(known)).collect();
-                self.mistake(name, format!("{} is not known; one of {}", quote(&text), known.join(", ")));
-                fallback
-            }
-        }
+    /// One of the names of `T`.
+    pub fn choice<T: Copy + FromStr + Into<&'static str> + VariantNames>(
+        &mut self,
+        name: &'static str,
+        default: T,
+    ) -> T {
+        let text = self.text(name, default.into());
+        text.parse().unwrap_or_else(|_| {
+            self.mistake(name, unknown_name(&text, T::VARIANTS));
+            default
+        })
     }
 
     /// A whole number within `range`.
@@ -379,6 +378,12 @@ impl Section<'_> {
     fn note(&mut self, name: &str, value: String, origin: String) {
         self.reader.in_force.push(InForce { key: join(&self.path, name), value, origin });
     }
+}
+
+/// What is wrong with a name that is none of `known`.
+pub(super) fn unknown_name(name: &str, known: &[&str]) -> String {
+    let known: Vec<String> = known.iter().map(|known| quote(known)).collect();
+    format!("{} is not known; one of {}", quote(name), known.join(", "))
 }
 
 /// The one of `names` that `name` may be meant for.

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use strum::VariantNames as _;
+
 use super::{Reader, Section, reader::nearest};
 use crate::{
     method::{AnswerSource, Base, PairChoice, Recipe, Shape, Templates},
     record::RecordKind,
 };
-
-const PAIRS: [(&str, PairChoice); 2] = [("best-worst", PairChoice::BestWorst), ("all", PairChoice::All)];
 
 /// Far above what reward models give.
 const MOST_REWARD: f64 = 1e9;
@@ -17,8 +17,8 @@ const MOST_REWARD: f64 = 1e9;
 pub(super) fn read(reader: &mut Reader) -> Recipe {
     let wanted = reader.section("").text("recipe", Base::Stage1.as_str());
     let own = reader.tables("recipes");
-    let mut known: Vec<&str> = Base::ALL.map(Base::as_str).to_vec();
-    known.extend(own.iter().map(String::as_str).filter(|name| base_called(name).is_none()));
+    let mut known: Vec<&str> = Base::VARIANTS.to_vec();
+    known.extend(own.iter().map(String::as_str).filter(|name| name.parse::<Base>().is_err()));
     let followed = if known.contains(&wanted.as_str()) {
         wanted.as_str()
     } else {
@@ -56,17 +56,12 @@ fn unknown(name: &str, known: &[&str]) -> String {
     }
 }
 
-fn base_called(name: &str) -> Option<Base> {
-    Base::ALL.into_iter().find(|base| base.as_str() == name)
-}
-
 /// Reads the recipe called `name`: what it does not say is as in the paper's recipe of its base.
 fn read_one(reader: &mut Reader, name: &str) -> Recipe {
     let mut section = reader.section(&format!("recipes.{name}"));
     let base = base(&mut section, name);
     let defaults = Recipe { name: name.to_owned(), ..Recipe::of(base) };
-    let shapes = [("multi-turn", Shape::MultiTurn), ("single-turn", Shape::SingleTurn)];
-    let shape = section.choice("shape", &shapes, "multi-turn");
+    let shape = section.choice("shape", Shape::MultiTurn);
     let recipe = Recipe {
         shape,
         answer: answer(&mut section, shape, &defaults),
@@ -83,7 +78,7 @@ fn read_one(reader: &mut Reader, name: &str) -> Recipe {
         min_gain: section.fraction("min_gain", defaults.min_gain, 0.0..=MOST_REWARD),
         min_margin: section.fraction("min_margin", defaults.min_margin, 0.0..=MOST_REWARD),
         length_control: section.flag("length_control", defaults.length_control),
-        pairs: section.choice("pairs", &PAIRS, "best-worst"),
+        pairs: section.choice("pairs", PairChoice::BestWorst),
         max_pairs: small(&mut section, "max_pairs", defaults.max_pairs),
         records: records(&mut section, &defaults),
         ..defaults
@@ -96,15 +91,13 @@ fn read_one(reader: &mut Reader, name: &str) -> Recipe {
 
 /// A recipe with the name of a base is the paper's, changed where it says so; any other must name its base.
 fn base(section: &mut Section<'_>, name: &str) -> Base {
-    let bases = Base::ALL.map(|base| (base.as_str(), base));
-    let Some(own) = base_called(name) else {
+    let Ok(own) = name.parse() else {
         if !section.has("base") {
-            let names = Base::ALL.map(|base| format!("\"{}\"", base.as_str()));
-            section.mistake("base", format!("is missing; one of {}", names.join(", ")));
+            section.mistake("base", format!("is missing; one of {}", quoted(Base::all().map(Base::as_str))));
         }
-        return section.choice("base", &bases, Base::Stage1.as_str());
+        return section.choice("base", Base::Stage1);
     };
-    let base = section.choice("base", &bases, name);
+    let base = section.choice("base", own);
     if base != own {
         section.mistake(
             "base",
@@ -116,30 +109,32 @@ fn base(section: &mut Section<'_>, name: &str) -> Base {
 
 fn answer(section: &mut Section<'_>, shape: Shape, defaults: &Recipe) -> AnswerSource {
     let given = shape == Shape::SingleTurn || defaults.answer == AnswerSource::Given;
-    let answers = [("draft", AnswerSource::Draft), ("given", AnswerSource::Given)];
-    section.choice("answer", &answers, if given { "given" } else { "draft" })
+    section.choice("answer", if given { AnswerSource::Given } else { AnswerSource::Draft })
 }
 
 fn records(section: &mut Section<'_>, defaults: &Recipe) -> Vec<RecordKind> {
-    let quoted = |kinds: &[RecordKind]| {
-        let names: Vec<String> = kinds.iter().map(|kind| format!("\"{}\"", kind.as_str())).collect();
-        names.join(", ")
-    };
+    let names = |kinds: &[RecordKind]| quoted(kinds.iter().map(|kind| kind.as_str()));
     if !section.has("records") {
         section.know("records");
-        section.note_default("records", &format!("[{}]", quoted(&defaults.records)));
+        section.note_default("records", &format!("[{}]", names(&defaults.records)));
         return defaults.records.clone();
     }
-    let named = section.texts("records");
-    let kind = |name: &String| RecordKind::ALL.into_iter().find(|kind| kind.as_str() == name);
-    for name in named.iter().filter(|name| kind(name).is_none()) {
-        section.mistake(
-            "records",
-            format!("{name:?} is not known; one of {}", quoted(&defaults.base.possible_kinds())),
-        );
+    let mut kinds = Vec::new();
+    for name in section.texts("records") {
+        match name.parse() {
+            Ok(kind) => kinds.push(kind),
+            Err(_) => {
+                let possible = names(&defaults.base.possible_kinds());
+                section.mistake("records", format!("{name:?} is not known; one of {possible}"));
+            }
+        }
     }
     // In the order of the method, and each once: the same list, however it is written, is the same recipe.
-    RecordKind::ALL.into_iter().filter(|one| named.iter().filter_map(kind).any(|kind| kind == *one)).collect()
+    RecordKind::all().filter(|kind| kinds.contains(kind)).collect()
+}
+
+fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 fn small(section: &mut Section<'_>, name: &'static str, default: u32) -> u32 {
@@ -209,7 +204,7 @@ mod tests {
         let deep =
             Recipe { name: "deep".to_owned(), rounds: 9, answer: AnswerSource::Draft, ..Recipe::stage2() };
         assert_eq!(read_from(toml), Ok(deep));
-        for base in Base::ALL {
+        for base in Base::all() {
             assert_eq!(read_from(&format!("recipe = \"{}\"", base.as_str())), Ok(Recipe::of(base)));
         }
     }

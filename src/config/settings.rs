@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{KafkaSettings, Reader, engine, kafka, models, recipe};
+use strum::VariantNames as _;
+
+use super::{
+    KafkaSettings, ObserveSettings, Reader, engine, kafka, models, observe, reader::unknown_name, recipe,
+};
 use crate::{
     dataflow::StageLimits,
     engine::{BatchPolicy, EngineOptions},
@@ -11,7 +15,6 @@ use crate::{
     log::embedded,
     method::{AnswerSource, Recipe, Templates},
     model::{CHAT_RESERVED, ModelOptions, REWARD_RESERVED, RewardKind},
-    observe::ObserveOptions,
     source::AnswerUse,
 };
 
@@ -50,7 +53,7 @@ pub struct Settings {
     /// How long rows gather before they become a shard, over Kafka.
     pub gathering: BatchPolicy,
     /// How the process shows itself.
-    pub observe: ObserveOptions,
+    pub observe: ObserveSettings,
     /// The process' threads.
     pub runtime: RuntimeSettings,
 }
@@ -108,7 +111,7 @@ impl Settings {
             intake,
             formats,
             gathering,
-            observe: ObserveOptions::read(&mut reader.section("observe")),
+            observe: observe::read(&mut reader.section("observe")),
             runtime: runtime(&mut reader.section("runtime")),
             // Last: sections that nobody read would be reported as unknown, too.
             templates: templates?,
@@ -191,7 +194,6 @@ impl Settings {
 }
 
 fn formats(section: &mut super::Section<'_>) -> Vec<FormatName> {
-    let known = [("llama-factory", FormatName::LlamaFactory), ("trl", FormatName::Trl)];
     if !section.has("formats") {
         section.note_default("formats", "[\"llama-factory\"]");
         section.know("formats");
@@ -199,13 +201,12 @@ fn formats(section: &mut super::Section<'_>) -> Vec<FormatName> {
     }
     let mut formats = Vec::new();
     for name in section.texts("formats") {
-        match known.iter().find(|(text, _)| *text == name) {
-            Some((_, format)) if formats.contains(format) => {
+        match name.parse() {
+            Ok(format) if formats.contains(&format) => {
                 section.mistake("formats", format!("{name:?} is named twice"))
             }
-            Some((_, format)) => formats.push(*format),
-            None => section
-                .mistake("formats", format!("{name:?} is not known; one of \"llama-factory\", \"trl\"")),
+            Ok(format) => formats.push(format),
+            Err(_) => section.mistake("formats", unknown_name(&name, FormatName::VARIANTS)),
         }
     }
     formats

@@ -89,7 +89,8 @@ impl Default for EngineOptions {
 }
 
 /// What to do with progress that another program wrote, or a newer version of this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ForeignProgress {
     /// Stop with an error.
     Refuse,

@@ -37,7 +37,7 @@ pub struct DeadLetter {
     pub kind: &'static str,
     /// What happened, in words.
     pub message: String,
-    /// How often what failed was tried: requests sent for a call of a model, repeats among them; 1 for what is the same
+    /// How often what failed was tried: requests sent for a call of a model, retries among them; 1 for what is the same
     /// every time.
     pub attempts: u32,
     /// The model server's answer, where it was one that refused.

@@ -89,7 +89,7 @@ fn counts(totals: &Totals) -> String {
     let mut row = |what: &str, count: u64| line(&mut text, format_args!("| {what} | {count} |"));
     row("prompts", totals.threads());
     let outcomes = totals.outcomes();
-    for reason in OutcomeReason::ALL {
+    for reason in OutcomeReason::all() {
         if let Some(count) = outcomes.get(&reason) {
             row(&format!("prompts: `{}`", reason.as_str()), *count);
         }

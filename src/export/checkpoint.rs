@@ -64,12 +64,12 @@ mod tests {
     }
 
     fn largest() -> Checkpoint {
-        let formats = FormatName::ALL.iter().flat_map(|name| name.format().files());
+        let formats = FormatName::all().flat_map(|name| name.format().files());
         let files = FIXED.iter().chain(formats).map(|path| (*path, MOST));
         let totals = Totals {
             retried: MOST,
-            outcomes: OutcomeReason::ALL.iter().map(|reason| (*reason, MOST)).collect(),
-            records: RecordKind::ALL.iter().map(|kind| (*kind, MOST)).collect(),
+            outcomes: OutcomeReason::all().map(|reason| (reason, MOST)).collect(),
+            records: RecordKind::all().map(|kind| (kind, MOST)).collect(),
             gains: Gains { compared: MOST, gained: MOST, sum: -5.0e-324, max: -1.2345678901234567e-300 },
             rejects: (0..17).map(|i| (format!("{i:0>22}"), MOST)).collect(),
             cut_off: MOST,

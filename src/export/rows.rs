@@ -47,7 +47,7 @@ impl Rows {
     pub(super) fn new(names: &[FormatName]) -> Self {
         let mut paths = FIXED.to_vec();
         let mut formats = Vec::new();
-        for name in FormatName::ALL.into_iter().filter(|name| names.contains(name)) {
+        for name in FormatName::all().filter(|name| names.contains(name)) {
             let format = name.format();
             formats.push(Placed { format, first: paths.len() });
             paths.extend(format.files());

@@ -1,6 +1,7 @@
 //! A recipe: what is to be made of a prompt, and with what settings.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray, VariantNames};
 
 use super::Templates;
 use crate::record::{Extra, RecipeRef, RecordKind};
@@ -8,6 +9,8 @@ use crate::record::{Extra, RecipeRef, RecordKind};
 /// How an instruction is put to the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Shape {
     /// The conversation goes on with a user turn that holds the instruction.
     MultiTurn,
@@ -18,6 +21,8 @@ pub enum Shape {
 /// Where `y0` comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum AnswerSource {
     /// The model drafts it.
     Draft,
@@ -28,6 +33,8 @@ pub enum AnswerSource {
 /// Which pairs are made of a prompt's texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum PairChoice {
     /// Of each kind the best over the worst, as in the paper.
     #[default]
@@ -45,6 +52,8 @@ impl PairChoice {
 /// The family of a recipe: which of the method's procedures it follows, and so its way through the stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumString, IntoStaticStr, VariantNames, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Base {
     /// One round of critiques and improvements, from which conversations and pairs are selected.
     Stage1,
@@ -60,17 +69,13 @@ pub enum Base {
 
 impl Base {
     /// Every base, in the order in which they are listed.
-    pub const ALL: [Self; 5] = [Self::Stage1, Self::Stage2, Self::LongPairs, Self::Evaluation, Self::Fusion];
+    pub fn all() -> impl Iterator<Item = Self> {
+        <Self as VariantArray>::VARIANTS.iter().copied()
+    }
 
     /// The name in configurations.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stage1 => "stage1",
-            Self::Stage2 => "stage2",
-            Self::LongPairs => "long-pairs",
-            Self::Evaluation => "evaluation",
-            Self::Fusion => "fusion",
-        }
+        self.into()
     }
 
     /// The kinds of record that it makes unless a recipe says otherwise.

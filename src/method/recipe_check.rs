@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_papers_recipes_are_without_errors() {
-        for base in Base::ALL {
+        for base in Base::all() {
             assert_eq!(Recipe::of(base).errors(), [], "{base:?}");
         }
     }

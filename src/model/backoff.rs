@@ -16,12 +16,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after `failures` (from 1) in a row; `luck` in `0.0..1.0` chooses within the range.
-    pub fn wait(&self, failures: u32, luck: f64) -> Duration {
+    /// The wait after `failures` (from 1) in a row; `jitter` in `0.0..1.0` chooses within the range.
+    pub fn wait(&self, failures: u32, jitter: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let whole = self.first.saturating_mul(1 << doublings).min(self.most);
         let half = whole / 2;
-        half + half.mul_f64(luck.clamp(0.0, 1.0))
+        half + half.mul_f64(jitter.clamp(0.0, 1.0))
     }
 }
 
@@ -33,9 +33,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stays_in_its_range(first in 0u64..100_000, most in 0u64..100_000, failures: u32, luck in 0.0..1.0) {
+        fn stays_in_its_range(first in 0u64..100_000, most in 0u64..100_000, failures: u32, jitter in 0.0..1.0) {
             let backoff = Backoff { first: Duration::from_millis(first), most: Duration::from_millis(most) };
-            let wait = backoff.wait(failures, luck);
+            let wait = backoff.wait(failures, jitter);
             let (least, whole) = (backoff.wait(failures, 0.0), backoff.wait(failures, 1.0));
             prop_assert!(least <= wait && wait <= whole);
             prop_assert!(whole <= backoff.most && whole.as_millis().div_ceil(2) >= least.as_millis());

@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CallError, EndpointStatus, ModelOptions, ModelTotals, OptionsError, Priority, Stop,
-    caller::{Api, Caller, Exchange, Reading, Subject},
+    CallError, EndpointStatus, ModelOptions, ModelTotals, OptionsError, Priority, StopSignal,
+    call_metrics::Usage,
     check,
-    failure::{Failure, shortened},
-    meter::Usage,
+    client::{Answered, ApiSpec, CallContext, ParsedAnswer, Protocol, RoleClient},
+    failure::{AttemptFailure, FailureKind},
+    usage::TokenCounts,
 };
 use crate::observe::Metrics;
 
@@ -18,7 +19,7 @@ const PATH: &str = "/v1/chat/completions";
 pub const RESERVED: &[&str] = &["model", "messages", "temperature", "top_p", "seed", "stream", "n"];
 
 /// A model that writes text.
-pub struct ChatModel(Caller);
+pub struct ChatModel(RoleClient);
 
 /// One call. `M` is anything that serialises to a list of messages.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub struct ChatRequest<'a, M: ?Sized> {
     pub messages: &'a M,
     /// Which stage calls, for metrics.
     pub stage: &'static str,
-    /// The stage's rank.
+    /// How urgent the call is.
     pub priority: Priority,
 }
 
@@ -51,7 +52,7 @@ pub struct ChatAnswer {
     /// Tokens of the answer; 0 if the server does not say.
     pub completion_tokens: u32,
     /// Requests sent for it, from 1. Not a property of the answer: it differs from run to run.
-    pub sends: u32,
+    pub attempts: u32,
 }
 
 impl ChatModel {
@@ -59,46 +60,47 @@ impl ChatModel {
     ///
     /// # Errors
     /// If the options cannot be used; see [`OptionsError`]. No server is asked yet.
-    pub fn new(options: ModelOptions, stop: Stop, metrics: &Metrics) -> Result<Self, OptionsError> {
+    pub fn new(options: ModelOptions, stop: StopSignal, metrics: &Metrics) -> Result<Self, OptionsError> {
         options.check(RESERVED)?;
-        let small = small_request(&options);
-        Caller::new(options, Api { operation: "chat", path: PATH, small }, stop, metrics).map(Self)
+        let probe = probe(&options);
+        RoleClient::new(options, ApiSpec { operation: "chat", path: PATH, probe }, stop, metrics).map(Self)
     }
 
-    /// Asks for one answer. Failures that may pass are repeated until the answer is there or the run stops;
+    /// Asks for one answer. Failures that may pass are retried until the answer is there or the run stops;
     /// dropping the future gives the call up at any point.
     ///
     /// An answer without text (`content: null`: a refusal, or reasoning that never came to an end) is
-    /// [`CallError::Malformed`] and not an empty text: another try may bring one.
+    /// [`Unusable`](super::CallErrorKind::Unusable) and not an empty text: another try may bring one.
     ///
     /// # Errors
-    /// See [`CallError`]; [`CallError::scope`] tells how much it ends.
+    /// See [`CallError`]; [`CallError::concerns`] tells how much it ends.
     pub async fn chat<M: Serialize + ?Sized>(
         &self,
         request: &ChatRequest<'_, M>,
     ) -> Result<ChatAnswer, CallError> {
-        let exchange = One(self.body(request, None));
-        let (text, usage, sends) = self.0.call(subject(request), &exchange).await?;
-        Ok(text.into_answer(usage, sends))
+        let protocol = OneChoice(self.body(request, None));
+        let Answered { answer, usage, attempts } = self.0.call(context(request), &protocol).await?;
+        Ok(answer.into_answer(usage, attempts))
     }
 
     /// Asks for several answers to one request: each by the number of its choice, none for a choice without a text. A
     /// server may give fewer than were asked for; more are left out. Of all choices the first tells the tokens.
     ///
     /// # Errors
-    /// As of [`Self::chat`]; an answer without any choice is [`CallError::Malformed`].
+    /// As of [`Self::chat`]; an answer without any choice is
+    /// [`Unusable`](super::CallErrorKind::Unusable).
     pub async fn chat_several<M: Serialize + ?Sized>(
         &self,
         request: &ChatRequest<'_, M>,
         count: u32,
     ) -> Result<Vec<Option<ChatAnswer>>, CallError> {
-        let exchange = Several { body: self.body(request, Some(count)), count };
-        let (texts, usage, sends) = self.0.call(subject(request), &exchange).await?;
-        let answer = |(choice, text): (usize, Option<Text>)| {
-            let usage = if choice == 0 { usage } else { Usage::default() };
-            text.map(|text| text.into_answer(usage, sends))
+        let protocol = SeveralChoices { body: self.body(request, Some(count)), count };
+        let Answered { answer: choices, usage, attempts } = self.0.call(context(request), &protocol).await?;
+        let answer = |(number, choice): (usize, Option<ChoiceText>)| {
+            let usage = if number == 0 { usage } else { Usage::default() };
+            choice.map(|choice| choice.into_answer(usage, attempts))
         };
-        Ok(texts.into_iter().enumerate().map(answer).collect())
+        Ok(choices.into_iter().enumerate().map(answer).collect())
     }
 
     fn body<'a, M: ?Sized>(&'a self, request: &'a ChatRequest<'_, M>, n: Option<u32>) -> ChatBody<'a, M> {
@@ -114,7 +116,7 @@ impl ChatModel {
 
     /// Counts a try that was spent on an answer without the form that the method needs.
     pub fn count_used_try(&self, stage: &'static str) {
-        self.0.meter.try_used(stage);
+        self.0.metrics.try_used(stage);
     }
 
     /// The model's name.
@@ -129,16 +131,16 @@ impl ChatModel {
 
     /// What the calls so far came to.
     pub fn totals(&self) -> ModelTotals {
-        self.0.meter.totals.snapshot()
+        self.0.metrics.totals()
     }
 }
 
-fn subject<'a, M: ?Sized>(request: &'a ChatRequest<'_, M>) -> Subject<'a> {
-    Subject { id: request.id, stage: request.stage, priority: request.priority }
+fn context<'a, M: ?Sized>(request: &'a ChatRequest<'_, M>) -> CallContext<'a> {
+    CallContext { id: request.id, stage: request.stage, priority: request.priority }
 }
 
 /// A request for one token.
-fn small_request(options: &ModelOptions) -> Map<String, Value> {
+fn probe(options: &ModelOptions) -> Map<String, Value> {
     let mut body = options.extra.clone();
     if !body.contains_key("max_completion_tokens") {
         body.insert("max_tokens".to_owned(), 1.into());
@@ -163,10 +165,10 @@ struct ChatBody<'a, M: ?Sized> {
 }
 
 /// A request for one answer.
-struct One<'a, M: ?Sized>(ChatBody<'a, M>);
+struct OneChoice<'a, M: ?Sized>(ChatBody<'a, M>);
 
 /// A request for several.
-struct Several<'a, M: ?Sized> {
+struct SeveralChoices<'a, M: ?Sized> {
     body: ChatBody<'a, M>,
     count: u32,
 }
@@ -191,53 +193,45 @@ struct AnswerMessage {
     refusal: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
-struct TokenCounts {
-    #[serde(default)]
-    prompt_tokens: u32,
-    #[serde(default)]
-    completion_tokens: u32,
-}
-
 /// A choice that has a text.
-struct Text {
+struct ChoiceText {
     text: String,
     finish_reason: Option<String>,
 }
 
-impl Text {
-    fn into_answer(self, usage: Usage, sends: u32) -> ChatAnswer {
+impl ChoiceText {
+    fn into_answer(self, usage: Usage, attempts: u32) -> ChatAnswer {
         ChatAnswer {
             text: self.text,
             finish_reason: self.finish_reason,
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens.unwrap_or_default(),
-            sends,
+            attempts,
         }
     }
 }
 
-impl<M: Serialize + ?Sized> Exchange for One<'_, M> {
-    type Answer = Text;
+impl<M: Serialize + ?Sized> Protocol for OneChoice<'_, M> {
+    type Answer = ChoiceText;
 
     fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(&self.0)
     }
 
-    fn read(&self, body: &[u8]) -> Result<Reading<Text>, Failure> {
+    fn read(&self, body: &[u8]) -> Result<ParsedAnswer<ChoiceText>, AttemptFailure> {
         let (choices, usage) = read(body)?;
-        Ok(Reading { usage, answer: text_of(choices.into_iter().next()) })
+        Ok(ParsedAnswer { usage, answer: text_of(choices.into_iter().next()) })
     }
 }
 
-impl<M: Serialize + ?Sized> Exchange for Several<'_, M> {
-    type Answer = Vec<Option<Text>>;
+impl<M: Serialize + ?Sized> Protocol for SeveralChoices<'_, M> {
+    type Answer = Vec<Option<ChoiceText>>;
 
     fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(&self.body)
     }
 
-    fn read(&self, body: &[u8]) -> Result<Reading<Self::Answer>, Failure> {
+    fn read(&self, body: &[u8]) -> Result<ParsedAnswer<Self::Answer>, AttemptFailure> {
         let (mut choices, usage) = read(body)?;
         choices.sort_by_key(|choice| choice.index);
         choices.truncate(self.count as usize);
@@ -245,14 +239,14 @@ impl<M: Serialize + ?Sized> Exchange for Several<'_, M> {
             true => text_of(None).map(|_| vec![]),
             false => Ok(choices.into_iter().map(|choice| text_of(Some(choice)).ok()).collect()),
         };
-        Ok(Reading { usage, answer })
+        Ok(ParsedAnswer { usage, answer })
     }
 }
 
 /// The choices of an answer, and what they cost together.
-fn read(body: &[u8]) -> Result<(Vec<Choice>, Usage), Failure> {
+fn read(body: &[u8]) -> Result<(Vec<Choice>, Usage), AttemptFailure> {
     let Completion { choices, usage } = serde_json::from_slice(body)
-        .map_err(|error| Failure::unreadable(format!("it is not a chat completion: {error}")))?;
+        .map_err(|error| unreadable(format!("it is not a chat completion: {error}")))?;
     let counts = usage.unwrap_or_default();
     let usage = Usage {
         prompt_tokens: counts.prompt_tokens,
@@ -262,18 +256,24 @@ fn read(body: &[u8]) -> Result<(Vec<Choice>, Usage), Failure> {
     Ok((choices, usage))
 }
 
-fn text_of(choice: Option<Choice>) -> Result<Text, Failure> {
+fn unreadable(message: String) -> AttemptFailure {
+    AttemptFailure::new(FailureKind::Unreadable, message)
+}
+
+fn unusable(message: impl Into<String>) -> AttemptFailure {
+    AttemptFailure::new(FailureKind::Unusable, message)
+}
+
+fn text_of(choice: Option<Choice>) -> Result<ChoiceText, AttemptFailure> {
     let Some(Choice { message, finish_reason, .. }) = choice else {
-        return Err(Failure::Unusable("it has no choices".to_owned()));
+        return Err(unusable("it has no choices"));
     };
     match (message.content, message.refusal) {
-        (Some(text), _) => Ok(Text { text, finish_reason }),
-        (None, Some(refusal)) => {
-            Err(Failure::Unusable(format!("the model refused: {}", shortened(&refusal))))
-        }
+        (Some(text), _) => Ok(ChoiceText { text, finish_reason }),
+        (None, Some(refusal)) => Err(unusable(format!("the model refused: {refusal}"))),
         (None, None) => {
             let reason = finish_reason.as_deref().unwrap_or("not given");
-            Err(Failure::Unusable(format!("it has no text (finish reason: {reason})")))
+            Err(unusable(format!("it has no text (finish reason: {reason})")))
         }
     }
 }
@@ -284,8 +284,10 @@ mod tests {
 
     fn text(body: &str) -> String {
         match read(body.as_bytes()).and_then(|(choices, _)| text_of(choices.into_iter().next())) {
-            Ok(Text { text, finish_reason }) => format!("{text} ({})", finish_reason.unwrap_or_default()),
-            Err(failure) => format!("{failure:?}"),
+            Ok(ChoiceText { text, finish_reason }) => {
+                format!("{text} ({})", finish_reason.unwrap_or_default())
+            }
+            Err(AttemptFailure { kind, message, .. }) => format!("{kind:?}: {message}"),
         }
     }
 
@@ -302,7 +304,7 @@ mod tests {
     }
 
     fn model(options: ModelOptions) -> ChatModel {
-        ChatModel::new(options, Stop::new(), &Metrics::new()).expect("a model")
+        ChatModel::new(options, StopSignal::new(), &Metrics::new()).expect("a model")
     }
 
     #[test]
@@ -310,14 +312,14 @@ mod tests {
         let cases = [
             (r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#, "a (stop)"),
             (r#"{"choices":[{"message":{"content":""}}],"usage":null}"#, " ()"),
-            (r#"{"choices":[]}"#, r#"Unusable("it has no choices")"#),
+            (r#"{"choices":[]}"#, "Unusable: it has no choices"),
             (
                 r#"{"choices":[{"message":{"content":null,"refusal":"no"}}]}"#,
-                r#"Unusable("the model refused: no")"#,
+                "Unusable: the model refused: no",
             ),
             (
                 r#"{"choices":[{"message":{"content":null,"reasoning":"hm"},"finish_reason":"length"}]}"#,
-                r#"Unusable("it has no text (finish reason: length)")"#,
+                "Unusable: it has no text (finish reason: length)",
             ),
         ];
         for (body, expected) in cases {
@@ -346,8 +348,8 @@ mod tests {
         );
         let several = |count, body: &str| {
             let request = request(&messages);
-            let exchange = Several { body: model.body(&request, Some(count)), count };
-            let answer = exchange.read(body.as_bytes()).and_then(|reading| reading.answer);
+            let protocol = SeveralChoices { body: model.body(&request, Some(count)), count };
+            let answer = protocol.read(body.as_bytes()).and_then(|parsed| parsed.answer);
             answer.map(|texts| texts.into_iter().map(|text| text.map(|text| text.text)).collect::<Vec<_>>())
         };
         let body = r#"{"choices":[{"index":1,"message":{"content":null}},{"index":0,"message":{"content":"a"}},

@@ -6,10 +6,15 @@ use reqwest::{Method, Request, StatusCode, Url};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
-use super::{caller::Caller, endpoint::Endpoint, failure::Failure, transport::failure_of};
+use super::{
+    client::RoleClient,
+    endpoint::Endpoint,
+    failure::{AttemptFailure, FailureKind},
+    transport::failure_of,
+};
 
 /// How long a server may take to say how it is.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Names of models that a message lists, at most.
 const MAX_NAMES: usize = 20;
@@ -54,10 +59,10 @@ struct ListedModel {
 }
 
 /// The statuses of all servers, in the order of the options, asked at the same time.
-pub(super) async fn all(caller: &Caller) -> Vec<EndpointStatus> {
+pub(super) async fn all(client: &RoleClient) -> Vec<EndpointStatus> {
     let mut asked = JoinSet::new();
-    for index in 0..caller.pool.len() {
-        let (pool, model) = (caller.pool.clone(), caller.options.model.clone());
+    for index in 0..client.pool.len() {
+        let (pool, model) = (client.pool.clone(), client.options.model.clone());
         asked.spawn(async move { (index, status(pool.endpoint(index), &model).await) });
     }
     let mut statuses = asked.join_all().await;
@@ -69,11 +74,11 @@ async fn status(endpoint: &Endpoint, model: &str) -> EndpointStatus {
     let state = match get(endpoint, &endpoint.models_url).await {
         Ok(body) => state_of_list(&body, model),
         // Servers of rewards need not list models.
-        Err(Failure::UnknownRoute { .. }) => match get(endpoint, &endpoint.health_url).await {
-            Ok(_) | Err(Failure::UnknownRoute { .. }) => EndpointState::Ready,
-            Err(failure) => state_of_failure(failure),
-        },
-        Err(failure) => state_of_failure(failure),
+        Err(failure) if failure.kind == FailureKind::UnknownRoute => {
+            let health = get(endpoint, &endpoint.health_url).await;
+            health.map_or_else(|failure| state_of_failure(&failure), |_| EndpointState::Ready)
+        }
+        Err(failure) => state_of_failure(&failure),
     };
     EndpointStatus { endpoint: endpoint.name.clone(), state }
 }
@@ -87,23 +92,20 @@ fn state_of_list(body: &[u8], model: &str) -> EndpointState {
     }
 }
 
-fn state_of_failure(failure: Failure) -> EndpointState {
-    match failure {
-        Failure::Transient { message, .. } => EndpointState::NotYet(message),
-        Failure::Unauthorised { status, message } | Failure::Refused { status, message } => {
-            EndpointState::Refused(format!("status {status}: {message}"))
+/// A server that has not even the page for it may still work.
+fn state_of_failure(failure: &AttemptFailure) -> EndpointState {
+    match failure.kind {
+        kind if kind.is_transient() => EndpointState::NotYet(failure.words()),
+        FailureKind::Unauthorised | FailureKind::Refused => {
+            EndpointState::Refused(format!("status {}: {}", failure.status.unwrap_or(200), failure.message))
         }
         _ => EndpointState::Ready,
     }
 }
 
-/// What to do about a model that the server does not know.
-pub(super) async fn advice_on_models(endpoint: &Endpoint) -> String {
-    let names = get(endpoint, &endpoint.models_url).await.map(|body| names(&body)).unwrap_or_default();
-    if names.is_empty() {
-        return "correct the model's name, or the URL".to_owned();
-    }
-    format!("correct the model's name; the server has: {}", names.join(", "))
+/// The models that a server lists; none where it does not.
+pub(super) async fn models(endpoint: &Endpoint) -> Vec<String> {
+    get(endpoint, &endpoint.models_url).await.map(|body| names(&body)).unwrap_or_default()
 }
 
 fn names(body: &[u8]) -> Vec<String> {
@@ -111,17 +113,17 @@ fn names(body: &[u8]) -> Vec<String> {
     list.into_iter().flat_map(|list| list.data).map(|model| model.id).take(MAX_NAMES).collect()
 }
 
-async fn get(endpoint: &Endpoint, url: &Url) -> Result<Vec<u8>, Failure> {
+async fn get(endpoint: &Endpoint, url: &Url) -> Result<Vec<u8>, AttemptFailure> {
     let mut request = Request::new(Method::GET, url.clone());
     request.headers_mut().clone_from(&endpoint.headers);
-    *request.timeout_mut() = Some(PATIENCE);
+    *request.timeout_mut() = Some(TIMEOUT);
     let response = endpoint.client.execute(request).await.map_err(|error| failure_of(&error))?;
     let status = response.status();
     let body = super::transport::read(response, MAX_LIST_BYTES).await?;
     if status == StatusCode::OK {
         Ok(body.into())
     } else {
-        Err(Failure::of_status(status.as_u16(), &body, None))
+        Err(AttemptFailure::of_status(status.as_u16(), &body, None))
     }
 }
 

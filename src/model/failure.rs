@@ -1,19 +1,21 @@
-//! Failures sorted by what to do next: repeat, give the request up, or end the run.
+//! Failed attempts sorted by what to do next: retry, give the request up, or end more than it.
 //!
-//! | what came | class |
-//! |---|---|
-//! | no connection, time-out, connection cut | repeated |
-//! | 408, 425, 429, any 5xx | repeated; see [`patience`](super::patience) |
-//! | 200 that is no JSON of the API's shape (a proxy's page) | repeated, up to [`MAX_UNREADABLE`] in a row |
-//! | 200 of the right shape without the thing asked for | final for the request |
-//! | 401, 403, 404, 405, 3xx | final for the run |
-//! | any other 4xx | final for the request |
+//! | what came | kind | what follows |
+//! |---|---|---|
+//! | no connection, time-out, connection cut | `Connect`, `Timeout`, `Cut` | retried |
+//! | 408, 425, 429, any 5xx | `Busy`, `Server`, `Timeout` (504) | retried; see [`retry`](super::retry) |
+//! | 200 that is no JSON of the API's shape (a proxy's page) | `Unreadable` | retried, up to [`MAX_UNREADABLE`] in a row |
+//! | 200 of the right shape without the thing asked for | `Unusable` | final for the request |
+//! | 401, 403 | `Unauthorised` | final for the key |
+//! | 404, 405, 3xx | `UnknownModel`, `UnknownRoute` | final for the endpoint |
+//! | 200 of a server of another kind | `WrongServer` | final for the endpoint |
+//! | any other 4xx | `Refused` | final for the request |
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::schedule::{Fault, Outcome};
+use super::schedule::{EndpointFault, HealthSignal};
 
 /// Unreadable answers in a row after which a request is given up.
 pub(super) const MAX_UNREADABLE: u32 = 5;
@@ -21,28 +23,23 @@ pub(super) const MAX_UNREADABLE: u32 = 5;
 /// The longest part of a server's message that is passed on, in bytes.
 const MAX_MESSAGE: usize = 2000;
 
-/// Why one request failed.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// It may well work the next time.
-    Transient { class: Class, message: String, fault: Fault },
-    /// The server did not like the request.
-    Refused { status: u16, message: String },
-    /// The answer has the API's shape, but not the thing asked for.
-    Unusable(String),
-    /// The server wants another key, or none of us.
-    Unauthorised { status: u16, message: String },
-    /// The server does not have the model.
-    UnknownModel(String),
-    /// The server does not have the path.
-    UnknownRoute { status: u16, message: String },
-    /// No answer of this server can be used.
-    WrongServer(String),
+/// Why one attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AttemptFailure {
+    /// The sort of failure.
+    pub(super) kind: FailureKind,
+    /// The HTTP status; none where no answer came.
+    pub(super) status: Option<u16>,
+    /// What happened: the server's own words where it had any.
+    pub(super) message: String,
+    /// How long the server wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
 }
 
-/// Sorts of transient failure, as metrics name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+/// Sorts of failure, as metrics name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum FailureKind {
     /// No connection came about.
     Connect,
     /// The connection broke.
@@ -52,21 +49,37 @@ pub(super) enum Class {
     /// 429 and 503, and whatever comes with a time to wait.
     Busy,
     /// 408, 425 and other 5xx.
+    #[strum(serialize = "server_error")]
     Server,
     /// A 200 that cannot be read.
     Unreadable,
+    /// The server did not like the request.
+    Refused,
+    /// The answer has the API's shape, but not the thing asked for.
+    #[strum(serialize = "malformed")]
+    Unusable,
+    /// The server wants another key, or none of us.
+    Unauthorised,
+    /// The server does not have the model.
+    UnknownModel,
+    /// The server does not have the path.
+    UnknownRoute,
+    /// No answer of this server can be used.
+    WrongServer,
 }
 
-impl Class {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Cut => "cut",
-            Self::Timeout => "timeout",
-            Self::Busy => "busy",
-            Self::Server => "server_error",
-            Self::Unreadable => "unreadable",
-        }
+impl FailureKind {
+    /// The name in metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether the same request may well be answered the next time.
+    pub(super) fn is_transient(self) -> bool {
+        matches!(
+            self,
+            Self::Connect | Self::Cut | Self::Timeout | Self::Busy | Self::Server | Self::Unreadable
+        )
     }
 
     /// Whether the request may be the cause: a server that is away or has too much to do fails on any.
@@ -75,80 +88,56 @@ impl Class {
     }
 
     /// Whether it is a reason to ask for something small: that a server has time for that says nothing of its load.
-    pub(super) fn wants_proof(self) -> bool {
+    pub(super) fn wants_probe(self) -> bool {
         matches!(self, Self::Cut | Self::Server)
     }
 }
 
-impl Failure {
-    /// An answer that is not of the API's shape.
-    pub(super) fn unreadable(message: impl Into<String>) -> Self {
-        let message = shortened(&message.into());
-        Self::Transient { class: Class::Unreadable, message, fault: Fault::Error }
+impl AttemptFailure {
+    /// A failure without an answer, or of an answer that was a 200.
+    pub(super) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, status: None, message: shortened(message.into()), retry_after: None }
     }
 
     /// Sorts an answer whose status is not 200.
     pub(super) fn of_status(status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
         let ServerMessage { message, names_model } = server_message(status, body);
-        match status {
-            408 | 425 | 429 | 500.. => {
-                let busy = matches!(status, 429 | 503) || retry_after.is_some();
-                let class = match status {
-                    _ if busy => Class::Busy,
-                    504 => Class::Timeout,
-                    _ => Class::Server,
-                };
-                let fault = retry_after.map_or(Fault::Error, Fault::Busy);
-                Self::Transient { class, message: format!("status {status}: {message}"), fault }
-            }
-            401 | 403 => Self::Unauthorised { status, message },
-            404 if names_model => Self::UnknownModel(message),
-            0..=399 | 404 | 405 => Self::UnknownRoute { status, message },
-            _ => Self::Refused { status, message },
-        }
+        let kind = match status {
+            429 | 503 => FailureKind::Busy,
+            408 | 425 | 500.. if retry_after.is_some() => FailureKind::Busy,
+            504 => FailureKind::Timeout,
+            408 | 425 | 500.. => FailureKind::Server,
+            401 | 403 => FailureKind::Unauthorised,
+            404 if names_model => FailureKind::UnknownModel,
+            0..=399 | 404 | 405 => FailureKind::UnknownRoute,
+            _ => FailureKind::Refused,
+        };
+        Self { kind, status: Some(status), message, retry_after }
     }
 
-    /// What happened, in words.
-    pub(super) fn message(&self) -> &str {
-        match self {
-            Self::Transient { message, .. }
-            | Self::Refused { message, .. }
-            | Self::Unauthorised { message, .. }
-            | Self::UnknownRoute { message, .. }
-            | Self::Unusable(message)
-            | Self::UnknownModel(message)
-            | Self::WrongServer(message) => message,
+    /// What happened, in words that do not need the kind.
+    pub(super) fn words(&self) -> String {
+        match self.status {
+            Some(status) if self.kind.is_transient() => format!("status {status}: {}", self.message),
+            _ => self.message.clone(),
         }
     }
 
     /// What it tells of the endpoint.
-    pub(super) fn outcome(&self) -> Outcome {
-        match self {
-            Self::Transient { fault, .. } => Outcome::Failed(*fault),
-            _ => Outcome::Answered,
+    pub(super) fn health(&self) -> HealthSignal {
+        match self.kind {
+            _ if !self.kind.is_transient() => HealthSignal::Answered,
+            FailureKind::Connect => HealthSignal::Failed(EndpointFault::Unreachable),
+            _ => HealthSignal::Failed(self.retry_after.map_or(EndpointFault::Error, EndpointFault::Busy)),
         }
     }
 
-    /// How the request ended, for the counter of requests sent.
+    /// How the attempt ended, for the counter of attempts.
     pub(super) fn result(&self) -> &'static str {
-        match self {
-            Self::Transient { .. } => "transient",
-            Self::Refused { .. } => "refused",
-            Self::Unusable(_) => "malformed",
+        match self.kind {
+            kind if kind.is_transient() => "transient",
+            FailureKind::Refused | FailureKind::Unusable => self.kind.as_str(),
             _ => "fatal",
-        }
-    }
-
-    /// The sort of error, for metrics.
-    pub(super) fn class(&self) -> &'static str {
-        match self {
-            Self::Transient { class, .. } => class.as_str(),
-            Self::Refused { .. } => "refused",
-            Self::Unusable(_) => "malformed",
-            Self::Unauthorised { .. } => "unauthorised",
-            Self::UnknownModel(_) => "unknown_model",
-            Self::UnknownRoute { .. } => "unknown_route",
-            Self::WrongServer(_) => "wrong_server",
         }
     }
 }
@@ -190,7 +179,7 @@ fn server_message(status: u16, body: &[u8]) -> ServerMessage {
     };
     let names_model = about_model || text.as_ref().is_some_and(|text| text.to_lowercase().contains("model"));
     let text = text.or_else(|| detail.map(|detail| unquoted(&detail)));
-    ServerMessage { message: text.map_or_else(|| plain(status, body), |text| shortened(&text)), names_model }
+    ServerMessage { message: text.map_or_else(|| plain(status, body), shortened), names_model }
 }
 
 fn unquoted(detail: &serde_json::Value) -> String {
@@ -204,24 +193,28 @@ fn plain(status: u16, body: &[u8]) -> String {
             let status = reqwest::StatusCode::from_u16(status).ok();
             status.and_then(|status| status.canonical_reason()).unwrap_or("no message").to_owned()
         }
-        text => shortened(text),
+        text => shortened(text.to_owned()),
     }
 }
 
 /// A message of bounded length: it goes into log lines and headers of dead letters.
-pub(super) fn shortened(message: &str) -> String {
+pub(super) fn shortened(mut message: String) -> String {
     let longest = message.len().min(MAX_MESSAGE);
-    let end = (0..=longest).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default();
-    if end == message.len() { message.to_owned() } else { format!("{}…", &message[..end]) }
+    let end = message.floor_char_boundary(longest);
+    if end < message.len() {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn class_and_text(status: u16, body: &str) -> (&'static str, String) {
-        let failure = Failure::of_status(status, body.as_bytes(), None);
-        (failure.class(), failure.message().to_owned())
+    fn kind_and_words(status: u16, body: &str) -> (&'static str, String) {
+        let failure = AttemptFailure::of_status(status, body.as_bytes(), None);
+        (failure.kind.as_str(), failure.words())
     }
 
     #[test]
@@ -272,21 +265,22 @@ mod tests {
             (599, "", "server_error", "status 599: no message"),
         ];
         for (status, body, class, message) in cases {
-            assert_eq!(class_and_text(*status, body), (*class, (*message).to_owned()), "{status} {body}");
+            assert_eq!(kind_and_words(*status, body), (*class, (*message).to_owned()), "{status} {body}");
         }
     }
 
     #[test]
-    fn a_time_to_wait_rests_the_endpoint() {
+    fn a_time_to_wait_cools_the_endpoint_down() {
         let wait = Duration::from_secs(7);
-        assert_eq!(Failure::of_status(429, b"", Some(wait)).outcome(), Outcome::Failed(Fault::Busy(wait)));
-        assert_eq!(Failure::of_status(429, b"", None).outcome(), Outcome::Failed(Fault::Error));
-        assert_eq!(Failure::of_status(400, b"", None).outcome(), Outcome::Answered);
+        let health = |status, wait| AttemptFailure::of_status(status, b"", wait).health();
+        assert_eq!(health(429, Some(wait)), HealthSignal::Failed(EndpointFault::Busy(wait)));
+        assert_eq!(health(429, None), HealthSignal::Failed(EndpointFault::Error));
+        assert_eq!(health(400, None), HealthSignal::Answered);
     }
 
     #[test]
     fn long_messages_are_cut_between_characters() {
-        let (_, message) = class_and_text(400, &"é".repeat(3000));
+        let (_, message) = kind_and_words(400, &"é".repeat(3000));
         assert!(message.len() <= MAX_MESSAGE + '…'.len_utf8() && message.ends_with('…'));
     }
 }

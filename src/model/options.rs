@@ -34,13 +34,13 @@ pub struct ModelOptions {
     /// The largest answer that is read, in bytes.
     pub max_answer_bytes: usize,
     /// How often a request may fail while its server answers others, before it is given up.
-    pub max_repeats_while_healthy: u32,
+    pub max_retries_while_healthy: u32,
     /// Requests refused, with none answered yet, at which the run stops; 0 for never.
     pub stop_after_refusals: u32,
-    /// Waits of one call between its repeats.
-    pub repeat: Backoff,
-    /// Rests of an endpoint that fails.
-    pub rest: Backoff,
+    /// Waits of one call before its retries.
+    pub retry_backoff: Backoff,
+    /// Cooldowns of an endpoint that fails.
+    pub cooldown: Backoff,
 }
 
 impl ModelOptions {
@@ -59,10 +59,10 @@ impl ModelOptions {
             timeout: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(10),
             max_answer_bytes: 16 << 20,
-            max_repeats_while_healthy: 20,
+            max_retries_while_healthy: 20,
             stop_after_refusals: 50,
-            repeat: Backoff { first: Duration::from_millis(250), most: Duration::from_secs(30) },
-            rest: Backoff { first: Duration::from_millis(500), most: Duration::from_secs(30) },
+            retry_backoff: Backoff { first: Duration::from_millis(250), most: Duration::from_secs(30) },
+            cooldown: Backoff { first: Duration::from_millis(500), most: Duration::from_secs(30) },
         }
     }
 
@@ -73,7 +73,7 @@ impl ModelOptions {
             return Err(OptionsError::NoUrl { role: role() });
         }
         if self.max_in_flight == 0 {
-            return Err(OptionsError::NoPlace { role: role() });
+            return Err(OptionsError::NoSlot { role: role() });
         }
         match reserved.iter().find(|field| self.extra.contains_key(**field)) {
             Some(field) => Err(OptionsError::Reserved { role: role(), field: (*field).to_owned() }),
@@ -93,7 +93,7 @@ pub enum OptionsError {
     },
     /// Nothing could ever be sent.
     #[error("the {role} may have no request in flight; let it have at least one")]
-    NoPlace {
+    NoSlot {
         /// The role.
         role: String,
     },

@@ -2,13 +2,13 @@
 //! adds a clock, wake-ups and gauges.
 //!
 //! ```text
-//! acquire(priority) ──▶ Permit { endpoint } ──▶ request ──▶ permit.finish(outcome)
+//! acquire(priority) ──▶ Permit { endpoint } ──▶ request ──▶ permit.finish(signal)
 //!        │                                                      │
-//!        └── waits in the schedule's queue ◀── a place is free ─┘
+//!        └── waits in the schedule's queue ◀── a slot is free ─┘
 //! ```
 //!
 //! The lock is held for a few comparisons and never across an await. A waiting call that is dropped leaves
-//! the queue, and gives back a place that was just given to it; a permit that is dropped gives its place back.
+//! the queue, and gives back a slot that was just given to it; a permit that is dropped gives its slot back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -22,60 +22,61 @@ use tracing::{info, warn};
 use super::{
     ModelOptions,
     endpoint::Endpoint,
-    schedule::{Outcome, Place, Priority, Schedule, Ticket},
+    schedule::{HealthSignal, Priority, Schedule, Slot, Ticket},
 };
 use crate::observe::Metrics;
 
-type Queue = Schedule<oneshot::Sender<Place>>;
+type Queue = Schedule<oneshot::Sender<Slot>>;
 
 /// The endpoints of one role. Cloning shares them.
 #[derive(Clone)]
-pub(super) struct Pool(Arc<Shared>);
+pub(super) struct Pool(Arc<PoolState>);
 
-struct Shared {
-    endpoints: Vec<Member>,
+struct PoolState {
+    endpoints: Vec<PoolMember>,
     waiting: IntGauge,
     queue: Mutex<Queue>,
 }
 
-struct Member {
+struct PoolMember {
     endpoint: Endpoint,
     in_flight: IntGauge,
     up: IntGauge,
 }
 
 /// One more in a gauge, for as long as this lives.
-pub(super) struct Counted(IntGauge);
+pub(super) struct GaugeGuard(IntGauge);
 
 /// The right to send one request to [`Permit::endpoint`].
 pub(super) struct Permit {
-    shared: Arc<Shared>,
+    shared: Arc<PoolState>,
     index: usize,
     /// Taken out when it is given back.
-    place: Option<Place>,
-    _in_flight: Counted,
+    slot: Option<Slot>,
+    _in_flight: GaugeGuard,
 }
 
 /// A call in the queue.
-struct Waiting<'a> {
-    shared: &'a Shared,
+struct QueuedCall<'a> {
+    shared: &'a PoolState,
     ticket: Ticket,
-    served: oneshot::Receiver<Place>,
-    _waiting: Counted,
+    served: oneshot::Receiver<Slot>,
+    _waiting: GaugeGuard,
 }
 
 impl Pool {
     /// A pool of `endpoints`, all of which are taken for working until they fail.
     pub(super) fn new(endpoints: Vec<Endpoint>, options: &ModelOptions, metrics: &Metrics) -> Self {
-        let queue = Schedule::new(endpoints.len(), options.max_in_flight, options.rest, fastrand::Rng::new());
+        let queue =
+            Schedule::new(endpoints.len(), options.max_in_flight, options.cooldown, fastrand::Rng::new());
         let role = options.role.as_str();
         let member = |endpoint: Endpoint| {
             let in_flight = metrics.model_in_flight.with_label_values(&[role, endpoint.name.as_str()]);
             let up = metrics.endpoint_up.with_label_values(&[role, endpoint.name.as_str()]);
             up.set(1);
-            Member { endpoint, in_flight, up }
+            PoolMember { endpoint, in_flight, up }
         };
-        Self(Arc::new(Shared {
+        Self(Arc::new(PoolState {
             endpoints: endpoints.into_iter().map(member).collect(),
             waiting: metrics.model_waiting.with_label_values(&[role]),
             queue: Mutex::new(queue),
@@ -98,77 +99,77 @@ impl Pool {
         (0..self.len()).any(|endpoint| queue.is_up(endpoint))
     }
 
-    /// Waits for a place. May be dropped at any time.
+    /// Waits for a slot. May be dropped at any time.
     pub(super) async fn acquire(&self, priority: Priority) -> Permit {
         let waiting = match self.enter(priority) {
             Ok(permit) => return permit,
             Err(waiting) => waiting,
         };
-        let place = waiting.served().await;
-        self.permit(place)
+        let slot = waiting.served().await;
+        self.permit(slot)
     }
 
-    fn enter(&self, priority: Priority) -> Result<Permit, Waiting<'_>> {
+    fn enter(&self, priority: Priority) -> Result<Permit, QueuedCall<'_>> {
         let shared = &*self.0;
         let mut queue = shared.lock();
-        if let Some(place) = queue.place_now(Instant::now()) {
+        if let Some(slot) = queue.slot_now(Instant::now()) {
             drop(queue);
-            return Ok(self.permit(place));
+            return Ok(self.permit(slot));
         }
         let (server, served) = oneshot::channel();
         let ticket = queue.enqueue(priority, server);
-        // A rest may be over whose end nobody was there to see.
+        // A cooldown may be over whose end nobody was there to see.
         shared.serve(&mut queue);
-        Err(Waiting { shared, ticket, served, _waiting: Counted::new(&shared.waiting) })
+        Err(QueuedCall { shared, ticket, served, _waiting: GaugeGuard::new(&shared.waiting) })
     }
 
-    fn permit(&self, place: Place) -> Permit {
-        let member = &self.0.endpoints[place.endpoint];
+    fn permit(&self, slot: Slot) -> Permit {
+        let member = &self.0.endpoints[slot.endpoint];
         Permit {
             shared: Arc::clone(&self.0),
-            index: place.endpoint,
-            place: Some(place),
-            _in_flight: Counted::new(&member.in_flight),
+            index: slot.endpoint,
+            slot: Some(slot),
+            _in_flight: GaugeGuard::new(&member.in_flight),
         }
     }
 }
 
-impl Shared {
+impl PoolState {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // The schedule does not panic halfway through a change, so what is there is whole.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives places to waiting calls, as many as there are. Sending under the lock makes a call that is not
-    /// in the queue any more certain to find its place in the channel.
+    /// Gives slots to waiting calls, as many as there are. Sending under the lock makes a call that is not
+    /// in the queue any more certain to find its slot in the channel.
     fn serve(&self, queue: &mut Queue) {
         let now = Instant::now();
-        while let Some((waiter, place)) = queue.serve(now) {
-            if let Err(place) = waiter.send(place) {
-                queue.release(place, Outcome::Unknown, now);
+        while let Some((waiter, slot)) = queue.serve(now) {
+            if let Err(slot) = waiter.send(slot) {
+                queue.release(slot, HealthSignal::Unknown, now);
             }
         }
     }
 
-    fn release(self: &Arc<Self>, place: Place, outcome: Outcome) {
-        let index = place.endpoint;
+    fn release(self: &Arc<Self>, slot: Slot, signal: HealthSignal) {
+        let index = slot.endpoint;
         let mut queue = self.lock();
-        let rested = queue.rests_until(index).is_some();
-        queue.release(place, outcome, Instant::now());
-        let rests = !rested && queue.rests_until(index).is_some();
+        let cooled = queue.cools_until(index).is_some();
+        queue.release(slot, signal, Instant::now());
+        let cools = !cooled && queue.cools_until(index).is_some();
         self.serve(&mut queue);
         let up = queue.is_up(index);
         drop(queue);
         self.endpoints[index].show(up);
-        if rests && matches!(outcome, Outcome::Failed(_)) {
-            tokio::spawn(wake_after_rest(Arc::downgrade(self), index));
+        if cools && matches!(signal, HealthSignal::Failed(_)) {
+            tokio::spawn(wake_after_cooldown(Arc::downgrade(self), index));
         }
     }
 
-    /// Serves the queue if the endpoint's rest is over; else tells when it will be.
-    fn end_rest(&self, index: usize) -> Option<Instant> {
+    /// Serves the queue if the endpoint's cooldown is over; else tells when it will be.
+    fn end_cooldown(&self, index: usize) -> Option<Instant> {
         let mut queue = self.lock();
-        let until = queue.rests_until(index)?;
+        let until = queue.cools_until(index)?;
         if until > Instant::now() {
             return Some(until);
         }
@@ -177,14 +178,14 @@ impl Shared {
     }
 }
 
-/// Waiting calls sleep until a place is free; the end of a rest frees places without anything else happening.
-async fn wake_after_rest(pool: Weak<Shared>, index: usize) {
-    while let Some(until) = pool.upgrade().and_then(|pool| pool.end_rest(index)) {
+/// Waiting calls sleep until a slot is free; the end of a cooldown frees slots without anything else happening.
+async fn wake_after_cooldown(pool: Weak<PoolState>, index: usize) {
+    while let Some(until) = pool.upgrade().and_then(|pool| pool.end_cooldown(index)) {
         sleep_until(until).await;
     }
 }
 
-impl Member {
+impl PoolMember {
     fn show(&self, up: bool) {
         let was_up = self.up.get() == 1;
         self.up.set(up.into());
@@ -196,14 +197,14 @@ impl Member {
     }
 }
 
-impl Counted {
+impl GaugeGuard {
     pub(super) fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -220,37 +221,37 @@ impl Permit {
         self.index
     }
 
-    /// Gives the place back and tells how the request went.
-    pub(super) fn finish(mut self, outcome: Outcome) {
-        self.give_back(outcome);
+    /// Gives the slot back and tells how the request went.
+    pub(super) fn finish(mut self, signal: HealthSignal) {
+        self.give_back(signal);
     }
 
-    fn give_back(&mut self, outcome: Outcome) {
-        if let Some(place) = self.place.take() {
-            self.shared.release(place, outcome);
+    fn give_back(&mut self, signal: HealthSignal) {
+        if let Some(slot) = self.slot.take() {
+            self.shared.release(slot, signal);
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.give_back(Outcome::Unknown);
+        self.give_back(HealthSignal::Unknown);
     }
 }
 
-impl Waiting<'_> {
-    async fn served(mut self) -> Place {
+impl QueuedCall<'_> {
+    async fn served(mut self) -> Slot {
         (&mut self.served).await.expect("the queue keeps the sender until it serves or is asked to forget")
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuedCall<'_> {
     fn drop(&mut self) {
         let mut queue = self.shared.lock();
         if queue.withdraw(self.ticket).is_none()
-            && let Ok(place) = self.served.try_recv()
+            && let Ok(slot) = self.served.try_recv()
         {
-            queue.release(place, Outcome::Unknown, Instant::now());
+            queue.release(slot, HealthSignal::Unknown, Instant::now());
             self.shared.serve(&mut queue);
         }
     }

@@ -1,16 +1,16 @@
 use std::{sync::Arc, time::Duration};
 
 use super::*;
-use crate::model::{Backoff, schedule::Fault};
+use crate::model::{Backoff, schedule::EndpointFault};
 
-const REST: Duration = Duration::from_secs(4);
+const COOLDOWN: Duration = Duration::from_secs(4);
 
 /// A pool of endpoints that nobody connects to, with its metrics.
 fn pool(count: usize, limit: usize) -> (Pool, Metrics) {
     let mut options = ModelOptions::new("generator", &[], "m");
     options.urls = (1..=count).map(|port| format!("http://127.0.0.1:{port}")).collect();
     options.max_in_flight = limit;
-    options.rest = Backoff { first: REST, most: REST };
+    options.cooldown = Backoff { first: COOLDOWN, most: COOLDOWN };
     let endpoint = |url: &String| Endpoint::new(url, "/pooling", &options).expect("the URL is valid");
     let metrics = Metrics::new();
     (Pool::new(options.urls.iter().map(endpoint).collect(), &options, &metrics), metrics)
@@ -23,7 +23,7 @@ fn gauge(metrics: &Metrics, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_place_goes_to_the_most_urgent_call() {
+async fn a_slot_goes_to_the_most_urgent_call() {
     let (pool, metrics) = pool(1, 1);
     let first = pool.acquire(Priority(0)).await;
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -33,14 +33,14 @@ async fn a_place_goes_to_the_most_urgent_call() {
         tasks.spawn(async move {
             let permit = pool.acquire(Priority(priority)).await;
             order.lock().expect("no task panics").push(priority);
-            permit.finish(Outcome::Answered);
+            permit.finish(HealthSignal::Answered);
         });
     }
     while gauge(&metrics, "avr_model_waiting") != "3" {
         tokio::task::yield_now().await;
     }
     assert_eq!(gauge(&metrics, "avr_model_in_flight"), "1");
-    first.finish(Outcome::Answered);
+    first.finish(HealthSignal::Answered);
     tasks.join_all().await;
     assert_eq!(*order.lock().expect("no task panicked"), [3, 2, 1]);
     assert_eq!(gauge(&metrics, "avr_model_waiting"), "0");
@@ -52,20 +52,20 @@ async fn waiting(pool: &Pool) -> std::pin::Pin<Box<dyn Future<Output = Permit> +
     let mut call: std::pin::Pin<Box<dyn Future<Output = Permit> + '_>> = Box::pin(pool.acquire(Priority(0)));
     tokio::select! {
         biased;
-        _ = &mut call => panic!("no place should be free"),
+        _ = &mut call => panic!("no slot should be free"),
         () = std::future::ready(()) => call,
     }
 }
 
 #[tokio::test]
-async fn a_waiting_call_that_is_dropped_loses_no_place() {
+async fn a_waiting_call_that_is_dropped_loses_no_slot() {
     let (pool, metrics) = pool(1, 1);
     let permit = pool.acquire(Priority(0)).await;
     let dropped_while_waiting = waiting(&pool).await;
     let dropped_when_served = waiting(&pool).await;
     let last = waiting(&pool).await;
     drop(dropped_while_waiting);
-    permit.finish(Outcome::Answered);
+    permit.finish(HealthSignal::Answered);
     drop(dropped_when_served);
     drop(last.await);
     drop(pool.acquire(Priority(0)).await);
@@ -74,15 +74,15 @@ async fn a_waiting_call_that_is_dropped_loses_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_rest_wakes_those_who_wait() {
+async fn the_end_of_a_cooldown_wakes_those_who_wait() {
     let (pool, metrics) = pool(1, 2);
     let start = Instant::now();
-    pool.acquire(Priority(0)).await.finish(Outcome::Failed(Fault::Unreachable));
+    pool.acquire(Priority(0)).await.finish(HealthSignal::Failed(EndpointFault::Unreachable));
     assert_eq!(gauge(&metrics, "avr_model_endpoint_up"), "0");
-    let probe = pool.acquire(Priority(0)).await;
-    assert!(start.elapsed() >= REST / 2 && start.elapsed() <= REST + Duration::from_millis(1));
+    let trial = pool.acquire(Priority(0)).await;
+    assert!(start.elapsed() >= COOLDOWN / 2 && start.elapsed() <= COOLDOWN + Duration::from_millis(1));
     let follower = waiting(&pool).await;
-    probe.finish(Outcome::Answered);
+    trial.finish(HealthSignal::Answered);
     drop(follower.await);
     assert_eq!(gauge(&metrics, "avr_model_endpoint_up"), "1");
 }
@@ -92,14 +92,14 @@ async fn a_time_to_wait_moves_calls_to_other_endpoints() {
     let (pool, _metrics) = pool(2, 8);
     let asked = Duration::from_secs(100);
     let start = Instant::now();
-    pool.acquire(Priority(0)).await.finish(Outcome::Failed(Fault::Busy(asked)));
+    pool.acquire(Priority(0)).await.finish(HealthSignal::Failed(EndpointFault::Busy(asked)));
     for _ in 0..4 {
         let permit = pool.acquire(Priority(0)).await;
         assert_eq!(permit.index(), 1);
-        permit.finish(Outcome::Answered);
+        permit.finish(HealthSignal::Answered);
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
-    pool.acquire(Priority(0)).await.finish(Outcome::Failed(Fault::Busy(asked)));
+    pool.acquire(Priority(0)).await.finish(HealthSignal::Failed(EndpointFault::Busy(asked)));
     drop(pool.acquire(Priority(0)).await);
     assert!(start.elapsed() >= asked);
 }

@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CallError, EndpointStatus, ModelOptions, ModelTotals, OptionsError, Priority, Stop,
-    caller::{Api, Caller, Exchange, Reading, Subject},
+    CallError, EndpointStatus, ModelOptions, ModelTotals, OptionsError, Priority, StopSignal,
+    call_metrics::Usage,
     check,
-    failure::{Failure, shortened},
-    meter::Usage,
+    client::{Answered, ApiSpec, CallContext, ParsedAnswer, Protocol, RoleClient},
+    failure::{AttemptFailure, FailureKind},
+    usage::TokenCounts,
 };
 use crate::observe::Metrics;
 
@@ -16,7 +17,10 @@ use crate::observe::Metrics;
 pub const RESERVED: &[&str] = &["model", "messages"];
 
 /// Where the number is in the answer, and by default at which path it is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum RewardKind {
     /// `/pooling`: `data[0].data[0]`.
     #[default]
@@ -36,7 +40,7 @@ impl RewardKind {
 
 /// A model that scores conversations.
 pub struct RewardModel {
-    caller: Caller,
+    client: RoleClient,
     kind: RewardKind,
 }
 
@@ -49,7 +53,7 @@ pub struct RewardRequest<'a, M: ?Sized> {
     pub messages: &'a M,
     /// Which stage calls, for metrics.
     pub stage: &'static str,
-    /// The stage's rank.
+    /// How urgent the call is.
     pub priority: Priority,
 }
 
@@ -61,7 +65,7 @@ pub struct RewardAnswer {
     /// Tokens of the conversation; 0 if the server does not say.
     pub prompt_tokens: u32,
     /// Requests sent for it, from 1.
-    pub sends: u32,
+    pub attempts: u32,
 }
 
 impl RewardModel {
@@ -75,55 +79,54 @@ impl RewardModel {
     pub fn new(
         mut options: ModelOptions,
         kind: RewardKind,
-        stop: Stop,
+        stop: StopSignal,
         metrics: &Metrics,
     ) -> Result<Self, OptionsError> {
         options.check(RESERVED)?;
         options.extra.entry("use_activation").or_insert(Value::Bool(false));
-        let small = small_request(&options);
-        let api = Api { operation: "pooling", path: kind.path(), small };
-        let caller = Caller::new(options, api, stop, metrics)?;
-        Ok(Self { caller, kind })
+        let probe = probe(&options);
+        let api = ApiSpec { operation: "pooling", path: kind.path(), probe };
+        Ok(Self { client: RoleClient::new(options, api, stop, metrics)?, kind })
     }
 
-    /// Asks for one score. Failures that may pass are repeated until it is there or the run stops; dropping
+    /// Asks for one score. Failures that may pass are retried until it is there or the run stops; dropping
     /// the future gives the call up at any point.
     ///
     /// # Errors
-    /// See [`CallError`]. A score that is not finite is [`CallError::Malformed`]; more than one number, which no
-    /// other request will change, is [`CallError::Run`].
+    /// See [`CallError`]. A score that is not finite is [`Unusable`](super::CallErrorKind::Unusable); more than one
+    /// number, which no other request will change, concerns the endpoint.
     pub async fn reward<M: Serialize + ?Sized>(
         &self,
         request: &RewardRequest<'_, M>,
     ) -> Result<RewardAnswer, CallError> {
-        let options = &self.caller.options;
-        let exchange = RewardExchange {
+        let options = &self.client.options;
+        let protocol = RewardProtocol {
             kind: self.kind,
             body: RewardBody { model: &options.model, messages: request.messages, extra: &options.extra },
         };
-        let subject = Subject { id: request.id, stage: request.stage, priority: request.priority };
-        let (reward, usage, sends) = self.caller.call(subject, &exchange).await?;
-        Ok(RewardAnswer { reward, prompt_tokens: usage.prompt_tokens, sends })
+        let context = CallContext { id: request.id, stage: request.stage, priority: request.priority };
+        let Answered { answer, usage, attempts } = self.client.call(context, &protocol).await?;
+        Ok(RewardAnswer { reward: answer, prompt_tokens: usage.prompt_tokens, attempts })
     }
 
     /// The model's name.
     pub fn model(&self) -> &str {
-        &self.caller.options.model
+        &self.client.options.model
     }
 
     /// Asks each server how it is.
     pub async fn check(&self) -> Vec<EndpointStatus> {
-        check::all(&self.caller).await
+        check::all(&self.client).await
     }
 
     /// What the calls so far came to.
     pub fn totals(&self) -> ModelTotals {
-        self.caller.meter.totals.snapshot()
+        self.client.metrics.totals()
     }
 }
 
 /// A request for the reward of one word.
-fn small_request(options: &ModelOptions) -> Map<String, Value> {
+fn probe(options: &ModelOptions) -> Map<String, Value> {
     let mut body = options.extra.clone();
     let turn = |role: &str| json!({"role": role, "content": "Hello"});
     body.insert("model".to_owned(), options.model.as_str().into());
@@ -131,7 +134,7 @@ fn small_request(options: &ModelOptions) -> Map<String, Value> {
     body
 }
 
-struct RewardExchange<'a, M: ?Sized> {
+struct RewardProtocol<'a, M: ?Sized> {
     kind: RewardKind,
     body: RewardBody<'a, M>,
 }
@@ -156,70 +159,68 @@ struct Score {
     probs: Option<Value>,
 }
 
-#[derive(Deserialize)]
-struct TokenCounts {
-    #[serde(default)]
-    prompt_tokens: u32,
-}
-
-impl<M: Serialize + ?Sized> Exchange for RewardExchange<'_, M> {
+impl<M: Serialize + ?Sized> Protocol for RewardProtocol<'_, M> {
     type Answer = f64;
 
     fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(&self.body)
     }
 
-    fn read(&self, body: &[u8]) -> Result<Reading<f64>, Failure> {
+    fn read(&self, body: &[u8]) -> Result<ParsedAnswer<f64>, AttemptFailure> {
         read(self.kind, body)
     }
 }
 
-fn read(kind: RewardKind, body: &[u8]) -> Result<Reading<f64>, Failure> {
+fn read(kind: RewardKind, body: &[u8]) -> Result<ParsedAnswer<f64>, AttemptFailure> {
     let scores: Scores = serde_json::from_slice(body).map_err(|error| unreadable(body, &error))?;
     let prompt_tokens = scores.usage.map_or(0, |usage| usage.prompt_tokens);
     let usage = Usage { prompt_tokens, ..Usage::default() };
-    Ok(Reading { usage, answer: number(kind, scores.data) })
+    Ok(ParsedAnswer { usage, answer: number(kind, scores.data) })
 }
 
 /// Python writes numbers that JSON does not have; they are an answer, though of no use.
-fn unreadable(body: &[u8], error: &serde_json::Error) -> Failure {
+fn unreadable(body: &[u8], error: &serde_json::Error) -> AttemptFailure {
     let names = |word: &str| body.windows(word.len()).any(|window| window == word.as_bytes());
     if names("NaN") || names("Infinity") || error.to_string().starts_with("number out of range") {
-        return Failure::Unusable("the reward is not a finite number".to_owned());
+        return not_finite();
     }
-    Failure::unreadable(format!("it is not a list of scores: {error}"))
+    AttemptFailure::new(FailureKind::Unreadable, format!("it is not a list of scores: {error}"))
 }
 
-fn number(kind: RewardKind, scores: Vec<Score>) -> Result<f64, Failure> {
+fn not_finite() -> AttemptFailure {
+    AttemptFailure::new(FailureKind::Unusable, "the reward is not a finite number")
+}
+
+fn wrong_server(message: String) -> AttemptFailure {
+    AttemptFailure::new(FailureKind::WrongServer, message)
+}
+
+fn number(kind: RewardKind, scores: Vec<Score>) -> Result<f64, AttemptFailure> {
     let count = scores.len();
     let Some(score) = scores.into_iter().next() else {
-        return Err(Failure::Unusable("it has no scores".to_owned()));
+        return Err(AttemptFailure::new(FailureKind::Unusable, "it has no scores"));
     };
     if count > 1 {
-        return Err(Failure::WrongServer(format!("it gives {count} scores for one conversation")));
+        return Err(wrong_server(format!("it gives {count} scores for one conversation")));
     }
     let (field, value) = match kind {
         RewardKind::Pooling => ("data", score.data),
         RewardKind::Classify => ("probs", score.probs),
     };
     let Some(Value::Array(numbers)) = value else {
-        return Err(Failure::WrongServer(format!("its score has no list of numbers called `{field}`")));
+        return Err(wrong_server(format!("its score has no list of numbers called `{field}`")));
     };
     one_of(&numbers)
 }
 
-fn one_of(numbers: &[Value]) -> Result<f64, Failure> {
+fn one_of(numbers: &[Value]) -> Result<f64, AttemptFailure> {
     match numbers {
-        [Value::Null] => Err(Failure::Unusable("the reward is not a finite number".to_owned())),
-        [number] if number.is_number() => number
-            .as_f64()
-            .filter(|number| number.is_finite())
-            .ok_or_else(|| Failure::Unusable("the reward is not a finite number".to_owned())),
-        [other] => Err(Failure::WrongServer(format!(
-            "its score is not a number but {}",
-            shortened(&other.to_string())
-        ))),
-        _ => Err(Failure::WrongServer(format!("its score is {} numbers", numbers.len()))),
+        [Value::Null] => Err(not_finite()),
+        [number] if number.is_number() => {
+            number.as_f64().filter(|number| number.is_finite()).ok_or_else(not_finite)
+        }
+        [other] => Err(wrong_server(format!("its score is not a number but {other}"))),
+        _ => Err(wrong_server(format!("its score is {} numbers", numbers.len()))),
     }
 }
 
@@ -229,9 +230,9 @@ mod tests {
 
     fn pooled(data: &str) -> String {
         let body = format!(r#"{{"data":[{{"index":0,"data":{data}}}],"usage":{{"prompt_tokens":3}}}}"#);
-        match read(RewardKind::Pooling, body.as_bytes()).and_then(|reading| reading.answer) {
+        match read(RewardKind::Pooling, body.as_bytes()).and_then(|parsed| parsed.answer) {
             Ok(number) => format!("{:x}", number.to_bits()),
-            Err(failure) => format!("{failure:?}"),
+            Err(AttemptFailure { kind, message, .. }) => format!("{kind:?}: {message}"),
         }
     }
 
@@ -246,7 +247,7 @@ mod tests {
     #[test]
     fn anything_else_is_no_reward() {
         for data in ["[null]", "[NaN]", "[-Infinity]", "[1e999]"] {
-            assert_eq!(pooled(data), r#"Unusable("the reward is not a finite number")"#, "{data}");
+            assert_eq!(pooled(data), "Unusable: the reward is not a finite number", "{data}");
         }
         for (data, problem) in [
             ("[1.0,2.0]", "its score is 2 numbers"),

@@ -3,10 +3,10 @@
 //! - A call goes to the endpoint with the fewest requests in flight, of equals to the one served longest ago.
 //! - No endpoint has more than its limit in flight.
 //! - Waiting calls are served by priority, and in the order of their coming within one.
-//! - An endpoint that fails **rests**: at once when nothing listens there or when it asks for it
-//!   (`Retry-After`), after [`FAILURES_TO_REST`] failures in a row otherwise, so that a single error of a
-//!   single request costs no capacity. When the rest is over one request goes there as a **probe**; only
-//!   when that was answered the others follow, and when it fails the next rest is longer.
+//! - An endpoint that fails **cools down**, as behind a circuit breaker: at once when nothing listens there or when it
+//!   asks for it (`Retry-After`), after [`FAILURES_TO_COOL_DOWN`] failures in a row otherwise, so that a single error
+//!   of a single request costs no capacity. When the cooldown is over the endpoint is **half-open**: one request goes
+//!   there as a trial; only when that was answered the others follow, and when it fails the next cooldown is longer.
 //!
 //! The number of waiting calls is bounded by who makes them: the engine bounds its steps, and a step its calls.
 
@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use super::Backoff;
 
-/// Failures in a row, of requests that did reach the server, that send an endpoint to rest.
-pub(super) const FAILURES_TO_REST: u32 = 3;
+/// Failures in a row, of requests that did reach the server, after which an endpoint cools down.
+pub(super) const FAILURES_TO_COOL_DOWN: u32 = 3;
 
-/// How urgent a call is: the rank of its stage. Higher ranks, nearer the end of the pipeline, are served first,
-/// so that little work is half done.
+/// How urgent a call is. Higher ones, those of stages nearer the end of the pipeline, are served first, so that little
+/// work is half done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(pub u8);
 
@@ -33,26 +33,26 @@ pub(super) struct Ticket {
 
 /// The right to have one request in flight at an endpoint. Not `Clone`: it is given back once.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Slot {
     /// Index of the endpoint.
     pub(super) endpoint: usize,
-    probe: bool,
+    is_trial: bool,
 }
 
 /// What a request tells of its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum HealthSignal {
     /// The server works: it answered, be it with a refusal.
     Answered,
     /// The server, or the way to it, failed.
-    Failed(Fault),
+    Failed(EndpointFault),
     /// Nothing: the request was given up before its end.
     Unknown,
 }
 
 /// In what way an endpoint failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum EndpointFault {
     /// Nothing listens there.
     Unreachable,
     /// The server wants to be left alone for so long.
@@ -64,12 +64,12 @@ pub(super) enum Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
     Up,
-    Resting { until: Instant },
-    Probed,
+    CoolingDown { until: Instant },
+    HalfOpen,
 }
 
 #[derive(Debug)]
-struct Endpoint {
+struct EndpointLoad {
     in_flight: usize,
     /// The number of the grant that came here last.
     last_grant: u64,
@@ -80,9 +80,9 @@ struct Endpoint {
 /// The state of a pool; `W` stands for a waiting call.
 #[derive(Debug)]
 pub(super) struct Schedule<W> {
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<EndpointLoad>,
     limit: usize,
-    rest: Backoff,
+    cooldown: Backoff,
     random: fastrand::Rng,
     waiting: BTreeMap<Ticket, W>,
     tickets: u64,
@@ -90,11 +90,11 @@ pub(super) struct Schedule<W> {
 }
 
 impl<W> Schedule<W> {
-    /// `count` endpoints that take `limit` requests each and rest as `rest` says.
-    pub(super) fn new(count: usize, limit: usize, rest: Backoff, random: fastrand::Rng) -> Self {
-        let new = || Endpoint { in_flight: 0, last_grant: 0, failures: 0, health: Health::Up };
+    /// `count` endpoints that take `limit` requests each and cool down as `cooldown` says.
+    pub(super) fn new(count: usize, limit: usize, cooldown: Backoff, random: fastrand::Rng) -> Self {
+        let new = || EndpointLoad { in_flight: 0, last_grant: 0, failures: 0, health: Health::Up };
         let endpoints = (0..count).map(|_| new()).collect();
-        Self { endpoints, limit, rest, random, waiting: BTreeMap::new(), tickets: 0, grants: 0 }
+        Self { endpoints, limit, cooldown, random, waiting: BTreeMap::new(), tickets: 0, grants: 0 }
     }
 
     /// Puts a call into the queue.
@@ -110,35 +110,37 @@ impl<W> Schedule<W> {
         self.waiting.remove(&ticket)
     }
 
-    /// A place for a call that just came, if there is one and nobody waits for it.
-    pub(super) fn place_now(&mut self, now: Instant) -> Option<Place> {
-        if self.waiting.is_empty() { self.place(now) } else { None }
+    /// A slot for a call that just came, if there is one and nobody waits for it.
+    pub(super) fn slot_now(&mut self, now: Instant) -> Option<Slot> {
+        if self.waiting.is_empty() { self.slot(now) } else { None }
     }
 
-    /// The next waiting call together with its place, as long as there is both.
-    pub(super) fn serve(&mut self, now: Instant) -> Option<(W, Place)> {
+    /// The next waiting call together with its slot, as long as there is both.
+    pub(super) fn serve(&mut self, now: Instant) -> Option<(W, Slot)> {
         let ticket = *self.waiting.first_key_value()?.0;
-        let place = self.place(now)?;
+        let slot = self.slot(now)?;
         let waiter = self.waiting.remove(&ticket)?;
-        Some((waiter, place))
+        Some((waiter, slot))
     }
 
-    /// Gives a place back.
-    pub(super) fn release(&mut self, place: Place, outcome: Outcome, now: Instant) {
-        let endpoint = &mut self.endpoints[place.endpoint];
+    /// Gives a slot back.
+    pub(super) fn release(&mut self, slot: Slot, signal: HealthSignal, now: Instant) {
+        let endpoint = &mut self.endpoints[slot.endpoint];
         endpoint.in_flight -= 1;
-        match outcome {
-            Outcome::Answered => endpoint.answered(),
-            Outcome::Unknown => endpoint.given_up(&place, now),
-            Outcome::Failed(fault) => endpoint.failed(fault, &place, now, self.rest, self.random.f64()),
+        match signal {
+            HealthSignal::Answered => endpoint.answered(),
+            HealthSignal::Unknown => endpoint.given_up(&slot, now),
+            HealthSignal::Failed(fault) => {
+                endpoint.failed(fault, &slot, now, self.cooldown, self.random.f64())
+            }
         }
     }
 
-    /// Until when an endpoint rests; none when it does not.
-    pub(super) fn rests_until(&self, endpoint: usize) -> Option<Instant> {
+    /// Until when an endpoint cools down; none when it does not.
+    pub(super) fn cools_until(&self, endpoint: usize) -> Option<Instant> {
         match self.endpoints[endpoint].health {
-            Health::Resting { until } => Some(until),
-            Health::Up | Health::Probed => None,
+            Health::CoolingDown { until } => Some(until),
+            Health::Up | Health::HalfOpen => None,
         }
     }
 
@@ -147,7 +149,7 @@ impl<W> Schedule<W> {
         self.endpoints[endpoint].health == Health::Up
     }
 
-    fn place(&mut self, now: Instant) -> Option<Place> {
+    fn slot(&mut self, now: Instant) -> Option<Slot> {
         let (index, endpoint) = self
             .endpoints
             .iter_mut()
@@ -157,50 +159,50 @@ impl<W> Schedule<W> {
         self.grants += 1;
         endpoint.last_grant = self.grants;
         endpoint.in_flight += 1;
-        let probe = endpoint.health != Health::Up;
-        if probe {
-            endpoint.health = Health::Probed;
+        let is_trial = endpoint.health != Health::Up;
+        if is_trial {
+            endpoint.health = Health::HalfOpen;
         }
-        Some(Place { endpoint: index, probe })
+        Some(Slot { endpoint: index, is_trial })
     }
 }
 
-impl Endpoint {
+impl EndpointLoad {
     fn admits(&self, now: Instant) -> bool {
         match self.health {
             Health::Up => true,
-            Health::Resting { until } => until <= now,
-            Health::Probed => false,
+            Health::CoolingDown { until } => until <= now,
+            Health::HalfOpen => false,
         }
     }
 
-    /// An answer ends a probe, but not a rest: it may be to a request from before the failure.
+    /// An answer ends the half-open state, but not a cooldown: it may be to a request from before the failure.
     fn answered(&mut self) {
         self.failures = 0;
-        if self.health == Health::Probed {
+        if self.health == Health::HalfOpen {
             self.health = Health::Up;
         }
     }
 
-    /// A probe that was given up must not keep the next one from being sent.
-    fn given_up(&mut self, place: &Place, now: Instant) {
-        if place.probe && self.health == Health::Probed {
-            self.health = Health::Resting { until: now };
+    /// A trial that was given up must not keep the next one from being sent.
+    fn given_up(&mut self, slot: &Slot, now: Instant) {
+        if slot.is_trial && self.health == Health::HalfOpen {
+            self.health = Health::CoolingDown { until: now };
         }
     }
 
-    fn failed(&mut self, fault: Fault, place: &Place, now: Instant, rest: Backoff, luck: f64) {
-        let asked = if let Fault::Busy(wait) = fault { wait } else { Duration::ZERO };
-        if let Health::Resting { until } = self.health {
-            // Requests sent before the rest fail together: they count once, not each.
+    fn failed(&mut self, fault: EndpointFault, slot: &Slot, now: Instant, cooldown: Backoff, jitter: f64) {
+        let asked = if let EndpointFault::Busy(wait) = fault { wait } else { Duration::ZERO };
+        if let Health::CoolingDown { until } = self.health {
+            // Requests sent before the cooldown fail together: they count once, not each.
             let until = until.max(now + asked);
-            self.health = Health::Resting { until };
+            self.health = Health::CoolingDown { until };
             return;
         }
         self.failures = self.failures.saturating_add(1);
-        if place.probe || fault != Fault::Error || self.failures >= FAILURES_TO_REST {
-            let wait = rest.wait(self.failures, luck).max(asked);
-            self.health = Health::Resting { until: now + wait };
+        if slot.is_trial || fault != EndpointFault::Error || self.failures >= FAILURES_TO_COOL_DOWN {
+            let wait = cooldown.wait(self.failures, jitter).max(asked);
+            self.health = Health::CoolingDown { until: now + wait };
         }
     }
 }

@@ -10,9 +10,8 @@ use reqwest::{
 
 use super::{
     endpoint::Endpoint,
-    failure::{Class, Failure},
+    failure::{AttemptFailure, FailureKind},
     retry_after,
-    schedule::Fault,
 };
 
 /// The header that names a request, in the server's log as in ours.
@@ -24,7 +23,7 @@ pub(super) async fn post(
     id: HeaderValue,
     body: Bytes,
     max_answer_bytes: usize,
-) -> Result<Bytes, Failure> {
+) -> Result<Bytes, AttemptFailure> {
     let mut request = Request::new(Method::POST, endpoint.call_url.clone());
     request.headers_mut().clone_from(&endpoint.headers);
     request.headers_mut().insert(REQUEST_ID, id);
@@ -36,13 +35,13 @@ pub(super) async fn post(
     if status == StatusCode::OK {
         Ok(answer)
     } else {
-        Err(Failure::of_status(status.as_u16(), &answer, wait))
+        Err(AttemptFailure::of_status(status.as_u16(), &answer, wait))
     }
 }
 
-/// The name of one sending of a request: the id and the sending's number after a dot. Every byte of the id
+/// The name of one attempt of a request: the id and the attempt's number after a dot. Every byte of the id
 /// that a header cannot carry, and the dot, is escaped, so that two ids never become one.
-pub(super) fn request_id(id: &str, send: u32) -> HeaderValue {
+pub(super) fn request_id(id: &str, attempt: u32) -> HeaderValue {
     let mut text = String::with_capacity(id.len() + 4);
     for byte in id.bytes() {
         match byte {
@@ -52,7 +51,7 @@ pub(super) fn request_id(id: &str, send: u32) -> HeaderValue {
         }
     }
     text.push('.');
-    text.push_str(&send.to_string());
+    text.push_str(&attempt.to_string());
     HeaderValue::from_maybe_shared(Bytes::from(text)).expect("graphic ASCII can stand in a header")
 }
 
@@ -62,7 +61,7 @@ fn retry_after_of(response: &Response) -> Option<std::time::Duration> {
 }
 
 /// Reads a body of at most `max_bytes`. Nearly all come in one piece, which is not copied.
-pub(super) async fn read(mut response: Response, max_bytes: usize) -> Result<Bytes, Failure> {
+pub(super) async fn read(mut response: Response, max_bytes: usize) -> Result<Bytes, AttemptFailure> {
     let Some(first) = chunk(&mut response).await? else { return Ok(Bytes::new()) };
     let Some(second) = chunk(&mut response).await? else { return within(first, max_bytes) };
     let mut whole = BytesMut::from(first);
@@ -75,29 +74,28 @@ pub(super) async fn read(mut response: Response, max_bytes: usize) -> Result<Byt
     within(whole.freeze(), max_bytes)
 }
 
-async fn chunk(response: &mut Response) -> Result<Option<Bytes>, Failure> {
+async fn chunk(response: &mut Response) -> Result<Option<Bytes>, AttemptFailure> {
     response.chunk().await.map_err(|error| failure_of(&error))
 }
 
-fn within(body: Bytes, max_bytes: usize) -> Result<Bytes, Failure> {
+fn within(body: Bytes, max_bytes: usize) -> Result<Bytes, AttemptFailure> {
     if body.len() <= max_bytes {
         return Ok(body);
     }
-    Err(Failure::Unusable(format!(
-        "it has more than {max_bytes} bytes; raise `max_answer_bytes` if that is right"
-    )))
+    let message = format!("it has more than {max_bytes} bytes; raise `max_answer_bytes` if that is right");
+    Err(AttemptFailure::new(FailureKind::Unusable, message))
 }
 
 /// Sorts an error of the way to the server and back.
-pub(super) fn failure_of(error: &reqwest::Error) -> Failure {
-    let (class, fault) = if error.is_connect() {
-        (Class::Connect, Fault::Unreachable)
+pub(super) fn failure_of(error: &reqwest::Error) -> AttemptFailure {
+    let kind = if error.is_connect() {
+        FailureKind::Connect
     } else if error.is_timeout() {
-        (Class::Timeout, Fault::Error)
+        FailureKind::Timeout
     } else {
-        (Class::Cut, Fault::Error)
+        FailureKind::Cut
     };
-    Failure::Transient { class, message: chain(error), fault }
+    AttemptFailure::new(kind, chain(error))
 }
 
 /// An error with its causes, but without the URL, which may hold a password.
@@ -115,7 +113,7 @@ pub(super) fn chain(error: &reqwest::Error) -> String {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    super::failure::shortened(&text)
+    text
 }
 
 #[cfg(test)]
@@ -124,13 +122,13 @@ mod tests {
 
     #[test]
     fn request_ids_have_one_dot_and_stay_apart() {
-        for (id, send, expected) in [
+        for (id, attempt, expected) in [
             ("stage1:a/critique/0", 1, "stage1:a/critique/0.1"),
             ("a.b", 12, "a%2Eb.12"),
             ("a%2Eb", 1, "a%252Eb.1"),
             ("é\n ", 1, "%C3%A9%0A%20.1"),
         ] {
-            assert_eq!(request_id(id, send), expected, "{id:?}");
+            assert_eq!(request_id(id, attempt), expected, "{id:?}");
         }
     }
 }

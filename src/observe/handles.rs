@@ -126,8 +126,8 @@ impl OutcomeMetrics {
         let reason = |reason: OutcomeReason| (reason, metrics.outcomes.with_label_values(&[reason.as_str()]));
         let kind = |kind: RecordKind| (kind, metrics.records.with_label_values(&[kind.as_str()]));
         Self {
-            reasons: OutcomeReason::ALL.into_iter().map(reason).collect(),
-            kinds: RecordKind::ALL.into_iter().map(kind).collect(),
+            reasons: OutcomeReason::all().map(reason).collect(),
+            kinds: RecordKind::all().map(kind).collect(),
             gain: metrics.reward_gain.with_label_values(&[] as &[&str]),
         }
     }

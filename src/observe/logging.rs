@@ -1,4 +1,4 @@
-//! Logs: `tracing` events as lines on standard error, for people or for machines.
+//! Logs: `tracing` events as lines, for people or for machines.
 //!
 //! Which events are written is a filter of `tracing` directives, for instance `warn,avr=debug`. The
 //! environment variable `RUST_LOG` goes before the configuration, so that one run can be looked at more closely.
@@ -7,29 +7,35 @@ use std::env;
 
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, fmt,
+    EnvFilter, Layer, Registry,
+    fmt::{self, MakeWriter},
     layer::SubscriberExt,
     util::{SubscriberInitExt, TryInitError},
 };
-
-use crate::terminal::Screen;
 
 /// The environment variable that goes before the configured filter.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
 /// What a log line looks like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    clap::ValueEnum,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum LogFormat {
     /// Time, level, target, message and fields, for people.
     #[default]
     Human,
     /// One JSON object with `timestamp`, `level`, `target`, `fields` and the innermost `span`.
     Json,
-}
-
-impl LogFormat {
-    /// Every format with its name in the configuration.
-    pub const NAMES: [(&'static str, Self); 2] = [("human", Self::Human), ("json", Self::Json)];
 }
 
 /// What is logged, and how.
@@ -74,13 +80,16 @@ pub enum LoggingError {
     AlreadySet(#[from] TryInitError),
 }
 
-/// Sends the events of the whole process to `screen`.
+/// Sends the events of the whole process to `lines`, one write each; for people in colour, if `colour` says so.
 ///
 /// # Errors
 /// [`LoggingError`] when the filter cannot be read, or logging was set up before.
-pub fn init(options: &LogOptions, screen: &Screen) -> Result<(), LoggingError> {
+pub fn init<W>(options: &LogOptions, lines: W, colour: bool) -> Result<(), LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let filter = filter(&options.filter, env::var(FILTER_VARIABLE).ok())?;
-    Ok(subscriber(options.format, filter, screen).try_init()?)
+    Ok(subscriber(options.format, filter, lines, colour).try_init()?)
 }
 
 /// The filter in force: the environment's, or else the configured one.
@@ -100,14 +109,18 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
     })
 }
 
-fn subscriber(
+fn subscriber<W>(
     format: LogFormat,
     filter: EnvFilter,
-    screen: &Screen,
-) -> impl Subscriber + Send + Sync + use<> {
-    let lines = fmt::layer().with_writer(screen.clone());
+    lines: W,
+    colour: bool,
+) -> impl Subscriber + Send + Sync + use<W>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = fmt::layer().with_writer(lines);
     let lines = match format {
-        LogFormat::Human => lines.with_ansi(screen.has_colour()).boxed(),
+        LogFormat::Human => lines.with_ansi(colour).boxed(),
         LogFormat::Json => lines.json().with_ansi(false).with_span_list(false).boxed(),
     };
     Registry::default().with(filter).with(lines)
@@ -115,21 +128,30 @@ fn subscriber(
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::File,
+        io::{Read as _, Seek as _},
+        sync::Arc,
+    };
+
     use serde_json::Value;
 
     use super::*;
-    use crate::terminal::fake;
 
     /// What an info and a debug event of this module look like.
     fn logged(format: LogFormat, directives: &str, environment: Option<&str>) -> String {
-        let (screen, lines) = fake::file();
+        let mut lines: File = tempfile::tempfile().unwrap();
+        let writer = Arc::new(lines.try_clone().unwrap());
         let filter = filter(directives, environment.map(str::to_owned)).unwrap();
-        tracing::subscriber::with_default(subscriber(format, filter, &screen), || {
+        tracing::subscriber::with_default(subscriber(format, filter, writer, false), || {
             let _span = tracing::info_span!("step", stage = "draft").entered();
             tracing::info!(thread = "stage1:7", tokens = 12, "answered \"well\"");
             tracing::debug!("details");
         });
-        lines.text()
+        lines.rewind().unwrap();
+        let mut text = String::new();
+        lines.read_to_string(&mut text).unwrap();
+        text
     }
 
     #[test]

@@ -139,12 +139,12 @@ metrics! {
     lag: gauge = "kafka_consumergroup_lag" ["consumergroup", "topic", "partition"] "Records of a partition that a stage has not yet done.";
     call_duration: histogram(SECONDS) = "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_request_model", "server_address", "avr_stage", "error_type"] "Time of one request to a model server; error_type is empty for an answer.";
     token_usage: histogram(TOKENS) = "gen_ai_client_token_usage" ["gen_ai_operation_name", "gen_ai_request_model", "server_address", "avr_stage", "gen_ai_token_type"] "Tokens of one answered request, input and output.";
-    model_sends: counter = "avr_model_sends_total" ["role", "model", "endpoint", "stage", "result"] "Requests sent to model servers, by their result.";
+    model_attempts: counter = "avr_model_attempts_total" ["role", "model", "endpoint", "stage", "result"] "Requests sent to model servers, by their result.";
     model_retries: counter = "avr_model_retries_total" ["role", "model", "endpoint", "stage", "class"] "Requests sent again after a transient error.";
     model_tries_used: counter = "avr_model_tries_used_total" ["role", "model", "stage"] "Tries spent on answers without the form that the method needs, and on refusals.";
     model_in_flight: gauge = "avr_model_in_flight" ["role", "endpoint"] "Requests that an endpoint is working on.";
-    model_waiting: gauge = "avr_model_waiting" ["role"] "Calls that wait for a place at an endpoint.";
-    model_failing: gauge = "avr_model_failing_calls" ["role", "stage"] "Calls whose steps wait because the model's servers fail: each was sent, failed in a way that may pass, and is repeated.";
+    model_waiting: gauge = "avr_model_waiting" ["role"] "Calls that wait for a slot at an endpoint.";
+    model_failing: gauge = "avr_model_failing_calls" ["role", "stage"] "Calls whose steps wait because the model's servers fail: each was sent, failed in a way that may pass, and is retried.";
     endpoint_up: gauge = "avr_model_endpoint_up" ["role", "endpoint"] "1 while an endpoint is used, 0 while it is left alone after failures.";
     answers_cut_off: counter = "avr_model_answers_cut_off_total" ["model", "stage"] "Answers that the server ended at a length limit.";
 }

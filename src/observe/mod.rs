@@ -3,7 +3,7 @@
 //! ```text
 //! engine, models, intake ─▶ Metrics ─────▶ AdminServer /metrics ─▶ Prometheus
 //!                       ─▶ Readiness ────▶ AdminServer /readyz
-//!        tracing events ─▶ logging ──────▶ Screen (standard error)
+//!        tracing events ─▶ logging ──────▶ a writer of lines, the screen as a rule
 //! ```
 //!
 //! Nothing here knows the engine, the log or the models: they push into metrics and conditions. What people see in a
@@ -14,7 +14,6 @@ mod handles;
 pub mod logging;
 mod metrics;
 mod metrics_doc;
-mod options;
 mod process;
 mod readiness;
 
@@ -23,6 +22,5 @@ pub use handles::{EngineMetrics, OutcomeMetrics, StageMetrics};
 pub use logging::{LogFormat, LogOptions, LoggingError};
 pub use metrics::{METRIC_TABLE, MetricInfo, MetricKind, Metrics};
 pub use metrics_doc::metrics_markdown;
-pub use options::ObserveOptions;
 pub use process::PROCESS_TABLE;
 pub use readiness::{Condition, Readiness};

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::{ModelOutput, Origin, RecipeRef, RecordKind, ThreadId, TrainingRecord};
 
 /// Why a thread gave a record, or gave none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[derive(IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum OutcomeReason {
     /// At least one record came out, or the answer that an evaluation asks for.
     Selected,
@@ -61,59 +64,13 @@ pub enum OutcomeReason {
 
 impl OutcomeReason {
     /// Every reason, in the order in which they are reported.
-    pub const ALL: [Self; 23] = [
-        Self::Selected,
-        Self::NoAnswer,
-        Self::NoCritique,
-        Self::NoImprovement,
-        Self::NoAnswerReward,
-        Self::NoImprovementReward,
-        Self::NoGain,
-        Self::TooLong,
-        Self::RedundantAnswer,
-        Self::RedundantImprovement,
-        Self::RedundantCritique,
-        Self::NoCritiqueContrast,
-        Self::WeakBestCritique,
-        Self::NoImprovementContrast,
-        Self::RejectedEqualsAnswer,
-        Self::NoEnding,
-        Self::NoFinalAnswer,
-        Self::SmallGain,
-        Self::SmallMargin,
-        Self::NoVerdict,
-        Self::VerdictsDisagree,
-        Self::OverLimit,
-        Self::DeadLetter,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::VARIANTS.iter().copied()
+    }
 
     /// The name in files and metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Selected => "selected",
-            Self::NoAnswer => "no_answer",
-            Self::NoCritique => "no_critique",
-            Self::NoImprovement => "no_improvement",
-            Self::NoAnswerReward => "no_answer_reward",
-            Self::NoImprovementReward => "no_improvement_reward",
-            Self::NoGain => "no_gain",
-            Self::TooLong => "too_long",
-            Self::RedundantAnswer => "redundant_answer",
-            Self::RedundantImprovement => "redundant_improvement",
-            Self::RedundantCritique => "redundant_critique",
-            Self::NoCritiqueContrast => "no_critique_contrast",
-            Self::WeakBestCritique => "weak_best_critique",
-            Self::NoImprovementContrast => "no_improvement_contrast",
-            Self::RejectedEqualsAnswer => "rejected_equals_answer",
-            Self::NoEnding => "no_ending",
-            Self::NoFinalAnswer => "no_final_answer",
-            Self::SmallGain => "small_gain",
-            Self::SmallMargin => "small_margin",
-            Self::NoVerdict => "no_verdict",
-            Self::VerdictsDisagree => "verdicts_disagree",
-            Self::OverLimit => "over_limit",
-            Self::DeadLetter => "dead_letter",
-        }
+        self.into()
     }
 }
 

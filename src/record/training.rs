@@ -2,12 +2,15 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::Message;
 
 /// What a record teaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum RecordKind {
     /// Supervised fine-tuning on answer, critique and improvement (rejection sampling).
     Sft,
@@ -31,31 +34,13 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// Every kind, in the order in which they are reported.
-    pub const ALL: [Self; 9] = [
-        Self::Sft,
-        Self::ResponsePair,
-        Self::CritiquePair,
-        Self::ImprovementPair,
-        Self::LongSft,
-        Self::LongPair,
-        Self::FusionPair,
-        Self::Kto,
-        Self::RewardPair,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::VARIANTS.iter().copied()
+    }
 
     /// The name in files and metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sft => "sft",
-            Self::ResponsePair => "response_pair",
-            Self::CritiquePair => "critique_pair",
-            Self::ImprovementPair => "improvement_pair",
-            Self::LongSft => "long_sft",
-            Self::LongPair => "long_pair",
-            Self::FusionPair => "fusion_pair",
-            Self::Kto => "kto",
-            Self::RewardPair => "reward_pair",
-        }
+        self.into()
     }
 
     /// Whether the record has a rejected side.
@@ -106,4 +91,20 @@ pub struct TrainingRecord {
     /// Where it came from (thread, recipe, templates, calls with model, seed and temperature), as one string of
     /// JSON: trainers' loaders stumble over nested fields that vary.
     pub provenance: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::OutcomeReason;
+
+    #[test]
+    fn a_name_is_the_same_in_files_and_metrics() {
+        for kind in RecordKind::all() {
+            assert_eq!(serde_json::to_value(kind).expect("a name"), kind.as_str());
+        }
+        for reason in OutcomeReason::all() {
+            assert_eq!(serde_json::to_value(reason).expect("a name"), reason.as_str());
+        }
+    }
 }

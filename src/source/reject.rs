@@ -3,7 +3,8 @@
 use super::prompt::ContentHash;
 
 /// Why a line cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum RejectReason {
     /// The line is not JSON.
     #[error("not JSON ({detail}); write one JSON object a line")]
@@ -100,21 +101,7 @@ pub enum RejectReason {
 impl RejectReason {
     /// The name in files and metrics.
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::NotJson { .. } => "not_json",
-            Self::NotAnObject { .. } => "not_an_object",
-            Self::InvalidUtf8 { .. } => "invalid_utf8",
-            Self::NoKnownColumns { .. } => "no_known_columns",
-            Self::BadColumn { .. } => "bad_column",
-            Self::EmptyPrompt { .. } => "empty_prompt",
-            Self::NoUserTurn => "no_user_turn",
-            Self::RolesDoNotAlternate { .. } => "roles_do_not_alternate",
-            Self::UnknownRole { .. } => "unknown_role",
-            Self::ContentNotText { .. } => "content_not_text",
-            Self::TooLarge { .. } => "too_large",
-            Self::InvalidId { .. } => "invalid_id",
-            Self::CorruptInput { .. } => "corrupt_input",
-        }
+        self.into()
     }
 }
 

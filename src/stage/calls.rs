@@ -4,50 +4,27 @@ use super::Context;
 use crate::{
     engine::{DeadLetter, StepError},
     method::{CallSite, ChatTurn, TemplateError},
-    model::{CallError, ChatAnswer, ChatModel, ChatRequest, Priority, RewardModel, RewardRequest, Scope},
+    model::{CallError, ChatAnswer, ChatModel, ChatRequest, Concerns, Priority, RewardModel, RewardRequest},
     record::{Extra, ModelCall},
 };
-
-/// Work near the end goes first: a stage's rank among the calls that wait for a server.
-#[derive(Clone, Copy)]
-pub(super) enum Rank {
-    Draft = 0,
-    Critique = 1,
-    Improve = 2,
-    Score = 3,
-}
 
 /// One chat call: whom it asks, where it stands in the thread, and how it samples.
 pub(super) struct Ask<'a> {
     pub(super) model: &'a ChatModel,
     pub(super) site: CallSite<'a>,
-    pub(super) rank: Rank,
+    pub(super) priority: Priority,
     pub(super) temperature: f64,
     pub(super) turns: &'a [ChatTurn<'a>],
 }
 
-/// What a try came to, when the run can go on.
-pub(super) enum Tried {
-    Answer(ChatAnswer),
-    /// The server refused this request for good.
-    Refused(Refusal),
-}
-
-/// A refusal that is final for its request.
-pub(super) struct Refusal {
-    pub(super) status: Option<u16>,
-    pub(super) message: String,
-    /// How often the request was sent.
-    pub(super) sends: u32,
-}
+/// What a try came to, when the run can go on: an answer, or an error that concerns its request alone.
+pub(super) type Tried = Result<ChatAnswer, CallError>;
 
 impl Context {
-    /// Asks a model once; transient errors are repeated underneath without using a try.
+    /// Asks a model once; failures that may pass are retried underneath without using a try.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Tried, StepError> {
-        match ask.model.chat(&self.request(ask, &ask.site.request_id())).await {
-            Ok(answer) => Ok(Tried::Answer(answer)),
-            Err(error) => refusal(error).map(Tried::Refused),
-        }
+        let answered = ask.model.chat(&self.request(ask, &ask.site.request_id())).await;
+        answered.map_or_else(|error| of_request(error).map(Err), |answer| Ok(Ok(answer)))
     }
 
     /// Asks a model once for several answers, and reads each. There may be fewer than were asked for, none where the
@@ -61,8 +38,8 @@ impl Context {
         let answers = match ask.model.chat_several(&self.request(ask, &ask.site.request_id()), count).await {
             Ok(answers) => answers,
             Err(error) => {
-                let refusal = refusal(error)?;
-                tracing::debug!(thread = %ask.site.thread, error = refusal.message, "no several answers at once");
+                let error = of_request(error)?;
+                tracing::debug!(thread = %ask.site.thread, %error, "no several answers at once");
                 vec![]
             }
         };
@@ -81,7 +58,7 @@ impl Context {
             top_p: self.recipe.top_p,
             messages: ask.turns,
             stage: ask.site.stage,
-            priority: Priority(ask.rank as u8),
+            priority: ask.priority,
         }
     }
 
@@ -90,21 +67,18 @@ impl Context {
         &self,
         reward: &RewardModel,
         site: CallSite<'_>,
+        priority: Priority,
         turns: &[ChatTurn<'_>],
     ) -> Result<Option<f64>, StepError> {
         for attempt in 0..self.recipe.reward_tries {
             let site = CallSite { attempt, ..site };
-            let request = RewardRequest {
-                id: &site.request_id(),
-                messages: turns,
-                stage: site.stage,
-                priority: Priority(Rank::Score as u8),
-            };
+            let request =
+                RewardRequest { id: &site.request_id(), messages: turns, stage: site.stage, priority };
             match reward.reward(&request).await {
                 Ok(answer) => return Ok(Some(answer.reward)),
                 Err(error) => {
-                    let refusal = refusal(error)?;
-                    tracing::debug!(thread = %site.thread, error = refusal.message, "no reward");
+                    let error = of_request(error)?;
+                    tracing::debug!(thread = %site.thread, %error, "no reward");
                 }
             }
         }
@@ -139,7 +113,7 @@ impl Context {
         for attempt in ask.site.attempt..tries {
             ask.site.attempt = attempt;
             match self.ask(&ask).await? {
-                Tried::Answer(answer) => match (reader.read)(&answer.text) {
+                Ok(answer) => match (reader.read)(&answer.text) {
                     Some(read) => {
                         let call = ask.answered(&answer);
                         return Ok(Read { found: Some((answer.text, read)), call });
@@ -149,7 +123,7 @@ impl Context {
                         failure = Some(reader.missing.to_owned());
                     }
                 },
-                Tried::Refused(refusal) => failure = Some(refusal.message),
+                Err(error) => failure = Some(error.to_string()),
             }
         }
         tracing::debug!(thread = %ask.site.thread, stage = ask.site.stage, failure, "an answer was given up");
@@ -201,31 +175,28 @@ impl Ask<'_> {
     }
 }
 
-/// Sorts an error: final for the request, or for more than it.
-fn refusal(error: CallError) -> Result<Refusal, StepError> {
-    match error.scope() {
-        Scope::Try => {
-            let (status, sends) = (error.status(), error.sends());
-            Ok(Refusal { status, message: error.to_string(), sends })
+/// Keeps an error that concerns its request alone; any other ends more than the try, and is the step's error.
+fn of_request(error: CallError) -> Result<CallError, StepError> {
+    match error.concerns() {
+        Some(Concerns::Request) => Ok(error),
+        Some(Concerns::Endpoint | Concerns::Key | Concerns::Everybody) => {
+            Err(StepError::Stop(error.to_string()))
         }
-        Scope::Stop => Err(StepError::Interrupted),
-        Scope::Run => Err(StepError::Stop(error.to_string())),
+        None => Err(StepError::Interrupted),
     }
+}
+
+/// The dead letter of a thread that cannot go on without a call.
+pub(super) fn dead_letter(error: &CallError) -> StepError {
+    StepError::DeadLetter(DeadLetter {
+        http_status: error.status(),
+        model: Some(error.model.clone()),
+        attempts: error.attempts,
+        ..DeadLetter::new("refused", error.to_string())
+    })
 }
 
 /// A template that cannot be rendered for a thread, which checks at start should have found.
 pub(super) fn unasked(error: TemplateError) -> StepError {
     StepError::DeadLetter(DeadLetter::new("template", error.to_string()))
-}
-
-impl Refusal {
-    /// The dead letter of a thread that cannot go on without this call.
-    pub(super) fn into_dead_letter(self, model: &str) -> StepError {
-        StepError::DeadLetter(DeadLetter {
-            http_status: self.status,
-            model: Some(model.to_owned()),
-            attempts: self.sends,
-            ..DeadLetter::new("refused", self.message)
-        })
-    }
 }

@@ -7,13 +7,13 @@ use futures_util::future::{try_join, try_join_all};
 
 use super::{
     Context, MissingModel, Models, Role, ThreadStage,
-    calls::{Ask, Rank, Read, Reader, unasked},
+    calls::{Ask, Read, Reader, unasked},
     on_threads::answer_after,
 };
 use crate::{
     engine::StepError,
     method::{Base, CallSite, ChatTurn, Recipe, ask, pairwise::verdict, rating::rating},
-    model::ChatModel,
+    model::{ChatModel, Priority},
     record::{Comparison, Critique, Extra, Preferred, Round, Thread},
     topic::{DRAFTED, Topic},
 };
@@ -30,6 +30,7 @@ pub struct CritiqueStage {
 impl ThreadStage for CritiqueStage {
     const NAME: &'static str = "critique";
     const INPUT: Topic<Thread> = DRAFTED;
+    const PRIORITY: Priority = Priority(1);
     type Out = Thread;
 
     fn is_passed(recipe: &Recipe) -> bool {
@@ -112,7 +113,7 @@ impl CritiqueStage {
     ) -> Result<Read<T>, StepError> {
         let (round, index) = (thread.rounds.len() as u32, index as u32);
         let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, attempt: 0 };
-        let ask = Ask { model: &self.generator, site, rank: Rank::Critique, temperature, turns };
+        let ask = Ask { model: &self.generator, site, priority: Self::PRIORITY, temperature, turns };
         self.context.ask_until_read(ask, self.context.recipe.critique_tries, reader).await
     }
 }

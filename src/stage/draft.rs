@@ -7,7 +7,7 @@ use futures_util::future::try_join3;
 
 use super::{
     Context, MissingModel, Models, Role, ThreadStage,
-    calls::{Ask, Rank, Tried},
+    calls::{Ask, dead_letter},
 };
 use crate::{
     engine::{DeadLetter, StepError},
@@ -92,16 +92,16 @@ impl DraftStage {
         let ask = Ask {
             model,
             site: CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index, attempt: 0 },
-            rank: Rank::Draft,
+            priority: Self::PRIORITY,
             temperature: self.context.recipe.draft_temperature,
             turns: &turns,
         };
         match self.context.ask(&ask).await? {
-            Tried::Answer(answer) => {
+            Ok(answer) => {
                 let call = Some(ask.answered(&answer));
                 Ok(Answer { text: answer.text, reward: None, call, extra: Extra::new() })
             }
-            Tried::Refused(refusal) => Err(refusal.into_dead_letter(model.model())),
+            Err(error) => Err(dead_letter(&error)),
         }
     }
 }

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 
 use super::{
     Context, MissingModel, Models, Role, ThreadStage,
-    calls::{Ask, Rank, Tried, unasked},
+    calls::{Ask, unasked},
     on_threads::answer_after,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         Base, CallSite, ChatTurn, Recipe, ask,
         pairwise::{Compared, compared},
     },
-    model::ChatModel,
+    model::{ChatModel, Priority},
     record::{Extra, Fusion, Improvement, Thread},
     topic::{CRITIQUED, Topic},
 };
@@ -30,6 +30,7 @@ pub struct ImproveStage {
 impl ThreadStage for ImproveStage {
     const NAME: &'static str = "improve";
     const INPUT: Topic<Thread> = CRITIQUED;
+    const PRIORITY: Priority = Priority(2);
     type Out = Thread;
 
     fn is_passed(recipe: &Recipe) -> bool {
@@ -104,14 +105,14 @@ impl ImproveStage {
         temperature: f64,
         turns: &[ChatTurn<'_>],
     ) -> Result<Improvement, StepError> {
-        let ask = Ask { model: &self.generator, site, rank: Rank::Improve, temperature, turns };
+        let ask = Ask { model: &self.generator, site, priority: Self::PRIORITY, temperature, turns };
         Ok(match self.context.ask(&ask).await? {
-            Tried::Answer(answer) => {
+            Ok(answer) => {
                 let call = ask.answered(&answer);
                 Improvement { text: Some(answer.text), reward: None, call, extra: Extra::new() }
             }
-            Tried::Refused(refusal) => {
-                let call = ask.failed(Some(refusal.message));
+            Err(error) => {
+                let call = ask.failed(Some(error.to_string()));
                 Improvement { text: None, reward: None, call, extra: Extra::new() }
             }
         })

@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 
 use super::{
     DraftStage, ThreadStage as _,
-    calls::{Ask, Rank, Read, Reader},
+    calls::{Ask, Read, Reader},
 };
 use crate::{
     engine::StepError,
@@ -82,7 +82,7 @@ impl Long<'_> {
     fn ask(&self, index: u32) -> Ask<'_> {
         let site = CallSite { thread: &self.thread.id, stage: DraftStage::NAME, round: 0, index, attempt: 0 };
         let temperature = self.recipe().draft_temperature;
-        Ask { model: self.model, site, rank: Rank::Draft, temperature, turns: self.turns }
+        Ask { model: self.model, site, priority: DraftStage::PRIORITY, temperature, turns: self.turns }
     }
 
     fn recipe(&self) -> &Recipe {

@@ -1,11 +1,12 @@
 //! The models of a process, and which of them each stage asks.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use crate::model::{ChatModel, RewardModel};
 
 /// What a model is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Role {
     /// Drafts, criticises and improves.
     Generator,
@@ -17,18 +18,8 @@ pub enum Role {
 
 impl Role {
     /// The name in the configuration, in metrics and in messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Generator => "generator",
-            Self::Long => "long",
-            Self::Reward => "reward",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

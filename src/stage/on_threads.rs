@@ -11,6 +11,7 @@ use crate::{
     engine::{DeadLetter, Stage, StepError},
     log::{Output, Record},
     method::{Recipe, recursion},
+    model::Priority,
     record::{RecipeRef, Round, SCHEMA_VERSION, Thread},
     topic::Topic,
 };
@@ -21,6 +22,8 @@ pub trait ThreadStage: Send + Sync + 'static {
     const NAME: &'static str;
     /// What it reads.
     const INPUT: Topic<Thread>;
+    /// How urgent its calls are, among all that wait for a server: those of later stages go first.
+    const PRIORITY: Priority = Priority(0);
     /// The payload that it writes.
     type Out: Serialize + 'static;
 

@@ -12,7 +12,7 @@ use crate::{
         pruning::prune,
         scoring::{Scoring, ToScore},
     },
-    model::RewardModel,
+    model::{Priority, RewardModel},
     record::Thread,
     topic::{IMPROVED, Topic},
 };
@@ -26,6 +26,7 @@ pub struct ScoreStage {
 impl ThreadStage for ScoreStage {
     const NAME: &'static str = "score";
     const INPUT: Topic<Thread> = IMPROVED;
+    const PRIORITY: Priority = Priority(3);
     type Out = Thread;
 
     fn is_passed(recipe: &Recipe) -> bool {
@@ -44,7 +45,8 @@ impl ThreadStage for ScoreStage {
         let Scoring { thread: id, prompt, round, texts } = Scoring::of(&mut thread);
         let scored = texts.into_iter().map(async |ToScore { index, text, reward }| {
             let site = CallSite { thread: id, stage: Self::NAME, round, index, attempt: 0 };
-            *reward = self.context.score(&self.reward, site, &ask::reward(prompt, text)).await?;
+            *reward =
+                self.context.score(&self.reward, site, Self::PRIORITY, &ask::reward(prompt, text)).await?;
             Ok(())
         });
         try_join_all(scored).await?;

@@ -12,8 +12,6 @@ pub(crate) mod dead_letters;
 mod page;
 mod progress;
 mod screen;
-#[cfg(test)]
-pub(crate) use screen::fake;
 mod status;
 mod summary;
 mod table;

@@ -87,7 +87,7 @@ impl<'a> MakeWriter<'a> for Screen {
 }
 
 #[cfg(test)]
-pub(crate) mod fake {
+pub(super) mod fake {
     //! Screens in memory.
 
     use indicatif::{InMemoryTerm, MultiProgress, ProgressDrawTarget, TermLike};
@@ -95,10 +95,10 @@ pub(crate) mod fake {
     use super::*;
 
     #[derive(Clone, Default)]
-    pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::terminal) struct Lines(Arc<Mutex<Vec<u8>>>);
 
     impl Lines {
-        pub(crate) fn text(&self) -> String {
+        pub(in crate::terminal) fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
     }
@@ -115,7 +115,7 @@ pub(crate) mod fake {
     }
 
     /// Standard error that is a file.
-    pub(crate) fn file() -> (Screen, Lines) {
+    pub(in crate::terminal) fn file() -> (Screen, Lines) {
         let lines = Lines::default();
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
         let screen =
@@ -137,11 +137,41 @@ pub(crate) mod fake {
     }
 
     /// Standard error that is a terminal of 16 rows.
-    pub(crate) fn terminal(columns: u16) -> (Screen, InMemoryTerm) {
+    pub(in crate::terminal) fn terminal(columns: u16) -> (Screen, InMemoryTerm) {
         let terminal = InMemoryTerm::new(16, columns);
         let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
         let bars = MultiProgress::with_draw_target(target);
         let lines = Arc::new(Mutex::new(TerminalLines(terminal.clone())));
         (Screen { bars, lines, terminal: true, colour: false }, terminal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::ProgressBar;
+
+    use super::*;
+
+    fn log_to(screen: &Screen) {
+        let lines = tracing_subscriber::fmt().with_writer(screen.clone());
+        let lines = lines.without_time().with_target(false).with_ansi(false).finish();
+        tracing::subscriber::with_default(lines, || tracing::info!("answered"));
+    }
+
+    #[test]
+    fn log_lines_stand_above_the_bars() {
+        let (screen, terminal) = fake::terminal(40);
+        let bar = screen.bars().add(ProgressBar::new(2));
+        bar.set_style(indicatif::ProgressStyle::with_template("{pos}/{len}").unwrap());
+        bar.tick();
+        log_to(&screen);
+        assert_eq!(terminal.contents(), " INFO answered\n0/2");
+    }
+
+    #[test]
+    fn log_lines_reach_a_file_as_they_are() {
+        let (screen, lines) = fake::file();
+        log_to(&screen);
+        assert_eq!(lines.text(), " INFO answered\n");
     }
 }

@@ -51,25 +51,51 @@ impl<P> Topic<P> {
     }
 }
 
-/// Threads as they were taken in.
-pub const PROMPTS: Topic<Thread> = Topic::new("prompts");
-/// Threads with an answer.
-pub const DRAFTED: Topic<Thread> = Topic::new("drafted");
-/// Threads with the critiques of a round.
-pub const CRITIQUED: Topic<Thread> = Topic::new("critiqued");
-/// Threads with the improvements of a round.
-pub const IMPROVED: Topic<Thread> = Topic::new("improved");
-/// Threads with the rewards of a round.
-pub const SCORED: Topic<Thread> = Topic::new("scored");
-/// What selection made of each thread.
-pub const RECORDS: Topic<SelectionResult> = Topic::new("records");
-/// Records that a stage could not handle, as they came. Their payload is whatever it was.
-pub const DEAD_LETTERS: TopicName = TopicName("dead-letters");
-/// Lines of input that could not be used.
-pub const REJECTS: Topic<Reject> = Topic::new("rejects");
-/// What was taken in: one entry for each thread and each rejected line, by id.
-pub const INDEX: Topic<IndexEntry> = Topic::new("index");
-/// What was done with dead letters, by letter id.
-pub const HANDLED: Topic<HandledLetter> = Topic::new("handled");
-/// How each worker is, by name.
-pub const WORKERS: Topic<WorkerStatus> = Topic::new("workers");
+/// The table of topics: for each its constant and its file in `topics/`.
+macro_rules! topics {
+    ($($(#[$doc:meta])* $topic:ident $(: $payload:ident)? = $name:literal;)*) => {
+        $(topics!(@constant $(#[$doc])* $topic $($payload)? = $name);)*
+
+        /// Every topic, in the order of the dataflow: its name, its payload's type, and what its file says.
+        const FILES: &[(TopicName, &str, &str)] = &[$((
+            TopicName($name),
+            topics!(@payload $($payload)?),
+            include_str!(concat!("../../topics/", $name, ".toml")),
+        ),)*];
+    };
+    (@constant $(#[$doc:meta])* $topic:ident $payload:ident = $name:literal) => {
+        $(#[$doc])*
+        pub const $topic: Topic<$payload> = Topic::new($name);
+    };
+    (@constant $(#[$doc:meta])* $topic:ident = $name:literal) => {
+        $(#[$doc])*
+        pub const $topic: TopicName = TopicName($name);
+    };
+    (@payload $payload:ident) => { stringify!($payload) };
+    (@payload) => { "bytes" };
+}
+
+topics! {
+    /// Threads as they were taken in.
+    PROMPTS: Thread = "prompts";
+    /// Threads with an answer.
+    DRAFTED: Thread = "drafted";
+    /// Threads with the critiques of a round.
+    CRITIQUED: Thread = "critiqued";
+    /// Threads with the improvements of a round.
+    IMPROVED: Thread = "improved";
+    /// Threads with the rewards of a round.
+    SCORED: Thread = "scored";
+    /// What selection made of each thread.
+    RECORDS: SelectionResult = "records";
+    /// Records that a stage could not handle, as they came. Their payload is whatever it was.
+    DEAD_LETTERS = "dead-letters";
+    /// Lines of input that could not be used.
+    REJECTS: Reject = "rejects";
+    /// What was taken in: one entry for each thread and each rejected line, by id.
+    INDEX: IndexEntry = "index";
+    /// What was done with dead letters, by letter id.
+    HANDLED: HandledLetter = "handled";
+    /// How each worker is, by name.
+    WORKERS: WorkerStatus = "workers";
+}

@@ -93,7 +93,7 @@ struct Run {
     intake: Option<JoinHandle<Result<(), IntakeError>>>,
     stop: watch::Sender<Stop>,
     /// The signal for calls to the models.
-    calls: model::Stop,
+    calls: model::StopSignal,
     taken_in: watch::Receiver<IntakeProgress>,
     written: watch::Receiver<Written>,
     /// Records that were sent back from the dead letters by the beginning.

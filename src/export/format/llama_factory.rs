@@ -75,7 +75,7 @@ impl Format for LlamaFactory {
     }
 
     fn manifest(&self, layout: Layout, has_rows: &dyn Fn(usize) -> bool) -> Option<Manifest> {
-        let listed = RecordKind::ALL.into_iter().filter(|kind| has_rows(self.file_of(*kind)));
+        let listed = RecordKind::all().filter(|kind| has_rows(self.file_of(*kind)));
         let data_set = |kind| data_set(layout.place(FILES[self.file_of(kind)]), kind);
         let info: BTreeMap<_, _> = listed.map(data_set).collect();
         let text = serde_json::to_string_pretty(&info).expect("the description has string keys") + "\n";

@@ -65,6 +65,8 @@ pub struct Manifest {
 /// The formats, by the names that a configuration gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(strum::EnumString, strum::IntoStaticStr, strum::VariantArray, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum FormatName {
     /// LLaMA-Factory, the default.
     LlamaFactory,
@@ -74,7 +76,9 @@ pub enum FormatName {
 
 impl FormatName {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::LlamaFactory, Self::Trl];
+    pub fn all() -> impl Iterator<Item = Self> {
+        <Self as strum::VariantArray>::VARIANTS.iter().copied()
+    }
 
     /// The format of this name.
     pub fn format(self) -> &'static dyn Format {
@@ -130,8 +134,8 @@ mod tests {
     #[test]
     fn every_kind_has_a_file_and_no_file_two_formats() {
         let mut seen = std::collections::BTreeSet::new();
-        for format in FormatName::ALL.map(FormatName::format) {
-            assert!(RecordKind::ALL.iter().all(|kind| format.file_of(*kind) < format.files().len()));
+        for format in FormatName::all().map(FormatName::format) {
+            assert!(RecordKind::all().all(|kind| format.file_of(kind) < format.files().len()));
             assert!(format.files().iter().all(|path| seen.insert(*path)));
         }
     }

@@ -266,7 +266,7 @@ impl<D: Disk> Shards<D> {
 
     /// Where a staged file belongs. Only files of tables that we know have a place.
     fn folder_of(&self, staged: &Path, file: &str) -> Result<PathBuf, ExportError> {
-        let formats = FormatName::ALL.iter().flat_map(|name| name.format().files());
+        let formats = FormatName::all().flat_map(|name| name.format().files());
         let path = FIXED.iter().chain(formats).find(|path| path.replace('/', SLASH) == file);
         let path = path.ok_or_else(|| ExportError::Foreign(staged.join(file)))?;
         Ok(self.options.folder.join(Layout::Shards.place(path)))

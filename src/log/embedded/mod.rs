@@ -64,7 +64,8 @@ use super::{Budget, GroupName, Log, LogError, LogErrorKind, Partition, Progress,
 use crate::topic::TopicName;
 
 /// What a loss of power may undo. The death of the process undoes nothing that a commit returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Durability {
     /// Nothing: a commit returns when it is on disk.
     EachCommit,

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt};
 
 /// How partitions are shared out among the members of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum GroupProtocol {
     /// The members agree among themselves; works with every broker.
     Classic,

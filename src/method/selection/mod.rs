@@ -134,7 +134,7 @@ mod tests {
             max_pairs in 0_u32..4,
         ) {
             let thread = thread(&rounds, &samples, drafts);
-            for base in Base::ALL {
+            for base in Base::all() {
                 for pairs in [PairChoice::BestWorst, PairChoice::All] {
                     let recipe = Recipe { pairs, max_pairs, records: base.possible_kinds(), ..Recipe::of(base) };
                     let records = select_records(&thread, &recipe, &Templates::builtin()).records;

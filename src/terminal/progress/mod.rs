@@ -24,7 +24,19 @@ use bars::Bars;
 use plain::PlainLines;
 
 /// How progress is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    clap::ValueEnum,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ProgressMode {
     /// Bars if standard error is a terminal, else plain lines.
     #[default]
@@ -35,12 +47,6 @@ pub enum ProgressMode {
     Plain,
     /// Not at all.
     None,
-}
-
-impl ProgressMode {
-    /// Every mode with its name in the configuration.
-    pub const NAMES: [(&'static str, Self); 4] =
-        [("auto", Self::Auto), ("bars", Self::Bars), ("plain", Self::Plain), ("none", Self::None)];
 }
 
 /// How far everything is at one moment.

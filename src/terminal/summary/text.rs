@@ -79,9 +79,8 @@ fn threads(page: &mut Page, summary: &Summary) {
 
 /// The reasons why threads were not selected, and how many each.
 fn reasons(state: &StateTotals) -> impl Iterator<Item = (OutcomeReason, u64)> {
-    let reasons = OutcomeReason::ALL
-        .into_iter()
-        .filter(|v| !matches!(v, OutcomeReason::Selected | OutcomeReason::DeadLetter));
+    let reasons =
+        OutcomeReason::all().filter(|v| !matches!(v, OutcomeReason::Selected | OutcomeReason::DeadLetter));
     reasons.map(|reason| (reason, state.threads(reason))).filter(|(_, number)| *number > 0)
 }
 
@@ -198,7 +197,7 @@ fn process(page: &mut Page, process: &ProcessTotals) {
 
 pub(super) fn model(page: &mut Page, totals: &ModelSummary) {
     page.line(&format!("  {} {}", totals.role, totals.model));
-    page.number(totals.calls, &format!("calls, {}", counted(totals.retries, "repeat", "repeats")));
+    page.number(totals.calls, &format!("calls, {}", counted(totals.retries, "retry", "retries")));
     let tokens = [totals.prompt_tokens, totals.completion_tokens];
     if tokens != [0, 0] {
         page.number(tokens[0], &format!("tokens in, {} out", count(tokens[1])));
@@ -351,12 +350,12 @@ This process
             4  lines of input that could not be used
         1,800  threads ended, 2.5/s
   generator meta-llama/Meta-Llama-3-8B-Instruct
-        5,641  calls, 1 repeat
+        5,641  calls, 1 retry
     3,201,332  tokens in, 1,577,800 out
            31  tries used up by unusable answers and refusals
             6  answers cut off at a length limit (marked in records made of them)
   reward RLHFlow/ArmoRM�[2J
-        4,025  calls, 0 repeats
+        4,025  calls, 0 retries
 
 Files
   out/llamafactory    for LLaMA-Factory, with dataset_info.json
@@ -376,8 +375,8 @@ Next
     fn every_line_fits_100_columns_up_to_a_billion_threads() {
         let most = 999_999_999;
         let mut summary = Summary { simulated: true, places: places(), ..Summary::default() };
-        summary.state.outcomes = OutcomeReason::ALL.into_iter().map(|reason| (reason, most)).collect();
-        summary.state.records = RecordKind::ALL.into_iter().map(|kind| (kind, most)).collect();
+        summary.state.outcomes = OutcomeReason::all().map(|reason| (reason, most)).collect();
+        summary.state.records = RecordKind::all().map(|kind| (kind, most)).collect();
         summary.process.models = models();
         for line in summary.text().lines() {
             assert!(line.chars().count() <= 100, "{line}");

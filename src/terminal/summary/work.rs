@@ -157,7 +157,7 @@ Steps of this worker
 
 Models
   generator simulated-chat
-        1,400  calls, 0 repeats
+        1,400  calls, 0 retries
 ";
         assert_eq!(summary.text(), expected);
         let json: serde_json::Value = serde_json::from_str(&summary.json()).expect("JSON");

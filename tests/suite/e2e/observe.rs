@@ -72,7 +72,7 @@ fn every_promised_family_has_its_values() {
         ("avr_commits_total", "result=\"done\""),
         ("avr_commit_duration_seconds_count", ""),
         ("avr_reward_gain_count", ""),
-        ("avr_model_sends_total", "role=\"reward\""),
+        ("avr_model_attempts_total", "role=\"reward\""),
         ("avr_model_answers_cut_off_total", ""),
         ("gen_ai_client_operation_duration_seconds_count", "gen_ai_operation_name=\"chat\""),
         ("gen_ai_client_token_usage_sum", "gen_ai_token_type=\"output\""),

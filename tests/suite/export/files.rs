@@ -313,7 +313,8 @@ fn labelled(record: &TrainingRecord) -> String {
 }
 
 fn any_item() -> impl Strategy<Value = Item> {
-    let kinds = proptest::sample::subsequence(RecordKind::ALL.to_vec(), 0..=RecordKind::ALL.len());
+    let kinds =
+        proptest::sample::subsequence(RecordKind::all().collect::<Vec<_>>(), 0..=RecordKind::all().count());
     let reward = any::<f64>().prop_filter("JSON has no other", |reward| reward.is_finite());
     prop_oneof![
         6 => (kinds, any::<String>(), reward).prop_map(|(kinds, text, gain)| Item::Selected(kinds, text, gain)),
@@ -478,7 +479,7 @@ fn every_format_asked_for_is_written_and_synced() {
     let mut files =
         Files::open(ExportOptions { formats, ..ExportOptions::new(folder.path()) }, None).unwrap();
     files.committed();
-    let payload = json(&selection_result(7, &RecordKind::ALL, "text", 1.0));
+    let payload = json(&selection_result(7, &RecordKind::all().collect::<Vec<_>>(), "text", 1.0));
     files.append(&[Entry::Selected(RawSelectionResult::parse(payload.as_bytes()).unwrap())]).unwrap();
     let counts = [
         ("trl/avr_sft.jsonl", 1),

@@ -3,15 +3,15 @@
 //! A server here gives the replies of its script, one a request and the last again and again, and writes down
 //! what it was asked. `tests/fixtures/vllm` holds replies of vLLM 0.32.0 as they were recorded.
 
-mod hopeless;
+mod given_up;
 mod server;
 
 use std::time::Duration;
 
 use avr::{
     model::{
-        Backoff, CallError, ChatAnswer, ChatModel, ChatRequest, EndpointState, ModelOptions, ModelTotals,
-        Priority, RewardKind, RewardModel, RewardRequest, Scope, Secret, Stop,
+        Backoff, CallError, CallErrorKind, ChatAnswer, ChatModel, ChatRequest, Concerns, EndpointState,
+        ModelOptions, ModelTotals, Priority, RewardKind, RewardModel, RewardRequest, Secret, StopSignal,
     },
     observe::Metrics,
     record::Message,
@@ -23,11 +23,11 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// Options with waits too short to notice.
 fn options(urls: &[&str]) -> ModelOptions {
     let quick = Backoff { first: MILLISECOND, most: MILLISECOND };
-    ModelOptions { repeat: quick, rest: quick, ..ModelOptions::new("generator", urls, "tiny") }
+    ModelOptions { retry_backoff: quick, cooldown: quick, ..ModelOptions::new("generator", urls, "tiny") }
 }
 
 fn chat_model(options: ModelOptions) -> ChatModel {
-    ChatModel::new(options, Stop::new(), &Metrics::new()).expect("the options are valid")
+    ChatModel::new(options, StopSignal::new(), &Metrics::new()).expect("the options are valid")
 }
 
 async fn ask(model: &ChatModel, priority: u8) -> Result<ChatAnswer, CallError> {
@@ -58,7 +58,7 @@ async fn ask_several(model: &ChatModel, count: u32) -> Result<Vec<Option<ChatAns
 }
 
 async fn ask_reward(server: &Server, kind: RewardKind) -> Result<f64, CallError> {
-    let model = RewardModel::new(options(&[&server.url]), kind, Stop::new(), &Metrics::new());
+    let model = RewardModel::new(options(&[&server.url]), kind, StopSignal::new(), &Metrics::new());
     let messages = [Message::user("2+2?"), Message::assistant("4")];
     let request = RewardRequest { id: "r", messages: &messages, stage: "score", priority: Priority(0) };
     model.expect("the options are valid").reward(&request).await.map(|answer| answer.reward)
@@ -85,7 +85,7 @@ async fn a_call_says_what_the_method_needs_and_nothing_else() {
         finish_reason: Some("length".to_owned()),
         prompt_tokens: 5,
         completion_tokens: 3,
-        sends: 1,
+        attempts: 1,
     };
     assert_eq!(answer, expected);
     let [seen] = &server.seen()[..] else { panic!("one request is sent") };
@@ -99,7 +99,7 @@ async fn a_call_says_what_the_method_needs_and_nothing_else() {
     );
     let totals = ModelTotals {
         calls: 1,
-        sends: 1,
+        attempts: 1,
         cut_off: 1,
         prompt_tokens: 5,
         completion_tokens: 3,
@@ -185,18 +185,22 @@ fn check_recorded(
         (Some(200), Ok(got)) => assert_eq!(got, *expected, "{name}"),
         // One recorded answer is in base64, which is no number.
         (Some(200), Err(error)) => {
-            assert!(expected.is_null() && error.scope() == Scope::Run, "{name}: {error}")
+            assert!(expected.is_null() && error.concerns() == Some(Concerns::Endpoint), "{name}: {error}")
         }
         (Some(404), Err(error)) => {
-            assert!(error.scope() == Scope::Run && error.to_string().contains(message), "{name}: {error}");
+            assert_eq!(error.concerns(), Some(Concerns::Endpoint), "{name}");
+            assert!(error.to_string().contains(message), "{name}: {error}");
         }
-        (_, Err(CallError::Refused { status: 400, message: got, .. })) => assert_eq!(got, message, "{name}"),
+        (_, Err(CallError { kind: CallErrorKind::Refused(refusal), .. })) => {
+            assert_eq!((refusal.concerns, refusal.status), (Concerns::Request, Some(400)), "{name}");
+            assert_eq!(refusal.message, message, "{name}");
+        }
         (_, got) => panic!("{name}: {got:?}"),
     }
 }
 
 #[tokio::test]
-async fn what_may_pass_is_repeated_as_the_same_request() {
+async fn what_may_pass_is_retried_as_the_same_request() {
     let server = Server::start([
         Reply::status(500, ""),
         Reply::status(429, "slow down").with_header("retry-after", "0"),
@@ -206,20 +210,20 @@ async fn what_may_pass_is_repeated_as_the_same_request() {
     ])
     .await;
     let model = chat_model(options(&[&server.url]));
-    assert_eq!(ask(&model, 0).await.expect("it answers in the end").sends, 5);
+    assert_eq!(ask(&model, 0).await.expect("it answers in the end").attempts, 5);
     let seen = server.seen();
     assert!(seen.iter().all(|request| request.body == seen[0].body));
     let ids: Vec<_> = seen.iter().map(|request| request.request_id.as_str()).collect();
-    assert_eq!(ids, [1, 2, 3, 4, 5].map(|send| format!("thread/draft/0/0/1.{send}")));
-    let ModelTotals { calls, sends, retries, tries_used, .. } = model.totals();
-    assert_eq!((calls, sends, retries, tries_used), (1, 5, 4, 0));
+    assert_eq!(ids, [1, 2, 3, 4, 5].map(|attempt| format!("thread/draft/0/0/1.{attempt}")));
+    let ModelTotals { calls, attempts, retries, tries_used, .. } = model.totals();
+    assert_eq!((calls, attempts, retries, tries_used), (1, 5, 4, 0));
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_is_repeated() {
+async fn a_connection_that_is_cut_is_retried() {
     let server = Server::start_after_cutting(3, [wrote("ok")]).await;
     let answer = ask(&chat_model(options(&[&server.url])), 0).await.expect("it answers in the end");
-    assert_eq!((answer.text.as_str(), answer.sends), ("ok", 4));
+    assert_eq!((answer.text.as_str(), answer.attempts), ("ok", 4));
 }
 
 #[tokio::test]
@@ -228,7 +232,7 @@ async fn an_answer_that_does_not_come_in_time_is_asked_for_again() {
     let mut options = options(&[&server.url]);
     options.timeout = 100 * MILLISECOND;
     let answer = ask(&chat_model(options), 0).await.expect("it answers in the end");
-    assert!(answer.sends >= 2);
+    assert!(answer.attempts >= 2);
 }
 
 #[tokio::test]
@@ -242,40 +246,41 @@ async fn a_server_that_is_not_there_takes_no_work_from_others() {
 }
 
 #[tokio::test]
-async fn every_error_says_how_much_it_ends_and_what_to_do() {
+async fn every_error_says_whom_it_concerns_and_what_to_do() {
     let models = Reply::json(&serde_json::json!({"data": [{"id": "other"}]}));
     let no_text = r#"{"choices":[{"message":{"content":null},"finish_reason":"length"}]}"#;
     let cases = [
         (
             Reply::status(400, r#"{"error":{"message":"too long"}}"#),
-            Scope::Try,
+            Concerns::Request,
             "refused the request with status 400: too long",
         ),
-        (Reply::status(200, no_text), Scope::Try, "it has no text (finish reason: length)"),
+        (Reply::status(200, no_text), Concerns::Request, "it has no text (finish reason: length)"),
         (
             Reply::status(200, &"x".repeat(5000)),
-            Scope::Try,
+            Concerns::Request,
             "it has more than 4096 bytes; raise `max_answer_bytes`",
         ),
-        (Reply::status(401, r#"{"error":"Unauthorized"}"#), Scope::Run, "check the API key"),
+        (Reply::status(401, r#"{"error":"Unauthorized"}"#), Concerns::Key, "check the API key"),
         (
             Reply::status(404, r#"{"detail":"Not Found"}"#),
-            Scope::Run,
+            Concerns::Endpoint,
             "nothing answers at /v1/chat/completions",
         ),
-        (Reply::status(307, ""), Scope::Run, "check the URL"),
+        (Reply::status(307, ""), Concerns::Endpoint, "check the URL"),
         (
             Reply::status(404, r#"{"error":{"message":"The model `tiny` does not exist."}}"#),
-            Scope::Run,
+            Concerns::Endpoint,
             "correct the model's name; the server has: other",
         ),
     ];
-    for (reply, scope, message) in cases {
+    for (reply, concerns, message) in cases {
         let server = Server::start([reply, models.clone()]).await;
         let model = chat_model(ModelOptions { max_answer_bytes: 4096, ..options(&[&server.url]) });
         let error = ask(&model, 0).await.expect_err("the call fails");
-        assert!(error.scope() == scope && error.to_string().contains(message), "{error}");
-        assert_eq!(model.totals().tries_used, u64::from(scope == Scope::Try), "{error}");
+        assert_eq!(error.concerns(), Some(concerns), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+        assert_eq!(model.totals().tries_used, u64::from(concerns == Concerns::Request), "{error}");
     }
 }
 
@@ -283,7 +288,7 @@ async fn every_error_says_how_much_it_ends_and_what_to_do() {
 async fn a_page_instead_of_json_ends_the_request_after_five() {
     let server = Server::start([Reply::status(200, "<html>")]).await;
     let error = ask(&chat_model(options(&[&server.url])), 0).await.expect_err("the call fails");
-    assert!(matches!(error, CallError::Malformed { sends: 5, .. }), "{error}");
+    assert!(matches!(error, CallError { kind: CallErrorKind::Unusable { .. }, attempts: 5, .. }), "{error}");
     assert_eq!(server.seen().len(), 5);
 }
 
@@ -292,7 +297,7 @@ async fn a_refusal_says_how_often_the_request_was_sent() {
     let server =
         Server::start([Reply::status(500, ""), Reply::status(503, ""), Reply::status(400, "no")]).await;
     let error = ask(&chat_model(options(&[&server.url])), 0).await.expect_err("it is refused");
-    assert!(matches!(error, CallError::Refused { status: 400, sends: 3, .. }), "{error}");
+    assert_eq!((error.concerns(), error.status(), error.attempts), (Some(Concerns::Request), Some(400), 3));
 }
 
 #[tokio::test]
@@ -300,28 +305,28 @@ async fn a_server_that_refuses_all_from_the_start_stops_the_run() {
     let server =
         Server::start([Reply::status(400, "no"), Reply::status(400, "no"), Reply::status(400, "no")]).await;
     let model = chat_model(ModelOptions { stop_after_refusals: 3, ..options(&[&server.url]) });
-    let scopes = [ask(&model, 0).await, ask(&model, 0).await, ask(&model, 0).await]
-        .map(|result| result.expect_err("it is refused").scope());
-    assert_eq!(scopes, [Scope::Try, Scope::Try, Scope::Run]);
+    let concerns = [ask(&model, 0).await, ask(&model, 0).await, ask(&model, 0).await]
+        .map(|result| result.expect_err("it is refused").concerns());
+    assert_eq!(concerns, [Concerns::Request, Concerns::Request, Concerns::Everybody].map(Some));
 
     let server = Server::start([wrote("ok"), Reply::status(400, "no")]).await;
     let model = chat_model(ModelOptions { stop_after_refusals: 1, ..options(&[&server.url]) });
     ask(&model, 0).await.expect("the first is answered");
     for _ in 0..5 {
         let error = ask(&model, 0).await.expect_err("it is refused");
-        assert_eq!(error.scope(), Scope::Try, "it answers others: {error}");
+        assert_eq!(error.concerns(), Some(Concerns::Request), "it answers others: {error}");
     }
 }
 
-/// A call that was sent and waits for its answer goes on, one that only waits to be repeated does not.
+/// A call that was sent and waits for its answer goes on, one that only waits to be retried does not.
 #[tokio::test]
 async fn calls_that_fail_give_up_while_the_process_drains() {
     let answering = Server::start_closed([wrote("ok")]).await;
-    let (stop, metrics) = (Stop::new(), Metrics::new());
+    let (stop, metrics) = (StopSignal::new(), Metrics::new());
     let model = ChatModel::new(options(&[&answering.url]), stop.clone(), &metrics).expect("valid");
     let failing = Server::start([Reply::status(500, "")]).await;
     let long = Backoff { first: Duration::from_secs(3600), most: Duration::from_secs(3600) };
-    let options = ModelOptions { repeat: long, ..options(&[&failing.url]) };
+    let options = ModelOptions { retry_backoff: long, ..options(&[&failing.url]) };
     let lost = ChatModel::new(options, stop.clone(), &metrics).expect("valid");
     let gauge = "avr_model_failing_calls{role=\"generator\",stage=\"draft\"}";
     let has = |value: u8| metrics.encode().contains(&format!("{gauge} {value}\n"));
@@ -339,7 +344,7 @@ async fn calls_that_fail_give_up_while_the_process_drains() {
     };
     let (answered, lost, ()) = tokio::join!(ask(&model, 0), waiting, draining);
     assert_eq!(answered.expect("it was sent").text, "ok");
-    assert!(matches!(lost, Err(CallError::Stopped)), "{lost:?}");
+    assert!(matches!(lost, Err(CallError { kind: CallErrorKind::Stopped, .. })), "{lost:?}");
     assert!(has(0), "{}", metrics.encode());
 }
 
@@ -351,14 +356,14 @@ async fn calls_spread_and_no_server_is_overrun() {
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..12 {
         let model = std::sync::Arc::clone(&model);
-        calls.spawn(async move { ask(&model, 0).await.map(|answer| answer.sends) });
+        calls.spawn(async move { ask(&model, 0).await.map(|answer| answer.attempts) });
     }
     for server in &servers {
         server.saw(2).await;
         server.open();
     }
     let answers = calls.join_all().await;
-    assert!(answers.into_iter().all(|sends| sends.is_ok_and(|sends| sends == 1)));
+    assert!(answers.into_iter().all(|attempts| attempts.is_ok_and(|attempts| attempts == 1)));
     assert_eq!(servers.iter().map(|server| server.seen().len()).sum::<usize>(), 12);
     assert!(servers.iter().all(|server| server.most_at_once() == 2));
 }
@@ -366,7 +371,7 @@ async fn calls_spread_and_no_server_is_overrun() {
 #[tokio::test]
 async fn a_stop_ends_waits_but_not_requests() {
     let server = Server::start_closed([wrote("ok")]).await;
-    let stop = Stop::new();
+    let stop = StopSignal::new();
     let options = ModelOptions { max_in_flight: 1, ..options(&[&server.url]) };
     let model = ChatModel::new(options, stop.clone(), &Metrics::new()).expect("the options are valid");
     let stopping = async {
@@ -380,24 +385,24 @@ async fn a_stop_ends_waits_but_not_requests() {
     };
     let (sent, waiting, ()) = tokio::join!(ask(&model, 0), opening, stopping);
     assert_eq!(sent.expect("the request was sent").text, "ok");
-    assert!(matches!(waiting, Err(CallError::Stopped)));
-    assert!(matches!(ask(&model, 0).await, Err(CallError::Stopped)));
+    assert!(matches!(waiting, Err(CallError { kind: CallErrorKind::Stopped, .. })));
+    assert!(matches!(ask(&model, 0).await, Err(CallError { kind: CallErrorKind::Stopped, .. })));
     assert_eq!((server.seen().len(), model.totals().calls), (1, 1));
 }
 
 #[tokio::test]
-async fn a_stop_ends_the_wait_before_a_repeat() {
+async fn a_stop_ends_the_wait_before_a_retry() {
     let server = Server::start([Reply::status(500, "")]).await;
-    let stop = Stop::new();
+    let stop = StopSignal::new();
     let long = Backoff { first: Duration::from_secs(3600), most: Duration::from_secs(3600) };
-    let options = ModelOptions { repeat: long, ..options(&[&server.url]) };
+    let options = ModelOptions { retry_backoff: long, ..options(&[&server.url]) };
     let model = ChatModel::new(options, stop.clone(), &Metrics::new()).expect("the options are valid");
     let stopping = async {
         server.saw(1).await;
         stop.stop();
     };
     let (result, ()) = tokio::join!(ask(&model, 0), stopping);
-    assert!(matches!(result, Err(CallError::Stopped)));
+    assert!(matches!(result, Err(CallError { kind: CallErrorKind::Stopped, .. })));
 }
 
 #[tokio::test]
@@ -424,13 +429,13 @@ async fn calls_are_counted_by_endpoint_and_stage() {
     let server = Server::start([Reply::status(500, ""), wrote("ok")]).await;
     let metrics = Metrics::new();
     let model =
-        ChatModel::new(options(&[&server.url]), Stop::new(), &metrics).expect("the options are valid");
+        ChatModel::new(options(&[&server.url]), StopSignal::new(), &metrics).expect("the options are valid");
     ask(&model, 0).await.expect("it answers in the end");
     model.count_used_try("draft");
     let text = metrics.encode().replace(server.url.trim_start_matches("http://"), "HOST");
     for line in [
-        r#"avr_model_sends_total{endpoint="HOST",model="tiny",result="answered",role="generator",stage="draft"} 1"#,
-        r#"avr_model_sends_total{endpoint="HOST",model="tiny",result="transient",role="generator",stage="draft"} 1"#,
+        r#"avr_model_attempts_total{endpoint="HOST",model="tiny",result="answered",role="generator",stage="draft"} 1"#,
+        r#"avr_model_attempts_total{endpoint="HOST",model="tiny",result="transient",role="generator",stage="draft"} 1"#,
         r#"avr_model_retries_total{class="server_error",endpoint="HOST",model="tiny",role="generator",stage="draft"} 1"#,
         r#"avr_model_tries_used_total{model="tiny",role="generator",stage="draft"} 1"#,
         r#"avr_model_in_flight{endpoint="HOST",role="generator"} 0"#,
@@ -449,7 +454,7 @@ fn options_that_cannot_work_are_refused_with_advice() {
     let refused = |change: Change| {
         let mut options = options(&["http://127.0.0.1:1"]);
         change(&mut options);
-        let result = ChatModel::new(options, Stop::new(), &Metrics::new());
+        let result = ChatModel::new(options, StopSignal::new(), &Metrics::new());
         result.err().map(|error| error.to_string()).unwrap_or_default()
     };
     let cases: [(Change, &str); 5] = [

@@ -14,7 +14,7 @@ use avr::{
     command::run::{self, RunOptions},
     config::{self, Settings},
     method::select_records,
-    model::{ChatModel, RewardModel, Stop},
+    model::{ChatModel, RewardModel, StopSignal},
     observe::Metrics,
     record::{
         Extra, Message, ModelOutput, Origin, Outcome, RecordKind, SelectionResult, Thread, ThreadId,
@@ -95,7 +95,7 @@ impl Bench {
 
     /// What the recipe gives when it is played by hand.
     async fn by_hand(&self, settings: &Settings) -> Vec<SelectionResult> {
-        let (stop, metrics) = (Stop::new(), Metrics::new());
+        let (stop, metrics) = (StopSignal::new(), Metrics::new());
         let chat = ChatModel::new(settings.generator.clone(), stop.clone(), &metrics).expect("a model");
         let long = ChatModel::new(settings.long.clone(), stop.clone(), &metrics).expect("a model");
         let reward = RewardModel::new(settings.reward.clone(), settings.reward_kind, stop, &metrics);
@@ -263,11 +263,7 @@ async fn selection_beyond_the_paper_gives_every_kind_it_is_asked_for() {
                   records = [\"response_pair\", \"critique_pair\", \"improvement_pair\", \"kto\", \"reward_pair\"]";
     let found = check(recipe).await;
     let count = |kind: RecordKind| found.records.values().filter(|record| record.kind == kind).count();
-    assert!(
-        RecordKind::ALL.into_iter().filter(|kind| count(*kind) > 0).count() == 5,
-        "{:?}",
-        found.records.keys()
-    );
+    assert!(RecordKind::all().filter(|kind| count(*kind) > 0).count() == 5, "{:?}", found.records.keys());
     let labels: Vec<_> = found.records.values().filter_map(|record| record.label).collect();
     assert!(labels.contains(&true) && labels.contains(&false));
 }

@@ -3,7 +3,10 @@
 use std::pin::pin;
 
 use avr::{
-    model::{CallError, ModelOptions, Priority, RewardKind, RewardModel, RewardRequest, Scope, Stop},
+    model::{
+        CallError, CallErrorKind, Concerns, ModelOptions, Priority, RewardKind, RewardModel, RewardRequest,
+        StopSignal,
+    },
     observe::Metrics,
     record::Message,
 };
@@ -16,10 +19,18 @@ use super::{
     wrote,
 };
 
+/// How often the server failed on a request that was given up while it answered others.
+fn failures(error: &CallError) -> Option<u32> {
+    match error.kind {
+        CallErrorKind::GaveUp { failures, .. } => Some(failures),
+        _ => None,
+    }
+}
+
 #[tokio::test]
 async fn a_request_on_which_a_healthy_server_always_fails_is_given_up() {
     let server = Server::start([wrote("ok")]).await;
-    let options = ModelOptions { max_repeats_while_healthy: 3, ..options(&[&server.url]) };
+    let options = ModelOptions { max_retries_while_healthy: 3, ..options(&[&server.url]) };
     let model = chat_model(options);
     let others = async {
         while let Ok(answer) = ask(&model, 0).await {
@@ -30,58 +41,58 @@ async fn a_request_on_which_a_healthy_server_always_fails_is_given_up() {
         result = ask_about(&model, 0, POISON) => result.expect_err("it never succeeds"),
         () = others => panic!("the server answers all others"),
     };
-    assert!(matches!(error, CallError::Hopeless { failures: 3, .. }), "{error}");
-    assert_eq!(error.scope(), Scope::Try);
+    assert_eq!(failures(&error), Some(3), "{error}");
+    assert_eq!(error.concerns(), Some(Concerns::Request));
     assert!(error.to_string().contains("it crashed"), "{error}");
     let poisoned = server.seen().iter().filter(|seen| seen.body.contains(POISON)).count();
-    assert_eq!(error.sends() as usize, poisoned);
+    assert_eq!(error.attempts as usize, poisoned);
     assert!(poisoned >= 4, "the first failure says nothing: {poisoned}");
 }
 
-/// Nobody else asks, so what is small is asked for the sake of its answer.
+/// Nobody else asks, so probes are sent for the sake of their answers.
 #[tokio::test]
-async fn a_hopeless_request_that_is_the_last_of_all_is_given_up_too() {
+async fn a_poisonous_request_that_is_the_last_of_all_is_given_up_too() {
     let server = Server::start([wrote("ok")]).await;
-    let model = chat_model(ModelOptions { max_repeats_while_healthy: 3, ..options(&[&server.url]) });
+    let model = chat_model(ModelOptions { max_retries_while_healthy: 3, ..options(&[&server.url]) });
     let error = ask_about(&model, 0, POISON).await.expect_err("it never succeeds");
-    assert!(matches!(error, CallError::Hopeless { failures: 3, .. }), "{error}");
-    let (poisoned, small): (Vec<_>, Vec<_>) =
+    assert_eq!(failures(&error), Some(3), "{error}");
+    let (poisoned, probes): (Vec<_>, Vec<_>) =
         server.seen().into_iter().partition(|seen| seen.body.contains(POISON));
-    assert_eq!((poisoned.len(), small.len()), (8 + 3, 3));
+    assert_eq!((poisoned.len(), probes.len()), (8 + 3, 3));
     let expected =
         json!({"model": "tiny", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]});
-    for seen in &small {
+    for seen in &probes {
         assert_eq!(serde_json::from_str::<serde_json::Value>(&seen.body).expect("JSON"), expected);
         assert!(seen.request_id.starts_with("health-"), "{}", seen.request_id);
     }
-    assert_ne!(small[0].request_id, small[1].request_id);
+    assert_ne!(probes[0].request_id, probes[1].request_id);
     let totals = model.totals();
-    assert_eq!((totals.sends, totals.cut_off), (8 + 3 + 3, 0), "what is small is counted, too");
+    assert_eq!((totals.attempts, totals.cut_off), (8 + 3 + 3, 0), "probes are counted, too");
     assert!(totals.prompt_tokens > 0);
 }
 
 /// For instance a model that takes no `max_tokens`.
 #[tokio::test]
-async fn a_server_that_refuses_what_is_small_works() {
+async fn a_server_that_refuses_a_probe_works() {
     let server = Server::start([Reply::status(400, "max_tokens is not supported")]).await;
-    let model = chat_model(ModelOptions { max_repeats_while_healthy: 3, ..options(&[&server.url]) });
+    let model = chat_model(ModelOptions { max_retries_while_healthy: 3, ..options(&[&server.url]) });
     let error = ask_about(&model, 0, POISON).await.expect_err("it never succeeds");
-    assert!(matches!(error, CallError::Hopeless { failures: 3, .. }), "{error}");
-    assert_eq!(error.sends(), 8 + 3);
+    assert_eq!(failures(&error), Some(3), "{error}");
+    assert_eq!(error.attempts, 8 + 3);
 }
 
-/// It would have an answer to what is small, but many calls that fail are an outage.
+/// It would have an answer to a probe, but many calls that fail are an outage.
 #[tokio::test]
 async fn a_server_that_fails_on_all_requests_in_earnest_is_waited_for() {
     const CALLS: usize = 50;
     let server = Server::start_closed([wrote("ok")]).await;
-    let model = chat_model(ModelOptions { max_repeats_while_healthy: 3, ..options(&[&server.url]) });
+    let model = chat_model(ModelOptions { max_retries_while_healthy: 3, ..options(&[&server.url]) });
     let mut calls = pin!(join_all((0..CALLS).map(|_| ask_about(&model, 0, POISON))));
     let outage = async {
         server.saw(CALLS).await;
         server.open();
         server.saw(CALLS * 15).await;
-        assert!(server.seen().iter().all(|seen| seen.body.contains(POISON)), "nothing small was asked");
+        assert!(server.seen().iter().all(|seen| seen.body.contains(POISON)), "no probe was sent");
         server.cure();
     };
     tokio::select! {
@@ -97,24 +108,24 @@ async fn a_server_that_fails_on_all_requests_in_earnest_is_waited_for() {
 async fn a_server_that_answers_nothing_at_all_is_waited_for() {
     let outage = (0..40).map(|_| Reply::status(500, "no engine")).chain([wrote("ok")]);
     let server = Server::start(outage.collect::<Vec<_>>()).await;
-    let model = chat_model(ModelOptions { max_repeats_while_healthy: 1, ..options(&[&server.url]) });
+    let model = chat_model(ModelOptions { max_retries_while_healthy: 1, ..options(&[&server.url]) });
     assert_eq!(ask(&model, 0).await.expect("it is back").text, "ok");
-    let asked_small = server.seen().iter().filter(|seen| seen.body.contains("max_tokens")).count();
-    assert!((10..=20).contains(&asked_small), "{asked_small} of about 41");
+    let probes = server.seen().iter().filter(|seen| seen.body.contains("max_tokens")).count();
+    assert!((10..=20).contains(&probes), "{probes} of about 41");
 }
 
 #[tokio::test]
-async fn a_hopeless_reward_is_given_up_too() {
+async fn a_poisonous_reward_is_given_up_too() {
     let mut script = vec![Reply::status(500, "no"); 8];
     script.extend([Reply::json(&json!({"data": [{"data": [0.5]}]})), Reply::status(500, "no")]);
     let server = Server::start(script).await;
-    let options = ModelOptions { max_repeats_while_healthy: 1, ..options(&[&server.url]) };
-    let model = RewardModel::new(options, RewardKind::Pooling, Stop::new(), &Metrics::new());
+    let options = ModelOptions { max_retries_while_healthy: 1, ..options(&[&server.url]) };
+    let model = RewardModel::new(options, RewardKind::Pooling, StopSignal::new(), &Metrics::new());
     let messages = [Message::user("Hi"), Message::assistant("Ho")];
     let request = RewardRequest { id: "r", messages: &messages[..], stage: "score", priority: Priority(3) };
     let asked = model.expect("the options are valid").reward(&request).await;
     let error = asked.expect_err("it never succeeds");
-    assert!(matches!(error, CallError::Hopeless { failures: 1, .. }), "{error}");
+    assert_eq!(failures(&error), Some(1), "{error}");
     let seen = server.seen();
     assert_eq!(seen.len(), 10);
     assert!(seen[8].body.contains("\"role\":\"assistant\"") && seen[8].body.contains("Hello"));

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
-use super::{AdminOptions, LogFormat, LogOptions};
-use crate::config::Section;
-use crate::terminal::ProgressMode;
+use super::Section;
+use crate::{
+    observe::{AdminOptions, LogFormat, LogOptions},
+    terminal::ProgressMode,
+};
 
 /// How a process shows itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ObserveOptions {
+pub struct ObserveSettings {
     /// The admin HTTP server: key `listen`.
     pub admin: AdminOptions,
     /// Logs: keys `log_format` and `log_filter`.
@@ -17,16 +19,10 @@ pub struct ObserveOptions {
     pub progress: ProgressMode,
 }
 
-impl ObserveOptions {
-    /// Reads the section; mistakes go to the section's reader.
-    pub fn read(section: &mut Section<'_>) -> Self {
-        let admin = AdminOptions { listen: listen(section) };
-        let log = LogOptions {
-            format: section.choice("log_format", &LogFormat::NAMES, "human"),
-            filter: filter(section),
-        };
-        Self { admin, log, progress: section.choice("progress", &ProgressMode::NAMES, "auto") }
-    }
+pub(super) fn read(section: &mut Section<'_>) -> ObserveSettings {
+    let admin = AdminOptions { listen: listen(section) };
+    let log = LogOptions { format: section.choice("log_format", LogFormat::Human), filter: filter(section) };
+    ObserveSettings { admin, log, progress: section.choice("progress", ProgressMode::Auto) }
 }
 
 fn listen(section: &mut Section<'_>) -> SocketAddr {
@@ -56,36 +52,36 @@ mod tests {
     use crate::config::Reader;
 
     /// What is read, or every mistake.
-    fn read(toml: &str) -> Result<ObserveOptions, Vec<String>> {
+    fn told(toml: &str) -> Result<ObserveSettings, Vec<String>> {
         let config = Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build();
         let mut reader = Reader::new(config.unwrap().cache);
-        let options = ObserveOptions::read(&mut reader.section("observe"));
-        let told = |mistakes: Vec<crate::config::Mistake>| {
+        let settings = read(&mut reader.section("observe"));
+        let texts = |mistakes: Vec<crate::config::Mistake>| {
             mistakes.iter().map(|mistake| format!("{}: {}", mistake.key, mistake.message)).collect()
         };
-        reader.finish().map(|_| options).map_err(told)
+        reader.finish().map(|_| settings).map_err(texts)
     }
 
     #[test]
     fn nothing_said_is_the_default() {
-        assert_eq!(read(""), Ok(ObserveOptions::default()));
+        assert_eq!(told(""), Ok(ObserveSettings::default()));
     }
 
     #[test]
     fn everything_can_be_said() {
         let toml = "[observe]\nlisten = \"[::1]:0\"\nlog_format = \"json\"\nlog_filter = \"debug\"\nprogress = \"none\"\n";
-        let expected = ObserveOptions {
+        let expected = ObserveSettings {
             admin: AdminOptions { listen: "[::1]:0".parse().unwrap() },
             log: LogOptions { format: LogFormat::Json, filter: "debug".into() },
             progress: ProgressMode::None,
         };
-        assert_eq!(read(toml), Ok(expected));
+        assert_eq!(told(toml), Ok(expected));
     }
 
     #[test]
     fn mistakes_come_together() {
         let toml = "[observe]\nlisten = \"localhost\"\nlog_filter = \"avr=loud\"\nprogress = \"bar\"\n";
-        let mistakes = read(toml).unwrap_err();
+        let mistakes = told(toml).unwrap_err();
         let beginnings = [
             "observe.listen: \"localhost\" is not an address with a port",
             "observe.log_filter: \"avr=loud\" is not a filter",
