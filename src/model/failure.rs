@@ -200,7 +200,7 @@ fn plain(status: u16, body: &[u8]) -> String {
 /// A message of bounded length: it goes into log lines and headers of dead letters.
 pub(super) fn shortened(mut message: String) -> String {
     let longest = message.len().min(MAX_MESSAGE);
-    let end = message.floor_char_boundary(longest);
+    let end = (0..=longest).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
     if end < message.len() {
         message.truncate(end);
         message.push('…');

@@ -11,7 +11,7 @@ use prometheus::{
 
 use super::{MetricInfo, MetricKind};
 
-/// The metrics of the process, none with labels, in the order of [`values`].
+/// The metrics of the process, none with labels, in the order in which they are read.
 pub const PROCESS_TABLE: &[MetricInfo] = &[
     row("process_cpu_seconds_total", MetricKind::Counter, "Processor time used, user and system."),
     row("process_resident_memory_bytes", MetricKind::Gauge, "Memory in use."),

@@ -1,6 +1,6 @@
 //! Every pair of a round instead of the best over the worst, by the same rules.
 //!
-//! A rule of [`pairs`](super::pairs) that withholds a kind because of its best or worst text withholds here each pair
+//! A rule of [`pairs`](mod@super::pairs) that withholds a kind because of its best or worst text withholds here each pair
 //! that has such a text.
 
 use super::select::CritiqueGroup;
