@@ -38,7 +38,7 @@ pub(super) enum AssignmentChange {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ownership {
+enum PartitionOwner {
     Free,
     /// Its own, but it does not know yet.
     Granted(MemberId),
@@ -49,7 +49,7 @@ enum Ownership {
     Revoked(MemberId),
 }
 
-impl Ownership {
+impl PartitionOwner {
     /// Who keeps the partition if balance allows.
     fn keeper(self) -> Option<MemberId> {
         match self {
@@ -81,7 +81,7 @@ impl Ownership {
 }
 
 #[derive(Debug)]
-struct GroupMember {
+struct EmbeddedMember {
     process: ProcessId,
     /// The generation of the latest announcement that gave it partitions.
     generation: Generation,
@@ -91,8 +91,8 @@ struct GroupMember {
 /// One consumer group.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    members: BTreeMap<MemberId, GroupMember>,
-    ownerships: BTreeMap<Partition, Ownership>,
+    members: BTreeMap<MemberId, EmbeddedMember>,
+    owners: BTreeMap<Partition, PartitionOwner>,
     /// Counts the announcements that gave partitions to members.
     generation: Generation,
     /// The generation in which each partition was given last.
@@ -103,9 +103,9 @@ impl Group {
     /// Takes in a reader of `partitions`, which are whole topics.
     pub(super) fn join(&mut self, id: MemberId, process: ProcessId, partitions: &[Partition]) {
         let topics = partitions.iter().map(|partition| partition.topic).collect();
-        self.members.insert(id, GroupMember { process, generation: Generation(0), topics });
+        self.members.insert(id, EmbeddedMember { process, generation: Generation(0), topics });
         for partition in partitions {
-            self.ownerships.entry(*partition).or_insert(Ownership::Free);
+            self.owners.entry(*partition).or_insert(PartitionOwner::Free);
         }
         self.rebalance();
     }
@@ -113,8 +113,8 @@ impl Group {
     /// Frees everything a member had.
     pub(super) fn leave(&mut self, id: MemberId) {
         self.members.remove(&id);
-        for ownership in self.ownerships.values_mut() {
-            *ownership = ownership.without(id);
+        for owner in self.owners.values_mut() {
+            *owner = owner.without(id);
         }
         self.rebalance();
     }
@@ -122,10 +122,10 @@ impl Group {
     /// Frees those of `partitions` whose revocation was announced to `id`.
     pub(super) fn release(&mut self, id: MemberId, partitions: &[Partition]) {
         for partition in partitions {
-            if let Some(ownership) = self.ownerships.get_mut(partition)
-                && *ownership == Ownership::Revoked(id)
+            if let Some(owner) = self.owners.get_mut(partition)
+                && *owner == PartitionOwner::Revoked(id)
             {
-                *ownership = Ownership::Free;
+                *owner = PartitionOwner::Free;
             }
         }
         self.rebalance();
@@ -139,7 +139,7 @@ impl Group {
         partition: Partition,
         generation: Generation,
     ) -> bool {
-        let owner = self.ownerships.get(&partition).and_then(|ownership| ownership.owner());
+        let owner = self.owners.get(&partition).and_then(|owner| owner.owner());
         let is_its = owner.and_then(|owner| self.members.get(&owner)).is_some_and(|m| m.process == process);
         is_its && self.given_in.get(&partition).is_some_and(|given_in| *given_in <= generation)
     }
@@ -151,9 +151,9 @@ impl Group {
 
     /// The members for which [`Group::announce`] has something.
     pub(super) fn unannounced(&self) -> BTreeSet<MemberId> {
-        let unannounced = self.ownerships.values().filter_map(|ownership| match ownership {
-            Ownership::Granted(member) | Ownership::Revoking(member) => Some(*member),
-            Ownership::Free | Ownership::Owned(_) | Ownership::Revoked(_) => None,
+        let unannounced = self.owners.values().filter_map(|owner| match owner {
+            PartitionOwner::Granted(member) | PartitionOwner::Revoking(member) => Some(*member),
+            PartitionOwner::Free | PartitionOwner::Owned(_) | PartitionOwner::Revoked(_) => None,
         });
         unannounced.collect()
     }
@@ -164,11 +164,11 @@ impl Group {
         id: MemberId,
         ready: impl Fn(Partition) -> bool,
     ) -> Option<AssignmentChange> {
-        let revoked = self.advance(Ownership::Revoking(id), Ownership::Revoked(id), |_| true);
+        let revoked = self.advance(PartitionOwner::Revoking(id), PartitionOwner::Revoked(id), |_| true);
         if !revoked.is_empty() {
             return Some(AssignmentChange::Revoked(revoked));
         }
-        let assigned = self.advance(Ownership::Granted(id), Ownership::Owned(id), ready);
+        let assigned = self.advance(PartitionOwner::Granted(id), PartitionOwner::Owned(id), ready);
         if assigned.is_empty() {
             return None;
         }
@@ -182,14 +182,14 @@ impl Group {
 
     fn advance(
         &mut self,
-        from: Ownership,
-        to: Ownership,
+        from: PartitionOwner,
+        to: PartitionOwner,
         ready: impl Fn(Partition) -> bool,
     ) -> Vec<Partition> {
         let mut advanced = Vec::new();
-        for (partition, ownership) in &mut self.ownerships {
-            if *ownership == from && ready(*partition) {
-                *ownership = to;
+        for (partition, owner) in &mut self.owners {
+            if *owner == from && ready(*partition) {
+                *owner = to;
                 advanced.push(*partition);
             }
         }
@@ -198,14 +198,13 @@ impl Group {
 
     fn rebalance(&mut self) {
         let mut load = BTreeMap::new();
-        let topics: BTreeSet<_> = self.ownerships.keys().map(|partition| partition.topic).collect();
+        let topics: BTreeSet<_> = self.owners.keys().map(|partition| partition.topic).collect();
         for topic in topics {
             let targets = self.targets(topic, &load);
-            for (partition, ownership) in
-                self.ownerships.iter_mut().filter(|(partition, _)| partition.topic == topic)
+            for (partition, owner) in self.owners.iter_mut().filter(|(partition, _)| partition.topic == topic)
             {
                 let target = targets.get(partition).copied();
-                *ownership = ownership.aim(target);
+                *owner = owner.aim(target);
                 if let Some(member) = target {
                     *load.entry(member).or_insert(0) += 1;
                 }
@@ -216,10 +215,8 @@ impl Group {
     /// Who should have each partition of `topic`: as even as can be, and else as it is. Where some must have one
     /// more than others, it is those with the least `load` from other topics, then those that have many already.
     fn targets(&self, topic: TopicName, load: &BTreeMap<MemberId, usize>) -> BTreeMap<Partition, MemberId> {
-        let ownerships: Vec<_> =
-            self.ownerships.iter().filter(|(partition, _)| partition.topic == topic).collect();
-        let kept =
-            |member| ownerships.iter().filter(|(_, ownership)| ownership.keeper() == Some(member)).count();
+        let owners: Vec<_> = self.owners.iter().filter(|(partition, _)| partition.topic == topic).collect();
+        let kept = |member| owners.iter().filter(|(_, owner)| owner.keeper() == Some(member)).count();
         let mut members: Vec<_> = self
             .members
             .iter()
@@ -228,16 +225,16 @@ impl Group {
             .collect();
         members.sort_by_key(|id| (load.get(id).copied().unwrap_or(0), Reverse(kept(*id)), *id));
 
-        let mut places = quotas(&members, ownerships.len());
+        let mut places = quotas(&members, owners.len());
         let mut targets = BTreeMap::new();
-        for (partition, ownership) in &ownerships {
-            if let Some(keeper) = ownership.keeper()
+        for (partition, owner) in &owners {
+            if let Some(keeper) = owner.keeper()
                 && take_place(&mut places, |member| member == keeper).is_some()
             {
                 targets.insert(**partition, keeper);
             }
         }
-        for (partition, _) in ownerships {
+        for (partition, _) in owners {
             if !targets.contains_key(partition)
                 && let Some(member) = take_place(&mut places, |_| true)
             {
@@ -409,11 +406,8 @@ mod tests {
     }
 
     fn settle(group: &mut Group, present: &BTreeSet<MemberId>) {
-        let revoked: Vec<_> = group
-            .ownerships
-            .iter()
-            .filter(|(_, ownership)| matches!(ownership, Ownership::Revoked(_)))
-            .collect();
+        let revoked: Vec<_> =
+            group.owners.iter().filter(|(_, owner)| matches!(owner, PartitionOwner::Revoked(_))).collect();
         let revoked: Vec<_> = revoked.iter().map(|(partition, _)| **partition).collect();
         for member in present {
             group.release(*member, &revoked);
@@ -426,8 +420,7 @@ mod tests {
     }
 
     fn check_balance(group: &Group, present: &BTreeSet<MemberId>, count: usize) {
-        let held =
-            |id| group.ownerships.values().filter(|ownership| **ownership == Ownership::Owned(id)).count();
+        let held = |id| group.owners.values().filter(|owner| **owner == PartitionOwner::Owned(id)).count();
         let counts: Vec<_> = present.iter().map(|id| held(*id)).collect();
         let (least, most) = (counts.iter().min(), counts.iter().max());
         assert!(most.zip(least).is_none_or(|(most, least)| most - least <= 1), "{counts:?}");
