@@ -14,7 +14,8 @@
 //!
 //! - **Order.** Records of one partition come in the order of their offsets, each at most once an assignment,
 //!   from the committed progress' offset on. Offsets grow but need not be dense: markers and compaction leave gaps.
-//! - **Atomicity.** Readers see all outputs of a commit or none, and its progress with them.
+//! - **Atomicity.** Readers see all outputs of a commit or none, and its progress with them: whoever sees the progress,
+//!   by any of the ways to it, sees the outputs.
 //! - **Fencing.** A commit that carries progress for a partition which its group has given to another member since
 //!   the [`Generation`] that the progress names is refused whole, even where the partition has come back meanwhile:
 //!   the other may have moved it on. A second committer of the same name fences the first, until the first becomes the
@@ -135,6 +136,14 @@ pub struct Progress {
     pub offset: i64,
     /// The engine's own text, at most [`MAX_PROGRESS_TEXT`] long.
     pub text: String,
+}
+
+impl Progress {
+    /// Whether its text is above [`MAX_PROGRESS_TEXT`]. UTF-16 never has more units than UTF-8 has bytes, so the units of a
+    /// short text need no counting.
+    pub fn is_too_long(&self) -> bool {
+        self.text.len() > MAX_PROGRESS_TEXT && self.text.encode_utf16().count() > MAX_PROGRESS_TEXT
+    }
 }
 
 /// What a consumer reports.

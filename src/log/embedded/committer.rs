@@ -9,14 +9,13 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    Mistake, Running, codec,
-    writer::{Commit, Identity, Task},
+    EmbeddedLogError, Running, codec,
+    writer::{Commit, Identity, WriterTask},
 };
 use crate::{
     clock::now_ms,
     log::{
-        CommitError, Committer, GroupName, GroupProgress, LogError, LogErrorKind, MAX_PROGRESS_TEXT, Output,
-        Partition, Progress,
+        CommitError, Committer, GroupName, GroupProgress, LogError, LogErrorKind, Output, Partition, Progress,
     },
 };
 
@@ -42,17 +41,17 @@ impl EmbeddedCommitter {
     /// Waits until everything that was asked of the writer before is decided.
     pub(super) async fn settle(&self) -> Result<(), LogErrorKind> {
         let (reply, decided) = oneshot::channel();
-        self.send(Task::Barrier(reply)).await?;
-        decided.await.map_err(|_| Mistake::WriterGone)?;
+        self.send(WriterTask::Barrier(reply)).await?;
+        decided.await.map_err(|_| EmbeddedLogError::WriterGone)?;
         self.running.shared.state().check()
     }
 
-    async fn send(&self, task: Task) -> Result<(), Mistake> {
-        let tasks = self.running.tasks.as_ref().ok_or(Mistake::WriterGone)?;
-        tasks.send(task).await.map_err(|_| Mistake::WriterGone)
+    async fn send(&self, task: WriterTask) -> Result<(), EmbeddedLogError> {
+        let tasks = self.running.tasks.as_ref().ok_or(EmbeddedLogError::WriterGone)?;
+        tasks.send(task).await.map_err(|_| EmbeddedLogError::WriterGone)
     }
 
-    fn prepare(&self, outputs: &[Output]) -> Result<Vec<(Partition, Bytes)>, Mistake> {
+    fn prepare(&self, outputs: &[Output]) -> Result<Vec<(Partition, Bytes)>, EmbeddedLogError> {
         let timestamp_ms = now_ms();
         outputs
             .iter()
@@ -61,11 +60,11 @@ impl EmbeddedCommitter {
     }
 
     /// The partition of a record: by a hash of its key, or in turn where it has none.
-    fn partition(&self, output: &Output) -> Result<Partition, Mistake> {
+    fn partition(&self, output: &Output) -> Result<Partition, EmbeddedLogError> {
         let size = output.size();
         let limit = output.topic.size_limit(self.running.shared.options.max_record_bytes);
         if size > limit {
-            return Err(Mistake::RecordTooLarge { topic: output.topic, size, limit });
+            return Err(EmbeddedLogError::RecordTooLarge { topic: output.topic, size, limit });
         }
         let partitions = self.running.shared.partitions(output.topic)?;
         let number = match &output.key {
@@ -83,13 +82,13 @@ impl Committer for EmbeddedCommitter {
         outputs: Vec<Output>,
         progress: Vec<GroupProgress>,
     ) -> Result<(), CommitError> {
-        let fatal = |mistake: Mistake| CommitError::Fatal(LogError::new("committing", mistake));
+        let fatal = |error: EmbeddedLogError| CommitError::Fatal(LogError::new("committing", error));
         check_texts(&progress).map_err(fatal)?;
         let outputs = self.prepare(&outputs).map_err(fatal)?;
         let (reply, result) = oneshot::channel();
         let commit = Commit { identity: self.identity.clone(), outputs, progress, reply };
-        self.send(Task::Commit(commit)).await.map_err(fatal)?;
-        let doubtful = |_| CommitError::Doubtful(LogError::new("committing", Mistake::WriterGone));
+        self.send(WriterTask::Commit(commit)).await.map_err(fatal)?;
+        let doubtful = |_| CommitError::Doubtful(LogError::new("committing", EmbeddedLogError::WriterGone));
         result.await.map_err(doubtful)?
     }
 
@@ -119,15 +118,10 @@ impl Committer for EmbeddedCommitter {
     }
 }
 
-fn check_texts(progress: &[GroupProgress]) -> Result<(), Mistake> {
+fn check_texts(progress: &[GroupProgress]) -> Result<(), EmbeddedLogError> {
     let mut all = progress.iter().flat_map(|progress| &progress.partitions);
-    let too_long = all.find(|(_, progress)| is_too_long(&progress.text));
-    too_long.map_or(Ok(()), |(partition, _)| Err(Mistake::ProgressTooLong(*partition)))
-}
-
-/// UTF-16 never has more units than UTF-8 has bytes, so the units of a short text need no counting.
-fn is_too_long(text: &str) -> bool {
-    text.len() > MAX_PROGRESS_TEXT && text.encode_utf16().count() > MAX_PROGRESS_TEXT
+    let too_long = all.find(|(_, progress)| progress.is_too_long());
+    too_long.map_or(Ok(()), |(partition, _)| Err(EmbeddedLogError::ProgressTooLong(*partition)))
 }
 
 /// The first eight bytes of BLAKE3, the same on every machine and in every version.

@@ -1,7 +1,7 @@
 //! The side that reads: one member of a group.
 //!
 //! A member that keeps up reads what is still in memory and never touches the disk. One that is behind reads
-//! ahead, one piece of one partition at a time, on a thread for blocking work; what it read waits in its cursor
+//! ahead, a part of one partition at a time, on an OS thread for blocking work; what it read waits in its cursor
 //! until its turn, also while the partition is paused.
 
 use std::{
@@ -16,10 +16,10 @@ use tokio::sync::{
 };
 
 use super::{
-    Mistake, Running,
-    group::{Change, MemberId},
-    partition::{Found, Room},
-    shared::{Shared, State},
+    EmbeddedLogError, Running,
+    group::{AssignmentChange, MemberId},
+    partition::{Found, ReadLimit},
+    shared::{LogState, Shared},
     store,
 };
 use crate::log::{
@@ -34,7 +34,7 @@ pub struct EmbeddedConsumer {
     wake: Arc<Notify>,
     cursors: BTreeMap<Partition, Cursor>,
     turns: VecDeque<Partition>,
-    reading: Option<Reading>,
+    reading: Option<PendingRead>,
     budget: Arc<Budget>,
 }
 
@@ -49,14 +49,14 @@ struct Cursor {
 }
 
 /// A read from disk on its way.
-struct Reading {
+struct PendingRead {
     partition: Partition,
     from: i64,
-    result: oneshot::Receiver<Piece>,
+    result: oneshot::Receiver<DiskRead>,
 }
 
 /// Records and the offset behind them.
-type Piece = Result<(Vec<Record>, i64), LogErrorKind>;
+type DiskRead = Result<(Vec<Record>, i64), LogErrorKind>;
 
 impl EmbeddedConsumer {
     /// The member `member` of `group`, which wakes it through `wake`. It hands out what `budget` allows.
@@ -85,10 +85,10 @@ impl EmbeddedConsumer {
         let shared = self.shared();
         let mut state = shared.state();
         state.check()?;
-        if let Some(change) = state.tell(self.group, self.member) {
+        if let Some(change) = state.announce(self.group, self.member) {
             return Ok(Some(self.apply(change, &state)));
         }
-        self.take_piece()?;
+        self.take_disk_read()?;
         let Some(turn) = turn else { return Ok(None) };
         let round = self.collect(&state);
         drop(state);
@@ -101,21 +101,21 @@ impl EmbeddedConsumer {
         Ok((!records.is_empty()).then_some(Event::Records(records)))
     }
 
-    fn apply(&mut self, change: Change, state: &State) -> Event {
+    fn apply(&mut self, change: AssignmentChange, state: &LogState) -> Event {
         match change {
-            Change::Revoked(partitions) => {
+            AssignmentChange::Revoked(partitions) => {
                 self.cursors.retain(|partition, _| !partitions.contains(partition));
                 self.turns.retain(|partition| !partitions.contains(partition));
                 Event::Revoked(partitions)
             }
-            Change::Assigned(partitions) => {
+            AssignmentChange::Assigned(partitions) => {
                 let assigned = partitions.into_iter().map(|partition| self.begin(partition, state));
                 Event::Assigned(assigned.collect())
             }
         }
     }
 
-    fn begin(&mut self, partition: Partition, state: &State) -> (Partition, Progress) {
+    fn begin(&mut self, partition: Partition, state: &LogState) -> (Partition, Progress) {
         let known = state.partitions.get(&partition).and_then(|known| known.progress(self.group.0));
         let progress = known.cloned().unwrap_or_default();
         self.cursors.insert(partition, Cursor { position: progress.offset, ..Cursor::default() });
@@ -124,11 +124,11 @@ impl EmbeddedConsumer {
     }
 
     /// Puts a finished read where it belongs, if its partition is still this member's.
-    fn take_piece(&mut self) -> Result<(), LogErrorKind> {
+    fn take_disk_read(&mut self) -> Result<(), LogErrorKind> {
         let Some(mut reading) = self.reading.take() else { return Ok(()) };
         let (records, next) = match reading.result.try_recv() {
-            Ok(piece) => piece?,
-            Err(TryRecvError::Closed) => return Err(Mistake::ReaderGone.into()),
+            Ok(read) => read?,
+            Err(TryRecvError::Closed) => return Err(EmbeddedLogError::ReaderGone.into()),
             Err(TryRecvError::Empty) => {
                 self.reading = Some(reading);
                 return Ok(());
@@ -143,8 +143,9 @@ impl EmbeddedConsumer {
     }
 
     /// One round over the partitions, each with its share, beginning with another one each time.
-    fn collect(&mut self, state: &State) -> Round {
-        let mut round = Round { bytes_left: self.running.shared.options.batch_bytes, ..Round::default() };
+    fn collect(&mut self, state: &LogState) -> FetchRound {
+        let mut round =
+            FetchRound { bytes_left: self.running.shared.options.batch_bytes, ..FetchRound::default() };
         let share = self.share();
         self.turns.rotate_left(usize::from(!self.turns.is_empty()));
         for partition in &self.turns {
@@ -164,22 +165,22 @@ impl EmbeddedConsumer {
     }
 
     /// What one partition may take of a batch, so that none has to wait for another's backlog.
-    fn share(&self) -> Room {
+    fn share(&self) -> ReadLimit {
         let (options, parts) = (&self.running.shared.options, self.turns.len().max(1));
-        Room::new(options.batch_records / parts, options.batch_bytes / parts)
+        ReadLimit::new(options.batch_records / parts, options.batch_bytes / parts)
     }
 
-    fn start_reading(&self, partition: Partition, from: i64, until: i64) -> Reading {
+    fn start_reading(&self, partition: Partition, from: i64, until: i64) -> PendingRead {
         let (sender, result) = oneshot::channel();
-        let (shared, room) = (self.shared(), self.share());
+        let (shared, limit) = (self.shared(), self.share());
         let wake = WakeOnDrop(Arc::clone(&self.wake));
         tokio::task::spawn_blocking(move || {
-            let piece = shared.store.read(partition, from, until, room);
+            let read = shared.store.read(partition, from, until, limit);
             // A consumer that is gone needs no records.
-            let _ = sender.send(piece);
+            let _ = sender.send(read);
             drop(wake);
         });
-        Reading { partition, from, result }
+        PendingRead { partition, from, result }
     }
 
     fn set_paused(&mut self, partitions: &[Partition], paused: bool) {
@@ -236,7 +237,7 @@ impl Drop for EmbeddedConsumer {
 
 /// What one round over the partitions found.
 #[derive(Default)]
-struct Round {
+struct FetchRound {
     /// Decoded already, as what comes from disk is.
     records: Vec<Record>,
     /// As they lie in memory; decoded once the lock is free.
@@ -246,8 +247,8 @@ struct Round {
     bytes_left: usize,
 }
 
-impl Round {
-    fn take_ahead(&mut self, cursor: &mut Cursor, mut share: Room) {
+impl FetchRound {
+    fn take_ahead(&mut self, cursor: &mut Cursor, mut share: ReadLimit) {
         while let Some(record) = cursor.ahead.front().filter(|record| share.take(record.size())) {
             self.bytes_left = self.bytes_left.saturating_sub(record.size());
             self.records.extend(cursor.ahead.pop_front());

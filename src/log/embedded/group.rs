@@ -1,10 +1,10 @@
 //! Who of a consumer group reads which partition: a pure state machine, driven by members that join, release
-//! and leave, and asked for what each is to be told.
+//! and leave, and asked what is to be announced to each.
 //!
 //! ```text
-//!          rebalance            told               rebalance             told               release
-//! Free ───────────────▶ Granted ─────▶ Held ───────────────────▶ Revoking ─────▶ Revoked ──────────▶ Free
-//!   ◀─ rebalance ────────────┘           ◀─ rebalance, not told yet ─┘
+//!       rebalance           announced         rebalance            announced           release
+//! Free ───────────▶ Granted ──────────▶ Owned ───────────▶ Revoking ──────────▶ Revoked ─────────▶ Free
+//!   ◀── rebalance ─────┘                  ◀─── rebalance ─────┘
 //! ```
 //!
 //! The rebalance is cooperative: it moves as few partitions as balance allows, and a partition that stays is not
@@ -28,9 +28,9 @@ pub(super) struct MemberId(pub(super) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ProcessId(pub(super) u64);
 
-/// What a member is told.
+/// What is announced to a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum AssignmentChange {
     /// These are its own now.
     Assigned(Vec<Partition>),
     /// These it must release.
@@ -38,30 +38,30 @@ pub(super) enum Change {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
+enum PartitionOwner {
     Free,
     /// Its own, but it does not know yet.
     Granted(MemberId),
-    Held(MemberId),
+    Owned(MemberId),
     /// To be given up, but it does not know yet.
     Revoking(MemberId),
     /// To be given up, and it knows.
     Revoked(MemberId),
 }
 
-impl Hold {
+impl PartitionOwner {
     /// Who keeps the partition if balance allows.
     fn keeper(self) -> Option<MemberId> {
         match self {
-            Self::Granted(member) | Self::Held(member) | Self::Revoking(member) => Some(member),
+            Self::Granted(member) | Self::Owned(member) | Self::Revoking(member) => Some(member),
             Self::Free | Self::Revoked(_) => None,
         }
     }
 
-    /// Whose progress counts: a grant that was not told yet gave its owner nothing to make progress with.
+    /// Whose progress counts: a grant that was not announced yet gave its owner nothing to make progress with.
     fn owner(self) -> Option<MemberId> {
         match self {
-            Self::Held(member) | Self::Revoking(member) | Self::Revoked(member) => Some(member),
+            Self::Owned(member) | Self::Revoking(member) | Self::Revoked(member) => Some(member),
             Self::Free | Self::Granted(_) => None,
         }
     }
@@ -69,9 +69,9 @@ impl Hold {
     fn aim(self, target: Option<MemberId>) -> Self {
         match self {
             Self::Free | Self::Granted(_) => target.map_or(Self::Free, Self::Granted),
-            Self::Held(member) if target != Some(member) => Self::Revoking(member),
-            Self::Revoking(member) if target == Some(member) => Self::Held(member),
-            Self::Held(_) | Self::Revoking(_) | Self::Revoked(_) => self,
+            Self::Owned(member) if target != Some(member) => Self::Revoking(member),
+            Self::Revoking(member) if target == Some(member) => Self::Owned(member),
+            Self::Owned(_) | Self::Revoking(_) | Self::Revoked(_) => self,
         }
     }
 
@@ -81,30 +81,31 @@ impl Hold {
 }
 
 #[derive(Debug)]
-struct Member {
+struct EmbeddedMember {
     process: ProcessId,
-    /// The latest telling that gave it partitions.
-    told: u64,
+    /// The generation of the latest announcement that gave it partitions.
+    generation: Generation,
     topics: BTreeSet<TopicName>,
 }
 
 /// One consumer group.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    members: BTreeMap<MemberId, Member>,
-    holds: BTreeMap<Partition, Hold>,
-    /// Counts the tellings that gave partitions away, and remembers each partition's latest.
-    tellings: u64,
-    told_at: BTreeMap<Partition, u64>,
+    members: BTreeMap<MemberId, EmbeddedMember>,
+    owners: BTreeMap<Partition, PartitionOwner>,
+    /// Counts the announcements that gave partitions to members.
+    generation: Generation,
+    /// The generation in which each partition was given last.
+    given_in: BTreeMap<Partition, Generation>,
 }
 
 impl Group {
     /// Takes in a reader of `partitions`, which are whole topics.
     pub(super) fn join(&mut self, id: MemberId, process: ProcessId, partitions: &[Partition]) {
         let topics = partitions.iter().map(|partition| partition.topic).collect();
-        self.members.insert(id, Member { process, told: 0, topics });
+        self.members.insert(id, EmbeddedMember { process, generation: Generation(0), topics });
         for partition in partitions {
-            self.holds.entry(*partition).or_insert(Hold::Free);
+            self.owners.entry(*partition).or_insert(PartitionOwner::Free);
         }
         self.rebalance();
     }
@@ -112,19 +113,19 @@ impl Group {
     /// Frees everything a member had.
     pub(super) fn leave(&mut self, id: MemberId) {
         self.members.remove(&id);
-        for hold in self.holds.values_mut() {
-            *hold = hold.without(id);
+        for owner in self.owners.values_mut() {
+            *owner = owner.without(id);
         }
         self.rebalance();
     }
 
-    /// Frees those of `partitions` that `id` was told to give up.
+    /// Frees those of `partitions` whose revocation was announced to `id`.
     pub(super) fn release(&mut self, id: MemberId, partitions: &[Partition]) {
         for partition in partitions {
-            if let Some(hold) = self.holds.get_mut(partition)
-                && *hold == Hold::Revoked(id)
+            if let Some(owner) = self.owners.get_mut(partition)
+                && *owner == PartitionOwner::Revoked(id)
             {
-                *hold = Hold::Free;
+                *owner = PartitionOwner::Free;
             }
         }
         self.rebalance();
@@ -138,48 +139,57 @@ impl Group {
         partition: Partition,
         generation: Generation,
     ) -> bool {
-        let owner = self.holds.get(&partition).and_then(|hold| hold.owner());
+        let owner = self.owners.get(&partition).and_then(|owner| owner.owner());
         let is_its = owner.and_then(|owner| self.members.get(&owner)).is_some_and(|m| m.process == process);
-        is_its && self.told_at.get(&partition).is_some_and(|at| *at <= generation.0)
+        is_its && self.given_in.get(&partition).is_some_and(|given_in| *given_in <= generation)
     }
 
     /// What `id` knows of the group.
     pub(super) fn generation(&self, id: MemberId) -> Generation {
-        Generation(self.members.get(&id).map_or(0, |member| member.told))
+        self.members.get(&id).map_or(Generation(0), |member| member.generation)
     }
 
-    /// The members that [`Group::tell`] would tell something.
-    pub(super) fn untold(&self) -> BTreeSet<MemberId> {
-        let untold = self.holds.values().filter_map(|hold| match hold {
-            Hold::Granted(member) | Hold::Revoking(member) => Some(*member),
-            Hold::Free | Hold::Held(_) | Hold::Revoked(_) => None,
+    /// The members for which [`Group::announce`] has something.
+    pub(super) fn unannounced(&self) -> BTreeSet<MemberId> {
+        let unannounced = self.owners.values().filter_map(|owner| match owner {
+            PartitionOwner::Granted(member) | PartitionOwner::Revoking(member) => Some(*member),
+            PartitionOwner::Free | PartitionOwner::Owned(_) | PartitionOwner::Revoked(_) => None,
         });
-        untold.collect()
+        unannounced.collect()
     }
 
-    /// What `id` is to be told next, losses first; grants only of partitions that are `ready`.
-    pub(super) fn tell(&mut self, id: MemberId, ready: impl Fn(Partition) -> bool) -> Option<Change> {
-        let revoked = self.advance(Hold::Revoking(id), Hold::Revoked(id), |_| true);
+    /// What is announced to `id` next, losses first; grants only of partitions that are `ready`.
+    pub(super) fn announce(
+        &mut self,
+        id: MemberId,
+        ready: impl Fn(Partition) -> bool,
+    ) -> Option<AssignmentChange> {
+        let revoked = self.advance(PartitionOwner::Revoking(id), PartitionOwner::Revoked(id), |_| true);
         if !revoked.is_empty() {
-            return Some(Change::Revoked(revoked));
+            return Some(AssignmentChange::Revoked(revoked));
         }
-        let assigned = self.advance(Hold::Granted(id), Hold::Held(id), ready);
+        let assigned = self.advance(PartitionOwner::Granted(id), PartitionOwner::Owned(id), ready);
         if assigned.is_empty() {
             return None;
         }
-        self.tellings += 1;
-        self.told_at.extend(assigned.iter().map(|partition| (*partition, self.tellings)));
+        self.generation.0 += 1;
+        self.given_in.extend(assigned.iter().map(|partition| (*partition, self.generation)));
         if let Some(member) = self.members.get_mut(&id) {
-            member.told = self.tellings;
+            member.generation = self.generation;
         }
-        Some(Change::Assigned(assigned))
+        Some(AssignmentChange::Assigned(assigned))
     }
 
-    fn advance(&mut self, from: Hold, to: Hold, ready: impl Fn(Partition) -> bool) -> Vec<Partition> {
+    fn advance(
+        &mut self,
+        from: PartitionOwner,
+        to: PartitionOwner,
+        ready: impl Fn(Partition) -> bool,
+    ) -> Vec<Partition> {
         let mut advanced = Vec::new();
-        for (partition, hold) in &mut self.holds {
-            if *hold == from && ready(*partition) {
-                *hold = to;
+        for (partition, owner) in &mut self.owners {
+            if *owner == from && ready(*partition) {
+                *owner = to;
                 advanced.push(*partition);
             }
         }
@@ -188,12 +198,13 @@ impl Group {
 
     fn rebalance(&mut self) {
         let mut load = BTreeMap::new();
-        let topics: BTreeSet<_> = self.holds.keys().map(|partition| partition.topic).collect();
+        let topics: BTreeSet<_> = self.owners.keys().map(|partition| partition.topic).collect();
         for topic in topics {
             let targets = self.targets(topic, &load);
-            for (partition, hold) in self.holds.iter_mut().filter(|(partition, _)| partition.topic == topic) {
+            for (partition, owner) in self.owners.iter_mut().filter(|(partition, _)| partition.topic == topic)
+            {
                 let target = targets.get(partition).copied();
-                *hold = hold.aim(target);
+                *owner = owner.aim(target);
                 if let Some(member) = target {
                     *load.entry(member).or_insert(0) += 1;
                 }
@@ -204,8 +215,8 @@ impl Group {
     /// Who should have each partition of `topic`: as even as can be, and else as it is. Where some must have one
     /// more than others, it is those with the least `load` from other topics, then those that have many already.
     fn targets(&self, topic: TopicName, load: &BTreeMap<MemberId, usize>) -> BTreeMap<Partition, MemberId> {
-        let holds: Vec<_> = self.holds.iter().filter(|(partition, _)| partition.topic == topic).collect();
-        let kept = |member| holds.iter().filter(|(_, hold)| hold.keeper() == Some(member)).count();
+        let owners: Vec<_> = self.owners.iter().filter(|(partition, _)| partition.topic == topic).collect();
+        let kept = |member| owners.iter().filter(|(_, owner)| owner.keeper() == Some(member)).count();
         let mut members: Vec<_> = self
             .members
             .iter()
@@ -214,18 +225,18 @@ impl Group {
             .collect();
         members.sort_by_key(|id| (load.get(id).copied().unwrap_or(0), Reverse(kept(*id)), *id));
 
-        let mut room = quotas(&members, holds.len());
+        let mut places = quotas(&members, owners.len());
         let mut targets = BTreeMap::new();
-        for (partition, hold) in &holds {
-            if let Some(keeper) = hold.keeper()
-                && take_place(&mut room, |member| member == keeper).is_some()
+        for (partition, owner) in &owners {
+            if let Some(keeper) = owner.keeper()
+                && take_place(&mut places, |member| member == keeper).is_some()
             {
                 targets.insert(**partition, keeper);
             }
         }
-        for (partition, _) in holds {
+        for (partition, _) in owners {
             if !targets.contains_key(partition)
-                && let Some(member) = take_place(&mut room, |_| true)
+                && let Some(member) = take_place(&mut places, |_| true)
             {
                 targets.insert(*partition, member);
             }
@@ -242,8 +253,8 @@ fn quotas(members: &[MemberId], count: usize) -> Vec<(MemberId, usize)> {
     members.iter().enumerate().map(quota).collect()
 }
 
-fn take_place(room: &mut [(MemberId, usize)], wanted: impl Fn(MemberId) -> bool) -> Option<MemberId> {
-    let (member, left) = room.iter_mut().find(|(member, left)| *left > 0 && wanted(*member))?;
+fn take_place(places: &mut [(MemberId, usize)], wanted: impl Fn(MemberId) -> bool) -> Option<MemberId> {
+    let (member, left) = places.iter_mut().find(|(member, left)| *left > 0 && wanted(*member))?;
     *left -= 1;
     Some(*member)
 }
@@ -252,7 +263,7 @@ fn take_place(room: &mut [(MemberId, usize)], wanted: impl Fn(MemberId) -> bool)
 mod tests {
     use super::*;
 
-    /// Knows everything that was told.
+    /// Knows everything that was announced.
     const NOW: Generation = Generation(u64::MAX);
 
     const HERE: ProcessId = ProcessId(0);
@@ -265,20 +276,20 @@ mod tests {
         (0..count).map(|index| Partition { topic: TopicName(name), index }).collect()
     }
 
-    fn tell(group: &mut Group, member: MemberId) -> Option<Change> {
-        group.tell(member, |_| true)
+    fn announce(group: &mut Group, member: MemberId) -> Option<AssignmentChange> {
+        group.announce(member, |_| true)
     }
 
-    fn count(change: Option<Change>) -> (usize, usize) {
+    fn count(change: Option<AssignmentChange>) -> (usize, usize) {
         match change {
-            Some(Change::Assigned(partitions)) => (partitions.len(), 0),
-            Some(Change::Revoked(partitions)) => (0, partitions.len()),
+            Some(AssignmentChange::Assigned(partitions)) => (partitions.len(), 0),
+            Some(AssignmentChange::Revoked(partitions)) => (0, partitions.len()),
             None => (0, 0),
         }
     }
 
     fn release_all(group: &mut Group, member: MemberId) {
-        if let Some(Change::Revoked(partitions)) = tell(group, member) {
+        if let Some(AssignmentChange::Revoked(partitions)) = announce(group, member) {
             group.release(member, &partitions);
         }
     }
@@ -287,8 +298,8 @@ mod tests {
     fn a_lone_member_gets_everything() {
         let mut group = Group::default();
         group.join(A, HERE, &topic("t", 4));
-        assert_eq!(tell(&mut group, A), Some(Change::Assigned(topic("t", 4))));
-        assert_eq!(tell(&mut group, A), None);
+        assert_eq!(announce(&mut group, A), Some(AssignmentChange::Assigned(topic("t", 4))));
+        assert_eq!(announce(&mut group, A), None);
     }
 
     #[test]
@@ -296,17 +307,17 @@ mod tests {
         let mut group = Group::default();
         let all = topic("t", 5);
         group.join(A, HERE, &all);
-        tell(&mut group, A);
+        announce(&mut group, A);
         group.join(B, THERE, &all);
-        assert_eq!(tell(&mut group, B), None, "nothing is free yet");
-        assert_eq!(tell(&mut group, A), Some(Change::Revoked(all[3..].to_vec())));
+        assert_eq!(announce(&mut group, B), None, "nothing is free yet");
+        assert_eq!(announce(&mut group, A), Some(AssignmentChange::Revoked(all[3..].to_vec())));
         assert!(group.may_commit(HERE, all[4], NOW), "revoked and not released is still its own");
         group.release(A, &all[3..]);
         assert!(!group.may_commit(HERE, all[4], NOW));
-        assert!(!group.may_commit(THERE, all[4], NOW), "granted and not told is nobody's");
-        assert_eq!(tell(&mut group, B), Some(Change::Assigned(all[3..].to_vec())));
+        assert!(!group.may_commit(THERE, all[4], NOW), "granted and not announced is nobody's");
+        assert_eq!(announce(&mut group, B), Some(AssignmentChange::Assigned(all[3..].to_vec())));
         assert!(group.may_commit(THERE, all[4], NOW) && group.may_commit(HERE, all[0], NOW));
-        assert_eq!(tell(&mut group, A), None);
+        assert_eq!(announce(&mut group, A), None);
     }
 
     #[test]
@@ -315,38 +326,38 @@ mod tests {
         let all = topic("t", 4);
         for member in [A, B] {
             group.join(member, HERE, &all);
-            tell(&mut group, member);
+            announce(&mut group, member);
         }
         release_all(&mut group, A);
-        assert_eq!(count(tell(&mut group, B)), (2, 0));
+        assert_eq!(count(announce(&mut group, B)), (2, 0));
         group.leave(A);
-        assert_eq!(count(tell(&mut group, B)), (2, 0));
+        assert_eq!(count(announce(&mut group, B)), (2, 0));
     }
 
     #[test]
-    fn a_move_that_nobody_was_told_of_is_taken_back() {
+    fn a_move_that_was_not_announced_is_taken_back() {
         let mut group = Group::default();
         let all = topic("t", 4);
         group.join(A, HERE, &all);
-        tell(&mut group, A);
+        announce(&mut group, A);
         group.join(B, HERE, &all);
         group.leave(B);
-        assert_eq!(tell(&mut group, A), None);
-        assert!(group.untold().is_empty());
+        assert_eq!(announce(&mut group, A), None);
+        assert!(group.unannounced().is_empty());
     }
 
     #[test]
-    fn a_move_that_was_told_is_finished_before_it_is_taken_back() {
+    fn a_move_that_was_announced_is_finished_before_it_is_taken_back() {
         let mut group = Group::default();
         let all = topic("t", 2);
         group.join(A, HERE, &all);
-        tell(&mut group, A);
+        announce(&mut group, A);
         group.join(B, HERE, &all);
-        assert_eq!(count(tell(&mut group, A)), (0, 1));
+        assert_eq!(count(announce(&mut group, A)), (0, 1));
         group.leave(B);
-        assert_eq!(tell(&mut group, A), None);
+        assert_eq!(announce(&mut group, A), None);
         group.release(A, &all[1..]);
-        assert_eq!(tell(&mut group, A), Some(Change::Assigned(all[1..].to_vec())));
+        assert_eq!(announce(&mut group, A), Some(AssignmentChange::Assigned(all[1..].to_vec())));
     }
 
     #[test]
@@ -354,13 +365,13 @@ mod tests {
         let mut group = Group::default();
         let all = topic("t", 2);
         group.join(A, HERE, &all);
-        assert_eq!(group.tell(A, |_| false), None);
-        assert_eq!(group.untold(), BTreeSet::from([A]));
+        assert_eq!(group.announce(A, |_| false), None);
+        assert_eq!(group.unannounced(), BTreeSet::from([A]));
         assert_eq!(
-            group.tell(A, |partition| partition.index == 1),
-            Some(Change::Assigned(all[1..].to_vec()))
+            group.announce(A, |partition| partition.index == 1),
+            Some(AssignmentChange::Assigned(all[1..].to_vec()))
         );
-        assert_eq!(tell(&mut group, A), Some(Change::Assigned(all[..1].to_vec())));
+        assert_eq!(announce(&mut group, A), Some(AssignmentChange::Assigned(all[..1].to_vec())));
     }
 
     #[test]
@@ -369,7 +380,7 @@ mod tests {
         let all: Vec<_> = ["a", "b", "c", "d"].into_iter().flat_map(|name| topic(name, 1)).collect();
         group.join(A, HERE, &all);
         group.join(B, HERE, &all);
-        assert_eq!([count(tell(&mut group, A)), count(tell(&mut group, B))], [(2, 0), (2, 0)]);
+        assert_eq!([count(announce(&mut group, A)), count(announce(&mut group, B))], [(2, 0), (2, 0)]);
     }
 
     #[test]
@@ -396,12 +407,12 @@ mod tests {
 
     fn settle(group: &mut Group, present: &BTreeSet<MemberId>) {
         let revoked: Vec<_> =
-            group.holds.iter().filter(|(_, hold)| matches!(hold, Hold::Revoked(_))).collect();
+            group.owners.iter().filter(|(_, owner)| matches!(owner, PartitionOwner::Revoked(_))).collect();
         let revoked: Vec<_> = revoked.iter().map(|(partition, _)| **partition).collect();
         for member in present {
             group.release(*member, &revoked);
         }
-        while !group.untold().is_empty() {
+        while !group.unannounced().is_empty() {
             for member in present {
                 release_all(group, *member);
             }
@@ -409,7 +420,7 @@ mod tests {
     }
 
     fn check_balance(group: &Group, present: &BTreeSet<MemberId>, count: usize) {
-        let held = |id| group.holds.values().filter(|hold| **hold == Hold::Held(id)).count();
+        let held = |id| group.owners.values().filter(|owner| **owner == PartitionOwner::Owned(id)).count();
         let counts: Vec<_> = present.iter().map(|id| held(*id)).collect();
         let (least, most) = (counts.iter().min(), counts.iter().max());
         assert!(most.zip(least).is_none_or(|(most, least)| most - least <= 1), "{counts:?}");

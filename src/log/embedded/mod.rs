@@ -1,10 +1,10 @@
 //! A log in a folder, for one process: no broker, no set-up.
 //!
 //! ```text
-//! EmbeddedCommitter ─▶ writer thread ─▶ Store (fjall) ─▶ folder/data
-//!                          │ publish                 ▲ only what is behind
-//!                          ▼                         │
-//!                   partitions' tails ─────▶ EmbeddedConsumer ◀─── Group (who reads what)
+//! EmbeddedCommitter ─▶ writer (an OS thread) ─▶ Store (fjall) ─▶ folder/data
+//!                          │ publish                         ▲ only what is behind
+//!                          ▼                                 │
+//!                   partitions' tails ────────────▶ EmbeddedConsumer ◀─── Group (who reads what)
 //! ```
 //!
 //! ## The contract
@@ -21,8 +21,8 @@
 //! ## Where to look
 //!
 //! `codec` how a record lies in the database · `store` the database · `partition` what is in memory of a
-//! partition · `group` who reads what · `shared` all of it behind one lock · `writer` the only thread that
-//! writes · `committer` and `consumer` the two sides of the seam.
+//! partition · `group` who reads what · `shared` all of it behind one lock · `writer` the only OS thread
+//! that writes · `committer` and `consumer` the two sides of the seam.
 
 mod codec;
 mod committer;
@@ -55,10 +55,10 @@ pub use crate::topic::Retention;
 use self::{
     folder::Folder,
     group::{MemberId, ProcessId},
-    partition::Room,
+    partition::ReadLimit,
     shared::Shared,
     store::Store,
-    writer::{Identity, Task},
+    writer::{Identity, WriterTask},
 };
 use super::{Budget, GroupName, Log, LogError, LogErrorKind, Partition, Progress, Record};
 use crate::topic::TopicName;
@@ -122,7 +122,7 @@ impl Default for Options {
 
 /// What was asked of an embedded log and cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mistake {
+pub enum EmbeddedLogError {
     /// The log was opened without this topic.
     #[error("the log has no topic {0}; name it when the log is opened")]
     UnknownTopic(TopicName),
@@ -168,9 +168,9 @@ pub enum Mistake {
     ReaderGone,
 }
 
-impl From<Mistake> for LogErrorKind {
-    fn from(mistake: Mistake) -> Self {
-        Self::Other(Box::new(mistake))
+impl From<EmbeddedLogError> for LogErrorKind {
+    fn from(error: EmbeddedLogError) -> Self {
+        Self::Other(Box::new(error))
     }
 }
 
@@ -187,7 +187,7 @@ impl EmbeddedLog {
     ///
     /// # Errors
     /// [`LogErrorKind::Locked`] if it is open already, here or in another process; [`LogErrorKind::Corrupt`] for a
-    /// format or contents of something else; [`LogErrorKind::Io`]; and [`Mistake`]s in `topics` or `options`.
+    /// format or contents of something else; [`LogErrorKind::Io`]; and [`EmbeddedLogError`]s in `topics` or `options`.
     pub fn open(folder: &Path, topics: &[TopicSpec], options: Options) -> Result<Self, LogError> {
         let running = Running::start(folder, topics, options);
         let running = running
@@ -202,12 +202,12 @@ impl EmbeddedLog {
     }
 
     fn handle(running: Arc<Running>) -> Self {
-        let process = ProcessId(running.shared.new_name());
+        let process = ProcessId(running.shared.next_id());
         Self { running, process }
     }
 
     /// Every partition of a topic with the first offset that is kept and the end.
-    fn bounds(&self, topic: TopicName) -> Result<Vec<(Partition, i64, i64)>, Mistake> {
+    fn bounds(&self, topic: TopicName) -> Result<Vec<(Partition, i64, i64)>, EmbeddedLogError> {
         let shared = &self.running.shared;
         let partitions = shared.partitions(topic)?;
         let state = shared.state();
@@ -228,7 +228,7 @@ impl EmbeddedLog {
         };
         let mut from = from.max(first);
         while from < end {
-            let (records, next) = self.read_piece(partition, from, end).await?;
+            let (records, next) = self.read_some(partition, from, end).await?;
             if records.into_iter().any(|record| visit(record).is_break()) {
                 return Ok(());
             }
@@ -237,16 +237,16 @@ impl EmbeddedLog {
         Ok(())
     }
 
-    async fn read_piece(
+    async fn read_some(
         &self,
         partition: Partition,
         from: i64,
         until: i64,
     ) -> Result<(Vec<Record>, i64), LogErrorKind> {
         let shared = Arc::clone(&self.running.shared);
-        let room = Room::new(shared.options.batch_records, shared.options.batch_bytes);
-        let read = move || shared.store.read(partition, from, until, room);
-        tokio::task::spawn_blocking(read).await.map_err(|_| Mistake::ReaderGone)?
+        let limit = ReadLimit::new(shared.options.batch_records, shared.options.batch_bytes);
+        let read = move || shared.store.read(partition, from, until, limit);
+        tokio::task::spawn_blocking(read).await.map_err(|_| EmbeddedLogError::ReaderGone)?
     }
 }
 
@@ -266,13 +266,13 @@ impl Log for EmbeddedLog {
             let known = shared.partitions(*topic);
             partitions.extend(known.map_err(|error| LogError::new(format!("joining {group}"), error))?);
         }
-        let (member, wake) = (MemberId(shared.new_name()), Arc::new(Notify::new()));
+        let (member, wake) = (MemberId(shared.next_id()), Arc::new(Notify::new()));
         shared.state().join((group, member, self.process), &partitions, Arc::clone(&wake));
         Ok(EmbeddedConsumer::new(Arc::clone(&self.running), group, member, wake, budget))
     }
 
     async fn committer(&self, name: &str) -> Result<EmbeddedCommitter, LogError> {
-        let epoch = self.running.shared.new_name();
+        let epoch = self.running.shared.next_id();
         self.running.shared.state().committers.insert(name.to_owned(), epoch);
         let identity = Identity { name: name.into(), epoch, process: self.process };
         let committer = EmbeddedCommitter::new(Arc::clone(&self.running), identity);
@@ -286,7 +286,7 @@ impl Log for EmbeddedLog {
 
     async fn scan(&self, topic: TopicName, visit: &mut (dyn FnMut(Record) + Send)) -> Result<(), LogError> {
         let bounds = self.bounds(topic);
-        let bounds = bounds.map_err(|mistake| LogError::new(format!("scanning {topic}"), mistake))?;
+        let bounds = bounds.map_err(|error| LogError::new(format!("scanning {topic}"), error))?;
         let starts = bounds.into_iter().map(|(partition, first, _)| (partition, first)).collect();
         let mut visit_all = |record| {
             visit(record);
@@ -330,9 +330,9 @@ impl Log for EmbeddedLog {
     }
 }
 
-/// The threads of an open log. They end, and what they leave is put on disk, when this is dropped.
+/// The OS threads of an open log. They end, and what they leave is put on disk, when this is dropped.
 struct Running {
-    tasks: Option<mpsc::Sender<Task>>,
+    tasks: Option<mpsc::Sender<WriterTask>>,
     stop_sync: Option<StopSender<()>>,
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
@@ -376,7 +376,7 @@ impl Drop for Running {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!(
-                    "a thread of the log panicked; what its last commits did shows when it is opened again"
+                    "an OS thread of the log panicked; what its last commits did shows when it is opened again"
                 );
             }
         }
@@ -386,12 +386,12 @@ impl Drop for Running {
     }
 }
 
-fn check(topics: &[TopicSpec], options: &Options) -> Result<(), Mistake> {
+fn check(topics: &[TopicSpec], options: &Options) -> Result<(), EmbeddedLogError> {
     if options.max_record_bytes > 1 << 30 {
-        return Err(Mistake::RecordLimit(options.max_record_bytes));
+        return Err(EmbeddedLogError::RecordLimit(options.max_record_bytes));
     }
     let is_impossible = |spec: &&TopicSpec| spec.partitions == 0 || i32::try_from(spec.partitions).is_err();
-    topics.iter().find(is_impossible).map_or(Ok(()), |spec| Err(Mistake::PartitionCount(spec.name)))
+    topics.iter().find(is_impossible).map_or(Ok(()), |spec| Err(EmbeddedLogError::PartitionCount(spec.name)))
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

@@ -20,7 +20,7 @@ const DELETED_AT_ONCE: i64 = 1024;
 
 /// How much one read may take. The first record is always taken, so that a large one cannot stop its partition.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(super) struct ReadLimit {
     /// Records.
     pub(super) records: usize,
     /// Bytes.
@@ -28,8 +28,8 @@ pub(super) struct Room {
     used: bool,
 }
 
-impl Room {
-    /// Room for so many records and bytes.
+impl ReadLimit {
+    /// A limit of so many records and bytes.
     pub(super) fn new(records: usize, bytes: usize) -> Self {
         Self { records, bytes, used: false }
     }
@@ -69,7 +69,7 @@ pub(super) enum Found {
 
 /// One partition.
 #[derive(Debug)]
-pub(super) struct PartitionState {
+pub(super) struct PartitionLog {
     retention: Retention,
     first: i64,
     end: i64,
@@ -79,7 +79,7 @@ pub(super) struct PartitionState {
     tail_bytes: usize,
 }
 
-impl PartitionState {
+impl PartitionLog {
     /// A partition as the database has it.
     pub(super) fn new(
         retention: Retention,
@@ -116,16 +116,26 @@ impl PartitionState {
         self.next - 1
     }
 
-    /// Notes a group's progress. Returns where the partition begins from now on, if that moves: records that
-    /// every group which ever committed is past are not kept. One step is bounded; the next progress goes on.
-    pub(super) fn advance(&mut self, group: &str, progress: &Progress) -> Option<i64> {
-        match self.progress.get_mut(group) {
-            Some(known) => known.clone_from(progress),
-            None => drop(self.progress.insert(group.to_owned(), progress.clone())),
-        }
-        let least = self.progress.values().map(|progress| progress.offset).min()?;
+    /// Where the partition begins once `written` is the progress of these groups, if that moves: records that every
+    /// group which ever committed is past are not kept. One step is bounded; the next progress goes on.
+    pub(super) fn first_after<'a>(
+        &self,
+        written: impl Iterator<Item = (&'a str, &'a Progress)> + Clone,
+    ) -> Option<i64> {
+        let is_written = |group: &str| written.clone().any(|(name, _)| name == group);
+        let others = self.progress.iter().filter(|(group, _)| !is_written(group));
+        let offsets = others.map(|(_, progress)| progress.offset);
+        let least = offsets.chain(written.clone().map(|(_, progress)| progress.offset)).min()?;
         let first = least.min(self.end).min(self.first + DELETED_AT_ONCE);
         (self.retention == Retention::Consumed && first > self.first).then_some(first)
+    }
+
+    /// Makes a group's progress visible.
+    pub(super) fn set_progress(&mut self, group: &str, progress: Progress) {
+        match self.progress.get_mut(group) {
+            Some(known) => *known = progress,
+            None => drop(self.progress.insert(group.to_owned(), progress)),
+        }
     }
 
     /// Makes the record at the end visible and keeps it in the tail.
@@ -151,15 +161,15 @@ impl PartitionState {
         }
     }
 
-    /// Looks for records from `position` on, as many as there is room for.
-    pub(super) fn read(&self, position: i64, mut room: Room) -> Found {
+    /// Looks for records from `position` on, as many as the limit allows.
+    pub(super) fn read(&self, position: i64, mut limit: ReadLimit) -> Found {
         let from = position.max(self.first);
         if from >= self.end {
             return Found::Nothing;
         }
         match usize::try_from(from - self.tail_start()) {
             Ok(skip) => {
-                let wanted = self.tail.iter().skip(skip).take_while(|encoded| room.take(encoded.len()));
+                let wanted = self.tail.iter().skip(skip).take_while(|encoded| limit.take(encoded.len()));
                 Found::Memory { from, encoded: wanted.cloned().collect() }
             }
             Err(_) => Found::Disk { from, until: self.end },
@@ -175,8 +185,8 @@ impl PartitionState {
 mod tests {
     use super::*;
 
-    fn partition(retention: Retention, records: i64) -> PartitionState {
-        let mut partition = PartitionState::new(retention, 0, 0, BTreeMap::new());
+    fn partition(retention: Retention, records: i64) -> PartitionLog {
+        let mut partition = PartitionLog::new(retention, 0, 0, BTreeMap::new());
         for offset in 0..records {
             assert_eq!(partition.reserve(), offset);
             partition.append(offset, Bytes::from(vec![b'x'; 10]));
@@ -184,12 +194,16 @@ mod tests {
         partition
     }
 
-    fn at(offset: i64) -> Progress {
-        Progress { offset, text: String::new() }
+    /// Commits a group's progress: where the partition begins from then on, if that moved.
+    fn commit(partition: &mut PartitionLog, group: &str, offset: i64) -> Option<i64> {
+        let progress = Progress { offset, text: String::new() };
+        let first = partition.first_after([(group, &progress)].into_iter());
+        partition.set_progress(group, progress);
+        first.inspect(|first| partition.cut(*first))
     }
 
-    fn found(partition: &PartitionState, position: i64, room: Room) -> Result<usize, (i64, i64)> {
-        match partition.read(position, room) {
+    fn found(partition: &PartitionLog, position: i64, limit: ReadLimit) -> Result<usize, (i64, i64)> {
+        match partition.read(position, limit) {
             Found::Nothing => Ok(0),
             Found::Memory { encoded, .. } => Ok(encoded.len()),
             Found::Disk { from, until } => Err((from, until)),
@@ -197,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_takes_what_there_is_room_for_and_at_least_one() {
+    fn a_read_takes_what_its_limit_allows_and_at_least_one() {
         let partition = partition(Retention::Forever, 10);
         for (position, records, bytes, count) in [
             (0, 100, 1000, 10),
@@ -207,7 +221,7 @@ mod tests {
             (0, 0, 0, 1),
             (10, 9, 9, 0),
         ] {
-            assert_eq!(found(&partition, position, Room::new(records, bytes)), Ok(count));
+            assert_eq!(found(&partition, position, ReadLimit::new(records, bytes)), Ok(count));
         }
     }
 
@@ -216,41 +230,38 @@ mod tests {
         let mut partition = partition(Retention::Forever, 10);
         (0..4).for_each(|_| partition.evict());
         assert_eq!(partition.tail_bytes(), 60);
-        assert_eq!(found(&partition, 3, Room::new(9, 900)), Err((3, 10)));
-        assert_eq!(found(&partition, 4, Room::new(9, 900)), Ok(6));
+        assert_eq!(found(&partition, 3, ReadLimit::new(9, 900)), Err((3, 10)));
+        assert_eq!(found(&partition, 4, ReadLimit::new(9, 900)), Ok(6));
     }
 
     #[test]
     fn only_what_every_group_is_past_goes() {
         let mut partition = partition(Retention::Consumed, 10);
-        assert_eq!(partition.advance("slow", &at(2)), Some(2));
-        partition.cut(2);
-        assert_eq!(partition.advance("fast", &at(9)), None);
-        assert_eq!(partition.advance("slow", &at(5)), Some(5));
-        partition.cut(5);
+        assert_eq!(commit(&mut partition, "slow", 2), Some(2));
+        assert_eq!(commit(&mut partition, "fast", 9), None);
+        assert_eq!(commit(&mut partition, "slow", 5), Some(5));
         assert_eq!((partition.first(), partition.end(), partition.tail_bytes()), (5, 10, 50));
-        assert_eq!(partition.advance("slow", &at(1)), None, "what is gone does not come back");
-        assert_eq!(found(&partition, 0, Room::new(99, 999)), Ok(5));
+        assert_eq!(commit(&mut partition, "slow", 1), None, "what is gone does not come back");
+        assert_eq!(found(&partition, 0, ReadLimit::new(99, 999)), Ok(5));
     }
 
     #[test]
     fn what_is_kept_forever_stays() {
         let mut partition = partition(Retention::Forever, 3);
-        assert_eq!(partition.advance("group", &at(3)), None);
+        assert_eq!(commit(&mut partition, "group", 3), None);
     }
 
     #[test]
     fn a_long_backlog_goes_in_steps() {
         let mut partition = partition(Retention::Consumed, 2000);
         for first in [1024, 2000] {
-            assert_eq!(partition.advance("group", &at(2000)), Some(first));
-            partition.cut(first);
+            assert_eq!(commit(&mut partition, "group", 2000), Some(first));
         }
     }
 
     #[test]
     fn progress_beyond_the_end_deletes_nothing_that_is_to_come() {
         let mut partition = partition(Retention::Consumed, 3);
-        assert_eq!(partition.advance("group", &at(100)), Some(3));
+        assert_eq!(commit(&mut partition, "group", 100), Some(3));
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -15,14 +15,14 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{
-    Mistake, Options,
+    EmbeddedLogError, Options,
     folder::Folder,
     group::{Group, MemberId, ProcessId},
-    partition::PartitionState,
+    partition::PartitionLog,
     store::{Partitions, Store},
 };
 use crate::{
-    log::{Generation, GroupName, LogErrorKind, Partition},
+    log::{Generation, GroupName, LogErrorKind, Partition, lock},
     topic::TopicName,
 };
 
@@ -33,8 +33,8 @@ pub(super) struct Shared {
     /// How the log was opened.
     pub(super) options: Options,
     topics: BTreeMap<TopicName, Vec<Partition>>,
-    state: Mutex<State>,
-    names: AtomicU64,
+    state: Mutex<LogState>,
+    ids: AtomicU64,
     unsynced: AtomicBool,
     _folder: Folder,
 }
@@ -47,24 +47,25 @@ impl Shared {
             topics.entry(partition.topic).or_default().push(*partition);
         }
         let partitions = partitions.into_iter().collect();
-        let state = Mutex::new(State { partitions, tail_limit: options.tail_bytes, ..State::default() });
-        let (names, unsynced) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { store, options, topics, state, names, unsynced, _folder: folder }
+        let state =
+            Mutex::new(LogState { partitions, tail_limit: options.tail_bytes, ..LogState::default() });
+        let (ids, unsynced) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { store, options, topics, state, ids, unsynced, _folder: folder }
     }
 
     /// The memory. A panic elsewhere leaves it whole, because no change to it stops halfway.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state(&self) -> MutexGuard<'_, LogState> {
+        lock(&self.state)
     }
 
     /// The partitions of a topic.
-    pub(super) fn partitions(&self, topic: TopicName) -> Result<&[Partition], Mistake> {
-        self.topics.get(&topic).map(Vec::as_slice).ok_or(Mistake::UnknownTopic(topic))
+    pub(super) fn partitions(&self, topic: TopicName) -> Result<&[Partition], EmbeddedLogError> {
+        self.topics.get(&topic).map(Vec::as_slice).ok_or(EmbeddedLogError::UnknownTopic(topic))
     }
 
     /// A number that nothing else of this log has.
-    pub(super) fn new_name(&self) -> u64 {
-        self.names.fetch_add(1, Ordering::Relaxed)
+    pub(super) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Notes that something was written that a loss of power could undo.
@@ -87,9 +88,9 @@ struct Listener {
 
 /// What changes.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct LogState {
     /// Every partition of the topics that the log was opened with.
-    pub(super) partitions: HashMap<Partition, PartitionState>,
+    pub(super) partitions: HashMap<Partition, PartitionLog>,
     /// Progress on its way to the database: its partitions are handed to nobody until it is there.
     pub(super) committing: HashSet<(GroupName, Partition)>,
     /// The latest committer of each name.
@@ -101,7 +102,7 @@ pub(super) struct State {
     broken: Option<String>,
 }
 
-impl State {
+impl LogState {
     /// Takes a member into a group. It is woken through `wake`.
     pub(super) fn join(
         &mut self,
@@ -132,10 +133,14 @@ impl State {
         self.wake_group(group);
     }
 
-    /// What a member is to be told about its partitions.
-    pub(super) fn tell(&mut self, group: GroupName, member: MemberId) -> Option<super::group::Change> {
+    /// What is announced to a member about its partitions.
+    pub(super) fn announce(
+        &mut self,
+        group: GroupName,
+        member: MemberId,
+    ) -> Option<super::group::AssignmentChange> {
         let committing = &self.committing;
-        self.groups.get_mut(&group)?.tell(member, |partition| !committing.contains(&(group, partition)))
+        self.groups.get_mut(&group)?.announce(member, |partition| !committing.contains(&(group, partition)))
     }
 
     /// Whether `process` may commit progress of this partition.
@@ -194,7 +199,7 @@ impl State {
 
     /// An error if the log is broken.
     pub(super) fn check(&self) -> Result<(), LogErrorKind> {
-        self.broken.as_ref().map_or(Ok(()), |why| Err(Mistake::Broken(why.clone()).into()))
+        self.broken.as_ref().map_or(Ok(()), |why| Err(EmbeddedLogError::Broken(why.clone()).into()))
     }
 
     fn evict(&mut self) {
@@ -208,7 +213,7 @@ impl State {
 
     fn wake_group(&self, group: GroupName) {
         let Some(members) = self.groups.get(&group) else { return };
-        for member in members.untold() {
+        for member in members.unannounced() {
             if let Some(listener) = self.listeners.get(&member).filter(|listener| listener.group == group) {
                 listener.wake.notify_one();
             }

@@ -24,7 +24,9 @@ use fjall::{
     OwnedWriteBatch, PersistMode, config::CompressionPolicy,
 };
 
-use super::{Mistake, Options, Retention, TopicSpec, codec, partition::PartitionState, partition::Room};
+use super::{
+    EmbeddedLogError, Options, Retention, TopicSpec, codec, partition::PartitionLog, partition::ReadLimit,
+};
 use crate::{
     log::{LogErrorKind, Partition, Progress, Record},
     topic::TopicName,
@@ -42,7 +44,7 @@ const SEPARATED_FROM_BYTES: u32 = 512;
 const PAYLOAD_FILE_BYTES: u64 = 16 << 20;
 
 /// Everything known of the partitions, as it is loaded.
-pub(super) type Partitions = BTreeMap<Partition, PartitionState>;
+pub(super) type Partitions = BTreeMap<Partition, PartitionLog>;
 
 /// The database.
 pub(super) struct Store {
@@ -69,8 +71,8 @@ impl Store {
     }
 
     /// A batch that is written whole or not at all.
-    pub(super) fn batch(&self) -> Batch<'_> {
-        Batch { batch: self.database.batch(), store: self }
+    pub(super) fn batch(&self) -> WriteBatch<'_> {
+        WriteBatch { batch: self.database.batch(), store: self }
     }
 
     /// Puts everything written so far safely on disk.
@@ -78,21 +80,21 @@ impl Store {
         self.database.persist(PersistMode::SyncData).map_err(database_error)
     }
 
-    /// Reads the records of `partition` from `from` up to `until`, as many as there is room for, and says from
+    /// Reads the records of `partition` from `from` up to `until`, as many as the limit allows, and says from
     /// where to go on.
     pub(super) fn read(
         &self,
         partition: Partition,
         from: i64,
         until: i64,
-        mut room: Room,
+        mut limit: ReadLimit,
     ) -> Result<(Vec<Record>, i64), LogErrorKind> {
         let prefix = self.prefix(partition)?;
         let mut records = Vec::new();
         for item in self.records.range(record_key(prefix, from)..record_key(prefix, until)) {
             let (key, value) = item.into_inner().map_err(database_error)?;
             let offset = offset_of(&key)?;
-            if !room.take(value.len()) {
+            if !limit.take(value.len()) {
                 return Ok((records, offset));
             }
             records.push(decode(partition, offset, value.into())?);
@@ -126,7 +128,8 @@ impl Store {
     }
 
     fn prefix(&self, partition: Partition) -> Result<[u8; 6], LogErrorKind> {
-        let topic = self.topics.get(&partition.topic).ok_or(Mistake::UnknownTopic(partition.topic))?;
+        let topic =
+            self.topics.get(&partition.topic).ok_or(EmbeddedLogError::UnknownTopic(partition.topic))?;
         Ok(partition_prefix(*topic, partition.index))
     }
 
@@ -139,7 +142,7 @@ impl Store {
             let known = self.state.get(&key).map_err(database_error)?;
             let id = match known.as_deref().map(decode_topic).transpose()? {
                 Some((_, count)) if spec.partitions < count => {
-                    return Err(Mistake::FewerPartitions {
+                    return Err(EmbeddedLogError::FewerPartitions {
                         topic: spec.name,
                         stored: count,
                         asked: spec.partitions,
@@ -168,7 +171,7 @@ impl Store {
         let mut partitions = BTreeMap::new();
         for spec in specs {
             for index in 0..spec.partitions {
-                let index = i32::try_from(index).map_err(|_| Mistake::PartitionCount(spec.name))?;
+                let index = i32::try_from(index).map_err(|_| EmbeddedLogError::PartitionCount(spec.name))?;
                 let partition = Partition { topic: spec.name, index };
                 partitions.insert(partition, self.load_partition(partition, spec.retention)?);
             }
@@ -180,7 +183,7 @@ impl Store {
         &self,
         partition: Partition,
         retention: Retention,
-    ) -> Result<PartitionState, LogErrorKind> {
+    ) -> Result<PartitionLog, LogErrorKind> {
         let prefix = self.prefix(partition)?;
         let first = self.state.get(state_key(b'f', prefix, "")).map_err(database_error)?;
         let first = first.as_deref().map(decode_offset).transpose()?.unwrap_or(0);
@@ -191,7 +194,7 @@ impl Store {
             .map(|item| item.key().map_err(database_error))
             .transpose()?;
         let end = last.as_deref().map(offset_of).transpose()?.map_or(first, |last| first.max(last + 1));
-        Ok(PartitionState::new(retention, first, end, self.load_progress(prefix)?))
+        Ok(PartitionLog::new(retention, first, end, self.load_progress(prefix)?))
     }
 
     fn load_progress(&self, prefix: [u8; 6]) -> Result<BTreeMap<String, Progress>, LogErrorKind> {
@@ -208,12 +211,12 @@ impl Store {
 }
 
 /// Writes that become visible together.
-pub(super) struct Batch<'a> {
+pub(super) struct WriteBatch<'a> {
     batch: OwnedWriteBatch,
     store: &'a Store,
 }
 
-impl Batch<'_> {
+impl WriteBatch<'_> {
     /// Adds a record.
     pub(super) fn record(
         &mut self,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::log::{CommitError, Committer, Consumer, Event, Generation, GroupProgress, Output, Progress};
 
-/// Knows everything that any member was told.
+/// Knows everything that was announced to any member.
 const NOW: Generation = Generation(u64::MAX);
 
 const KEPT: TopicName = TopicName("kept");
@@ -123,6 +123,27 @@ async fn what_was_committed_is_there_after_opening_again() {
         let read = records(&mut consumer, 1).await;
         assert_eq!((read.len(), text_of(&read[0]).as_str(), read[0].offset), (1, "two", 1), "read from disk");
     }
+}
+
+#[tokio::test]
+async fn nobody_sees_progress_that_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path());
+    let mut consumer = log.consumer(GROUP, &[KEPT]).await.unwrap();
+    assigned(&mut consumer).await;
+    let (shared, epoch) = (&log.running.shared, log.running.shared.next_id());
+    shared.state().committers.insert("writer".to_owned(), epoch);
+    let commit = writer::Commit {
+        identity: Identity { name: "writer".into(), epoch, process: log.process },
+        outputs: vec![],
+        progress: progress(GROUP, zero(KEPT), 3),
+        reply: tokio::sync::oneshot::channel().0,
+    };
+    let plan = writer::admit(&mut shared.state(), vec![commit]);
+    assert_eq!(log.progress(GROUP, vec![zero(KEPT)]).await.unwrap(), [None]);
+    writer::write(shared, plan);
+    let written = Progress { offset: 3, text: "done 3".to_owned() };
+    assert_eq!(log.progress(GROUP, vec![zero(KEPT)]).await.unwrap(), [Some(written)]);
 }
 
 #[tokio::test]

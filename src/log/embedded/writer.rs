@@ -1,4 +1,4 @@
-//! The one thread that writes.
+//! The one OS thread that writes.
 //!
 //! ```text
 //! commit ─▶ bounded queue ─▶ admit ─▶ one batch of all that wait ─▶ (sync) ─▶ publish ─▶ answer
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Durability,
     group::ProcessId,
-    shared::{Shared, State},
+    shared::{LogState, Shared},
 };
 use crate::{
     log::{CommitError, GroupName, GroupProgress, LogError, LogErrorKind, Partition, Progress},
@@ -60,7 +60,7 @@ pub(super) struct Commit {
 }
 
 /// What the writer is asked.
-pub(super) enum Task {
+pub(super) enum WriterTask {
     /// To write.
     Commit(Commit),
     /// To answer once all that was asked before is decided.
@@ -69,7 +69,7 @@ pub(super) enum Task {
 
 /// What is to be written at once.
 #[derive(Default)]
-struct Plan {
+pub(super) struct Plan {
     records: Vec<(Partition, i64, Bytes)>,
     /// One entry for each key of the database: within a batch a key must not be written twice.
     progress: BTreeMap<(Partition, GroupName), Progress>,
@@ -79,7 +79,7 @@ struct Plan {
 }
 
 /// Writes until every sender of tasks is gone.
-pub(super) fn run(shared: &Shared, mut tasks: mpsc::Receiver<Task>) {
+pub(super) fn run(shared: &Shared, mut tasks: mpsc::Receiver<WriterTask>) {
     while let Some(task) = tasks.blocking_recv() {
         let (commits, barriers) = gather(task, &mut tasks);
         let plan = admit(&mut shared.state(), commits);
@@ -101,13 +101,16 @@ pub(super) fn run_sync(shared: &Shared, interval: Duration, stop: &StopReceiver<
 }
 
 /// The task at hand and what else waits, as far as one batch goes.
-fn gather(first: Task, tasks: &mut mpsc::Receiver<Task>) -> (Vec<Commit>, Vec<oneshot::Sender<()>>) {
+fn gather(
+    first: WriterTask,
+    tasks: &mut mpsc::Receiver<WriterTask>,
+) -> (Vec<Commit>, Vec<oneshot::Sender<()>>) {
     let (mut commits, mut barriers, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut next = Some(first);
     while let Some(task) = next {
         match task {
-            Task::Barrier(reply) => barriers.push(reply),
-            Task::Commit(commit) => {
+            WriterTask::Barrier(reply) => barriers.push(reply),
+            WriterTask::Commit(commit) => {
                 bytes += commit.outputs.iter().map(|(_, encoded)| encoded.len()).sum::<usize>();
                 commits.push(commit);
             }
@@ -118,8 +121,8 @@ fn gather(first: Task, tasks: &mut mpsc::Receiver<Task>) -> (Vec<Commit>, Vec<on
     (commits, barriers)
 }
 
-/// Plans the commits that may be made, and answers the others.
-fn admit(state: &mut State, commits: Vec<Commit>) -> Plan {
+/// Plans the commits that may be made, and answers the others. Nothing of the plan is visible yet.
+pub(super) fn admit(state: &mut LogState, commits: Vec<Commit>) -> Plan {
     let mut plan = Plan::default();
     for commit in commits {
         match check(state, &commit) {
@@ -127,10 +130,11 @@ fn admit(state: &mut State, commits: Vec<Commit>) -> Plan {
             Err(error) => drop(commit.reply.send(Err(error))),
         }
     }
+    plan.move_firsts(state);
     plan
 }
 
-fn check(state: &State, commit: &Commit) -> Result<(), CommitError> {
+fn check(state: &LogState, commit: &Commit) -> Result<(), CommitError> {
     let context = || format!("committing as {}", commit.identity.name);
     state.check().map_err(|error| LogError::new(context(), error))?;
     if state.committers.get(&*commit.identity.name) != Some(&commit.identity.epoch) {
@@ -146,7 +150,7 @@ fn check(state: &State, commit: &Commit) -> Result<(), CommitError> {
 }
 
 impl Plan {
-    fn add(&mut self, state: &mut State, commit: Commit) {
+    fn add(&mut self, state: &mut LogState, commit: Commit) {
         for (partition, encoded) in commit.outputs {
             if let Some(known) = state.partitions.get_mut(&partition) {
                 self.records.push((partition, known.reserve(), encoded));
@@ -154,29 +158,33 @@ impl Plan {
         }
         for GroupProgress { group, partitions, .. } in commit.progress {
             for (partition, progress) in partitions {
-                self.add_progress(state, group, partition, progress);
+                state.committing.insert((group, partition));
+                self.progress.insert((partition, group), progress);
             }
         }
         self.replies.push(commit.reply);
     }
 
-    fn add_progress(
-        &mut self,
-        state: &mut State,
-        group: GroupName,
-        partition: Partition,
-        progress: Progress,
-    ) {
-        state.committing.insert((group, partition));
-        let Some(known) = state.partitions.get_mut(&partition) else { return };
-        if let Some(first) = known.advance(group.0, &progress) {
-            self.firsts.insert(partition, (known.first(), first));
+    /// Sees which records go with the progress.
+    fn move_firsts(&mut self, state: &LogState) {
+        let mut last = None;
+        for (partition, _) in self.progress.keys() {
+            if last.replace(*partition) == Some(*partition) {
+                continue;
+            }
+            let Some(known) = state.partitions.get(partition) else { continue };
+            let from_here = self.progress.range((*partition, GroupName(""))..);
+            let written = from_here.take_while(|((of, _), _)| of == partition);
+            if let Some(first) = known.first_after(written.map(|((_, group), progress)| (group.0, progress)))
+            {
+                self.firsts.insert(*partition, (known.first(), first));
+            }
         }
-        self.progress.insert((partition, group), progress);
     }
 }
 
-fn write(shared: &Shared, plan: Plan) {
+/// Writes the plan, then makes all of it visible at once.
+pub(super) fn write(shared: &Shared, plan: Plan) {
     let result = write_batch(shared, &plan);
     let mut state = shared.state();
     let replies = match &result {
@@ -194,7 +202,7 @@ fn write(shared: &Shared, plan: Plan) {
     }
 }
 
-fn answer(state: &State) -> Result<(), CommitError> {
+fn answer(state: &LogState) -> Result<(), CommitError> {
     state.check().map_err(|error| LogError::new("committing", error).into())
 }
 
@@ -220,11 +228,16 @@ fn write_batch(shared: &Shared, plan: &Plan) -> Result<(), LogErrorKind> {
     Ok(())
 }
 
-fn publish(state: &mut State, plan: Plan) -> Vec<oneshot::Sender<Result<(), CommitError>>> {
+fn publish(state: &mut LogState, plan: Plan) -> Vec<oneshot::Sender<Result<(), CommitError>>> {
     let mut topics: BTreeSet<TopicName> = BTreeSet::new();
     for (partition, offset, encoded) in plan.records {
         topics.insert(partition.topic);
         state.append(partition, offset, encoded);
+    }
+    for ((partition, group), progress) in plan.progress {
+        if let Some(known) = state.partitions.get_mut(&partition) {
+            known.set_progress(group.0, progress);
+        }
     }
     for (partition, (_, first)) in plan.firsts {
         state.cut(partition, first);

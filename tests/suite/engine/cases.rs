@@ -1,4 +1,4 @@
-//! The engine in single cases: what it does with records that are held, stuck, poisonous or too large, and how it
+//! The engine in single cases: what it does with records that are parked, stuck, poisonous or too large, and how it
 //! stops. Time is paused.
 
 use std::{
@@ -78,10 +78,10 @@ pub(crate) fn options() -> EngineOptions {
 
 /// A running engine with one scripted stage.
 pub(crate) struct Life {
-    handle: Handle,
-    gates: watch::Sender<PausedStages>,
-    stop: watch::Sender<Stop>,
-    task: JoinHandle<Result<(), EngineError>>,
+    pub(crate) handle: Handle,
+    paused: watch::Sender<PausedStages>,
+    pub(crate) stop: watch::Sender<Stop>,
+    pub(crate) task: JoinHandle<Result<(), EngineError>>,
     metrics: Metrics,
     /// How often the step of each number was started.
     pub(crate) started: Arc<Mutex<BTreeMap<u64, u32>>>,
@@ -129,9 +129,9 @@ impl Life {
         let stages = vec![StageSpec::steps(GROUP.0, PROMPTS.name, stage, at_once)];
         let (engine, handle) = Engine::new(process, stages, None, options, metrics.clone());
         let (stop, stopped) = watch::channel(Stop::Run);
-        let (gates, watched) = watch::channel(PausedStages::new());
+        let (paused, watched) = watch::channel(PausedStages::new());
         let task = tokio::spawn(engine.with_paused(watched).run(stopped));
-        Self { handle, gates, stop, task, metrics, started }
+        Self { handle, paused, stop, task, metrics, started }
     }
 
     /// Waits until it ends by itself.
@@ -174,7 +174,7 @@ pub(crate) fn numbers(log: &MemoryLog, topic: TopicName) -> Vec<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_process_holds_another_does_and_nothing_else() {
+async fn what_one_process_parks_another_does_and_nothing_else() {
     let log = log_of(10, 2, Options::calm(1)).await;
     let even_only = |n| async move {
         if n % 2 == 1 { Err(StepError::Parked("another recipe".into())) } else { Ok(text(n)) }
@@ -184,7 +184,7 @@ async fn what_one_process_holds_another_does_and_nothing_else() {
     assert_eq!(numbers(&log, RECORDS.name), [0, 2, 4, 6, 8]);
     let parked = life.metric("avr_stage_parked{stage=\"scripted\"}");
     assert_eq!((parked.as_deref(), life.handle.status().borrow().stages[0].parked), (Some("5"), 5));
-    assert_eq!(life.metric("avr_bytes_in_flight").as_deref(), Some("0"), "what is held takes no room");
+    assert_eq!(life.metric("avr_bytes_in_flight").as_deref(), Some("0"), "what is parked takes no room");
     let (ended, took) = life.stop().await;
     assert!(ended.is_ok() && took < Duration::from_secs(1), "{ended:?} after {took:?}");
 
@@ -196,9 +196,9 @@ async fn what_one_process_holds_another_does_and_nothing_else() {
 }
 
 /// What runs is finished and committed; nothing starts; the consumer is polled on, so that the group goes on giving
-/// this member partitions; and with the gate open everything comes through, each once.
+/// this member partitions; and once the stage is resumed everything comes through, each once.
 #[tokio::test(start_paused = true)]
-async fn a_closed_gate_holds_a_stage_back_until_it_opens() {
+async fn a_paused_stage_starts_nothing_until_it_is_resumed() {
     let log = log_of(40, 2, Options::calm(1)).await;
     let slow = |n| async move {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -206,7 +206,7 @@ async fn a_closed_gate_holds_a_stage_back_until_it_opens() {
     };
     let life = Life::start(log.process("first"), 4, slow);
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    life.gates.send_replace([GROUP.0].into());
+    life.paused.send_replace([GROUP.0].into());
     a_while().await;
     let through = numbers(&log, RECORDS.name).len();
     assert_eq!((through, life.started()), (8, 8), "the four that ran are committed, no other started");
@@ -217,17 +217,17 @@ async fn a_closed_gate_holds_a_stage_back_until_it_opens() {
     assert_eq!(life.started(), 8);
     assert!(other.stop().await.0.is_ok());
 
-    life.gates.send_replace(PausedStages::new());
+    life.paused.send_replace(PausedStages::new());
     a_while().await;
     assert_eq!(numbers(&log, RECORDS.name), (0..40).collect::<Vec<_>>());
     assert!(life.stop().await.0.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stage_behind_a_closed_gate_stops_at_once() {
+async fn a_paused_stage_stops_at_once() {
     let log = log_of(4, 1, Options::calm(1)).await;
     let life = Life::start(log.process("avr"), 4, |n| async move { Ok(text(n)) });
-    life.gates.send_replace([GROUP.0].into());
+    life.paused.send_replace([GROUP.0].into());
     a_while().await;
     let (ended, took) = life.stop().await;
     assert!(ended.is_ok() && took < Duration::from_secs(1), "{ended:?} after {took:?}");
@@ -283,7 +283,7 @@ async fn the_largest_record_has_a_letter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_whose_letter_is_too_large_is_held() {
+async fn a_record_whose_letter_is_too_large_is_parked() {
     let log = large_and_bad(DEAD_LETTERS.size_limit(1000)).await;
     log.set_max_record_bytes(100);
     let life = Life::start(log.process("avr"), 2, the_first_is_bad);

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::{
-    GROUP, LogUnderTest, MORE, OTHER_GROUP, SINGLE, WORK, commit, output, reader::Reader, scan, text, texts,
-    up_to, write,
+    GROUP, LogUnderTest, MORE, OTHER_GROUP, PATIENCE, SINGLE, WORK, commit, output, reader::Reader, scan,
+    text, texts, up_to, write,
 };
 
 pub(crate) async fn outputs_and_progress_come_together<T: LogUnderTest>() {
@@ -35,6 +35,37 @@ pub(crate) async fn outputs_and_progress_come_together<T: LogUnderTest>() {
     assert_eq!(read, [Some(here_to)]);
     let read = committer.progress(OTHER_GROUP, vec![there]).await.expect("progress can be read");
     assert_eq!(read, [Some(there_to)]);
+}
+
+/// One who looks on while commits are made, each of one output more: at no time does progress stand there whose outputs
+/// do not.
+pub(crate) async fn whoever_sees_progress_sees_its_outputs<T: LogUnderTest>() {
+    const COUNT: i64 = 30;
+    let under_test = T::start().await;
+    let log = under_test.process().await;
+    let mut reader = Reader::join(&log, GROUP, &[SINGLE]).await;
+    reader.until_held(1).await;
+    let only = Partition { topic: SINGLE, index: 0 };
+    let mut committer = log.committer("suite").await.expect("a committer is to be had");
+    let committing = async {
+        for done in 1..=COUNT {
+            let progress = reader.progress(vec![(only, up_to(done))]);
+            commit(&mut committer, vec![output(WORK, "k", done.to_string())], progress).await;
+        }
+    };
+    let observer = under_test.process().await;
+    let observing = async {
+        let mut seen = 0;
+        while seen < COUNT {
+            let progress = observer.progress(GROUP, vec![only]).await.expect("anybody can look on");
+            seen = progress[0].as_ref().map_or(0, |progress| progress.offset);
+            let outputs = scan(&observer, WORK).await.len() as i64;
+            assert!(outputs >= seen, "progress of {seen} commits beside the outputs of {outputs}");
+            tokio::task::yield_now().await;
+        }
+    };
+    let both = async { tokio::join!(committing, observing) };
+    tokio::time::timeout(PATIENCE, both).await.expect("commits are seen in time");
 }
 
 /// A record of exactly so many bytes, key and header included.

@@ -82,6 +82,7 @@ macro_rules! log_suite {
                 a_crash_keeps_what_is_committed;
             commits:
                 outputs_and_progress_come_together,
+                whoever_sees_progress_sees_its_outputs,
                 the_largest_record_passes_and_a_larger_one_writes_nothing,
                 a_namesake_fences,
                 committers_side_by_side_lose_nothing,

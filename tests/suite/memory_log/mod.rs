@@ -91,6 +91,14 @@ impl MemoryLog {
         self.shared.with(|state| state.options.faults = faults);
     }
 
+    /// From now on it gives nobody a committer, or does again and to those who wait, too.
+    pub(crate) fn set_away(&self, is_away: bool) {
+        self.shared.with(|state| {
+            state.is_away = is_away;
+            state.changed = true;
+        });
+    }
+
     /// From now on it takes no larger record.
     pub(crate) fn set_max_record_bytes(&self, max: usize) {
         self.shared.with(|state| state.options.max_record_bytes = max);
@@ -222,6 +230,7 @@ impl Log for MemoryProcess {
 
     async fn committer(&self, name: &str) -> Result<MemoryCommitter, LogError> {
         self.step().await?;
+        self.shared.wait_for(|| self.shared.with(|state| (!state.is_away).then_some(()))).await;
         let identity = self.shared.with(|state| state.identify(self.id, name));
         Ok(MemoryCommitter::new(self.clone(), identity))
     }

@@ -67,6 +67,8 @@ pub(super) struct State {
     undecided: BTreeMap<String, Undecided>,
     processes: BTreeMap<ProcessId, Process>,
     numbers: u64,
+    /// Whether nobody becomes a committer.
+    pub(super) is_away: bool,
     /// Whether somebody who waits should look again.
     pub(super) changed: bool,
 }
@@ -84,6 +86,7 @@ impl State {
             undecided: BTreeMap::new(),
             processes: BTreeMap::new(),
             numbers: 0,
+            is_away: false,
             changed: false,
         }
     }

@@ -163,7 +163,7 @@ impl TransactionRunner {
         let limit = |output: &Output| output.topic.size_limit(self.options.max_record_bytes);
         let too_large = outputs.iter().find(|output| output.size() > limit(output));
         let mut texts = progress.iter().flat_map(|progress| &progress.partitions);
-        let too_long = texts.find(|(_, progress)| is_too_long(&progress.text));
+        let too_long = texts.find(|(_, progress)| progress.is_too_long());
         let invalid = match (too_large, too_long) {
             (Some(output), _) => {
                 let (topic, size, limit) = (output.topic, output.size(), limit(output));
@@ -338,9 +338,4 @@ fn fenced(id: &str) -> CommitError {
 /// The member that has owned a partition ever since.
 fn owner(members: &[Arc<GroupMember>], partition: Partition, since: Generation) -> Option<Arc<GroupMember>> {
     members.iter().find(|member| member.owned().has_since(partition, since)).cloned()
-}
-
-/// UTF-16 never has more units than UTF-8 has bytes, so the units of a short text need no counting.
-fn is_too_long(text: &str) -> bool {
-    text.len() > MAX_PROGRESS_TEXT && text.encode_utf16().count() > MAX_PROGRESS_TEXT
 }
