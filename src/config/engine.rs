@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Section, settings::LogSettings};
+use super::Section;
 use crate::{
     dataflow::StageLimits,
     engine::{EngineOptions, ForeignProgress},
@@ -10,6 +10,17 @@ use crate::{
     log::embedded::{self, Durability},
     source::{AnswerUse, DEFAULT_MAX_LINE_BYTES},
 };
+
+/// How the embedded log is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSettings {
+    /// Options of the log itself.
+    pub options: embedded::Options,
+    /// Partitions of each topic between stages.
+    pub partitions: u32,
+    /// Whether finished threads stay after selection, so that it can be made again.
+    pub keep_for_replay: bool,
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -17,8 +17,9 @@ mod settings;
 mod sources;
 mod value;
 
+pub use engine::LogSettings;
 pub use kafka::KafkaSettings;
 pub use observe::ObserveSettings;
 pub use reader::{InForce, Mistake, Reader, Section};
-pub use settings::{LogSettings, RuntimeSettings, Settings};
+pub use settings::{RuntimeSettings, Settings};
 pub use sources::{ConfigError, Override, load, passed_over_variables};

@@ -5,14 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use strum::VariantNames as _;
 
 use super::{
-    KafkaSettings, ObserveSettings, Reader, engine, kafka, models, observe, reader::unknown_name, recipe,
+    KafkaSettings, ObserveSettings, Reader, engine, engine::LogSettings, kafka, models, observe,
+    reader::unknown_name, recipe,
 };
 use crate::{
     dataflow::StageLimits,
     engine::{BatchPolicy, EngineOptions},
     export::FormatName,
     intake::IntakeOptions,
-    log::embedded,
     method::{AnswerSource, Recipe, Templates},
     model::{CHAT_RESERVED, ModelOptions, REWARD_RESERVED, RewardKind},
     source::AnswerUse,
@@ -56,17 +56,6 @@ pub struct Settings {
     pub observe: ObserveSettings,
     /// The process' threads.
     pub runtime: RuntimeSettings,
-}
-
-/// How the embedded log is kept.
-#[derive(Clone, Copy, Debug)]
-pub struct LogSettings {
-    /// Options of the log itself.
-    pub options: embedded::Options,
-    /// Partitions of each topic between stages.
-    pub partitions: u32,
-    /// Whether finished threads stay after selection, so that it can be made again.
-    pub keep_for_replay: bool,
 }
 
 /// The process' threads.

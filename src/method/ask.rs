@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{
     recipe::Shape,
-    template::{Shown, TemplateError, Templates, Values},
+    template::{TemplateError, Templates},
+    template_form::{Shown, Values},
 };
 use crate::record::{Extra, Message, Role};
 

@@ -35,6 +35,7 @@ pub mod scoring;
 pub mod selection;
 pub mod template;
 mod template_check;
+mod template_form;
 mod text_class;
 
 pub use ask::ChatTurn;

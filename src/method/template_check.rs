@@ -2,7 +2,7 @@
 
 use minijinja::Environment;
 
-use super::template::{Definition, Shown, TemplateErrorKind, TemplateForm, Values, render};
+use super::template_form::{Definition, Shown, TemplateErrorKind, TemplateForm, Values, render};
 use crate::record::Message;
 
 /// Words that no template has, in the guise of template syntax: they must come out as they went in.

@@ -126,7 +126,7 @@ impl ChatModel {
 
     /// Asks each server how it is.
     pub async fn check(&self) -> Vec<EndpointStatus> {
-        check::all(&self.0).await
+        check::all(&self.0.pool, &self.0.options.model).await
     }
 
     /// What the calls so far came to.

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::{
-    client::RoleClient,
     endpoint::Endpoint,
     failure::{AttemptFailure, FailureKind},
+    pool::Pool,
     transport::failure_of,
 };
 
@@ -59,10 +59,10 @@ struct ListedModel {
 }
 
 /// The statuses of all servers, in the order of the options, asked at the same time.
-pub(super) async fn all(client: &RoleClient) -> Vec<EndpointStatus> {
+pub(super) async fn all(pool: &Pool, model: &str) -> Vec<EndpointStatus> {
     let mut asked = JoinSet::new();
-    for index in 0..client.pool.len() {
-        let (pool, model) = (client.pool.clone(), client.options.model.clone());
+    for index in 0..pool.len() {
+        let (pool, model) = (pool.clone(), model.to_owned());
         asked.spawn(async move { (index, status(pool.endpoint(index), &model).await) });
     }
     let mut statuses = asked.join_all().await;

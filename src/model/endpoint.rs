@@ -124,7 +124,7 @@ fn client(base: &Url, options: &ModelOptions) -> Result<Client, OptionsError> {
         .pool_idle_timeout(IDLE);
     reach(builder, base)
         .build()
-        .map_err(|error| OptionsError::Client { url: name(base), cause: super::transport::chain(&error) })
+        .map_err(|error| OptionsError::Client { url: name(base), cause: super::failure::chain(&error) })
 }
 
 /// A server on this machine is asked directly, whatever proxy the environment names for the rest of the world,

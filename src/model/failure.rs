@@ -11,7 +11,7 @@
 //! | 200 of a server of another kind | `WrongServer` | final for the endpoint |
 //! | any other 4xx | `Refused` | final for the request |
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use serde::Deserialize;
 
@@ -206,6 +206,24 @@ pub(super) fn shortened(mut message: String) -> String {
         message.push('…');
     }
     message
+}
+
+/// An error with its causes, but without the URL, which may hold a password.
+pub(super) fn chain(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    let mut text = match cause {
+        Some(_) => String::new(),
+        None if error.is_timeout() => "it took too long".to_owned(),
+        None => "the request failed".to_owned(),
+    };
+    while let Some(error) = cause {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

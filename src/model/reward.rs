@@ -116,7 +116,7 @@ impl RewardModel {
 
     /// Asks each server how it is.
     pub async fn check(&self) -> Vec<EndpointStatus> {
-        check::all(&self.client).await
+        check::all(&self.client.pool, &self.client.options.model).await
     }
 
     /// What the calls so far came to.

@@ -1,6 +1,6 @@
 //! One request over HTTP: bytes out, bytes in, and every failure of the way sorted.
 
-use std::{error::Error, time::SystemTime};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
@@ -10,7 +10,7 @@ use reqwest::{
 
 use super::{
     endpoint::Endpoint,
-    failure::{AttemptFailure, FailureKind},
+    failure::{AttemptFailure, FailureKind, chain},
     retry_after,
 };
 
@@ -96,24 +96,6 @@ pub(super) fn failure_of(error: &reqwest::Error) -> AttemptFailure {
         FailureKind::Cut
     };
     AttemptFailure::new(kind, chain(error))
-}
-
-/// An error with its causes, but without the URL, which may hold a password.
-pub(super) fn chain(error: &reqwest::Error) -> String {
-    let mut cause = error.source();
-    let mut text = match cause {
-        Some(_) => String::new(),
-        None if error.is_timeout() => "it took too long".to_owned(),
-        None => "the request failed".to_owned(),
-    };
-    while let Some(error) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

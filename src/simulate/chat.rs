@@ -7,7 +7,7 @@ use super::{
         ErrorReply, WireAnswer, WireChatCompletion, WireChatRequest, WireChoice, WireMessage, WireUsage,
         to_json,
     },
-    replica::{PreparedAnswer, Replica},
+    state::{PreparedAnswer, Replica},
 };
 
 /// Choices of one request at most.

@@ -20,7 +20,8 @@ use super::{
     Options, RequestCounts, SimulateError, Stats,
     count::ReplicaKind,
     metrics::ReplicaMetrics,
-    replica::{ClusterState, Replica, stopped},
+    replica::stopped,
+    state::{ClusterState, Replica},
 };
 
 /// Connections of one replica; more wait to be accepted. Each carries one request at a time, so this also

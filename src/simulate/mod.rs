@@ -38,6 +38,7 @@ mod prose;
 mod protocol;
 mod replica;
 mod reward;
+mod state;
 
 pub use cluster::Cluster;
 pub use count::{IdCount, RequestCounts, Senders, Stats};

@@ -5,8 +5,8 @@ use tokio::time::sleep;
 use super::{
     chat::{conversation, prompt_tokens},
     protocol::{ErrorReply, WirePooling, WirePoolingEntry, WirePoolingRequest, WireUsage, to_json},
-    replica::{PreparedAnswer, Replica},
     reward::{reward, sigmoid},
+    state::{PreparedAnswer, Replica},
 };
 
 /// Answers a request whose body is `body`.

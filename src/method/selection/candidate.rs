@@ -52,6 +52,11 @@ pub(super) fn drafts(thread: &Thread) -> impl Iterator<Item = Candidate<'_>> {
     })
 }
 
+/// The reward that everything is to be better than: `r(y0)`, or the higher of two drafts'.
+pub(super) fn reward_to_beat(thread: &Thread) -> Option<f64> {
+    drafts(thread).map(|draft| draft.reward).filter(|reward| reward.is_finite()).reduce(f64::max)
+}
+
 fn improvements(thread: &Thread) -> impl Iterator<Item = Candidate<'_>> {
     let rounds = thread.rounds.iter().enumerate();
     let places = rounds

@@ -2,8 +2,8 @@
 
 use super::{
     builder::{Collected, RecordBuilder, TrainingRow, named},
-    candidate::{Candidate, candidates, every_pair, pair_record},
-    rules::{kept, refuse, reward_to_beat},
+    candidate::{Candidate, candidates, every_pair, pair_record, reward_to_beat},
+    rules::{kept, refuse},
 };
 use crate::{
     method::{recipe::PairChoice, redundancy::is_redundant, scored::first_best},

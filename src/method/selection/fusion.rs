@@ -2,9 +2,9 @@
 
 use super::{
     builder::{Collected, RecordBuilder},
-    candidate::{Candidate, candidates, every_pair, pair_record},
+    candidate::{Candidate, candidates, every_pair, pair_record, reward_to_beat},
     provenance::ProvenanceCall,
-    rules::{refuse, reward_to_beat},
+    rules::refuse,
 };
 use crate::{
     method::{pairwise::compared, recipe::PairChoice, redundancy::is_redundant, scored::first_best},

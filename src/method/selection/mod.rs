@@ -30,8 +30,8 @@ pub use rules::Sides;
 
 use self::{
     builder::{Collected, RecordBuilder},
+    candidate::reward_to_beat,
     provenance::models,
-    rules::reward_to_beat,
 };
 use super::{
     recipe::{Base, Recipe},
@@ -53,7 +53,7 @@ pub fn select_records(thread: &Thread, recipe: &Recipe, templates: &Templates) -
         Base::Fusion => fusion::add(&builder, &mut collected),
     }
     from_rewards::add(&builder, &mut collected);
-    thresholds::keep_widest(&mut collected, recipe.max_pairs as usize);
+    thresholds::keep_widest(&mut collected.records, &mut collected.withheld, recipe.max_pairs as usize);
     let gave_something = !collected.records.is_empty() || matches!(collected.output, Some(Ok(_)));
     SelectionResult {
         outcome: outcome(thread, &collected),

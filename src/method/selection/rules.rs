@@ -1,6 +1,5 @@
 //! What the rules of all recipes share: the sides of a pair, reasons for refusing one, and what a thread must have.
 
-use super::candidate::drafts;
 use crate::record::{OutcomeReason, Round, Thread};
 
 /// The two sides of a pair.
@@ -38,11 +37,6 @@ pub(super) fn kept<T>(
         }
     }
     if kept.is_empty() { Err(reason.unwrap_or(otherwise)) } else { Ok(kept) }
-}
-
-/// The reward that everything is to be better than: `r(y0)`, or the higher of two drafts'.
-pub(super) fn reward_to_beat(thread: &Thread) -> Option<f64> {
-    drafts(thread).map(|draft| draft.reward).filter(|reward| reward.is_finite()).reduce(f64::max)
 }
 
 /// `y0` and `r(y0)`, or what of them is missing.

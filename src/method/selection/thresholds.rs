@@ -1,6 +1,7 @@
 //! Thresholds beyond the paper, each off unless the recipe sets it, and the most pairs of one prompt.
 
-use super::builder::Collected;
+use std::collections::BTreeMap;
+
 use crate::{
     method::Recipe,
     record::{Message, OutcomeReason, RecordKind, TrainingRecord},
@@ -40,22 +41,26 @@ fn chars(turns: &[Message]) -> usize {
 
 /// Of the preference pairs keeps the `most` of the largest margins, of equal margins the first; of pairs for a reward
 /// model as many again, since these are trained on by themselves. 0 keeps all.
-pub(super) fn keep_widest(collected: &mut Collected<'_>, most: usize) {
+pub(super) fn keep_widest(
+    records: &mut Vec<TrainingRecord>,
+    withheld: &mut BTreeMap<RecordKind, OutcomeReason>,
+    most: usize,
+) {
     if most == 0 {
         return;
     }
-    let (of_rewards, of_preferences): (Vec<_>, Vec<_>) = pairs(&collected.records)
-        .partition(|(index, _)| collected.records[*index].kind == RecordKind::RewardPair);
+    let (of_rewards, of_preferences): (Vec<_>, Vec<_>) =
+        pairs(records).partition(|(index, _)| records[*index].kind == RecordKind::RewardPair);
     let dropped: Vec<usize> =
         [of_rewards, of_preferences].into_iter().flat_map(|pairs| beyond(pairs, most)).collect();
     let (mut lost, mut kept) = (Vec::new(), Vec::new());
-    for (index, record) in collected.records.drain(..).enumerate() {
+    for (index, record) in records.drain(..).enumerate() {
         if dropped.contains(&index) { lost.push(record.kind) } else { kept.push(record) }
     }
     for kind in lost.into_iter().filter(|kind| !kept.iter().any(|record| record.kind == *kind)) {
-        collected.withheld.insert(kind, OutcomeReason::OverLimit);
+        withheld.insert(kind, OutcomeReason::OverLimit);
     }
-    collected.records = kept;
+    *records = kept;
 }
 
 /// The place and the margin of each pair.
