@@ -13,9 +13,9 @@ use std::{path::PathBuf, time::Duration, time::Instant};
 
 use avr::log::{
     Committer, Consumer, Event, GroupName, GroupProgress, Log, Output, Progress,
-    embedded::{Durability, EmbeddedLog, Options, Retention, TopicSpec},
+    embedded::{Durability, EmbeddedLog, Options, TopicSpec},
 };
-use avr::topic::PROMPTS;
+use avr::topic::{PROMPTS, Retention};
 use bytes::Bytes;
 use support::{cpu_seconds, option, peak_mib};
 

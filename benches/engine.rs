@@ -23,11 +23,11 @@ use avr::{
     log::{
         Budget, CommitError, Committer, GroupName, GroupProgress, Log, LogError, Output, Partition, Progress,
         Record,
-        embedded::{Durability, EmbeddedLog, Options, Retention, TopicSpec},
+        embedded::{Durability, EmbeddedLog, Options, TopicSpec},
         kafka::{KafkaLog, KafkaOptions, MissingProgress},
     },
     observe::Metrics,
-    topic::{DRAFTED, PROMPTS, TopicName},
+    topic::{DRAFTED, PROMPTS, Retention, TopicName},
 };
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};

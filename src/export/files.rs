@@ -15,18 +15,6 @@ use super::{
     table::Table,
 };
 
-/// One line a thread: what it came to, and why.
-pub const OUTCOMES_PATH: &str = "outcomes.jsonl";
-/// The canonical records without a rejected side.
-pub const SFT_RECORDS_PATH: &str = "records/sft.jsonl";
-/// The canonical pairs. A file of their own: loaders take the types of the columns from a file's first rows, and
-/// cannot read turns where `rejected` was empty so far.
-pub const PAIR_RECORDS_PATH: &str = "records/pairs.jsonl";
-/// The canonical labelled answers.
-pub const KTO_RECORDS_PATH: &str = "records/kto.jsonl";
-/// Lines of input that could not be used.
-pub const REJECTS_PATH: &str = "rejects.jsonl";
-
 /// Where a manifest is made before it takes its place: outside the trainers' folders, where every file counts
 /// as data.
 const DRAFT_PATH: &str = ".manifest.new";

@@ -41,10 +41,9 @@ pub use card::{CARD_HEADING, CardFacts, card};
 pub use checkpoint::MAX_CHECKPOINT;
 pub use entry::{BadSelectionResult, Entry, Fault, RawRecord, RawSelectionResult, RawText, RawTurn};
 pub use error::ExportError;
-pub use files::{
-    ExportOptions, Files, KTO_RECORDS_PATH, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH,
-};
+pub use files::{ExportOptions, Files};
 pub use format::{Format, FormatName, Layout, LlamaFactory, Manifest, Trl};
 pub use model_outputs::{MODEL_OUTPUT_LINES_PATH, MODEL_OUTPUTS_PATH, write_model_outputs};
+pub use rows::{KTO_RECORDS_PATH, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH};
 pub use shards::{LocalDisk, STAGING_PATH, ShardBatch, ShardOptions, Shards};
 pub use totals::{Gains, ModelCounts, Outputs, Totals};

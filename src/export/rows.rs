@@ -1,11 +1,22 @@
 //! Rows: what each entry adds to each of the output's tables, wherever those lie.
 
 use super::{
-    Entry, Format, FormatName, KTO_RECORDS_PATH, MODEL_OUTPUT_LINES_PATH, OUTCOMES_PATH, PAIR_RECORDS_PATH,
-    REJECTS_PATH, RawRecord, RawSelectionResult, SFT_RECORDS_PATH, entry::Labelled, format::write_line,
-    model_outputs::OutputLine,
+    Entry, Format, FormatName, MODEL_OUTPUT_LINES_PATH, RawRecord, RawSelectionResult, entry::Labelled,
+    format::write_line, model_outputs::OutputLine,
 };
 use crate::record::RecordKind;
+
+/// One line a thread: what it came to, and why.
+pub const OUTCOMES_PATH: &str = "outcomes.jsonl";
+/// The canonical records without a rejected side.
+pub const SFT_RECORDS_PATH: &str = "records/sft.jsonl";
+/// The canonical pairs. A file of their own: loaders take the types of the columns from a file's first rows, and
+/// cannot read turns where `rejected` was empty so far.
+pub const PAIR_RECORDS_PATH: &str = "records/pairs.jsonl";
+/// The canonical labelled answers.
+pub const KTO_RECORDS_PATH: &str = "records/kto.jsonl";
+/// Lines of input that could not be used.
+pub const REJECTS_PATH: &str = "rejects.jsonl";
 
 /// The tables that are always there, before those of formats.
 pub(super) const FIXED: [&str; 6] = [

@@ -7,31 +7,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use super::process::ProcessCollector;
-
-/// What sort of metric a row of the table is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Counts observations in buckets.
-    Histogram,
-}
-
-/// One row of the table.
-#[derive(Clone, Copy, Debug)]
-pub struct MetricInfo {
-    /// The name as Prometheus sees it.
-    pub name: &'static str,
-    /// What sort it is.
-    pub kind: MetricKind,
-    /// What it tells.
-    pub help: &'static str,
-    /// The names of its labels.
-    pub labels: &'static [&'static str],
-}
+use super::{MetricInfo, MetricKind, process::ProcessCollector};
 
 /// Upper bounds, in seconds, for anything from a commit to a long generation.
 const SECONDS: &[f64] = &[

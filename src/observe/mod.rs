@@ -12,6 +12,7 @@
 mod admin;
 mod handles;
 pub mod logging;
+mod metric_info;
 mod metrics;
 mod metrics_doc;
 mod process;
@@ -20,7 +21,8 @@ mod readiness;
 pub use admin::{AdminError, AdminOptions, AdminServer};
 pub use handles::{EngineMetrics, OutcomeMetrics, StageMetrics};
 pub use logging::{LogFormat, LogOptions, LoggingError};
-pub use metrics::{METRIC_TABLE, MetricInfo, MetricKind, Metrics};
+pub use metric_info::{MetricInfo, MetricKind};
+pub use metrics::{METRIC_TABLE, Metrics};
 pub use metrics_doc::metrics_markdown;
 pub use process::PROCESS_TABLE;
 pub use readiness::{Condition, Readiness};

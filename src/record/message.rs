@@ -2,8 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::Extra;
+/// Fields of an object that this version does not know. Every object of a thread keeps its own, so that a stage of an
+/// earlier version harms no thread of a later one.
+pub type Extra = Map<String, Value>;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -14,10 +14,10 @@ mod training;
 pub use cluster::{HandledAction, HandledLetter, WorkerPartition, WorkerStage, WorkerStatus};
 pub use evaluation::ModelOutput;
 pub use intake::{IndexEntry, Reject};
-pub use message::{Message, Role};
+pub use message::{Extra, Message, Role};
 pub use outcome::{Outcome, OutcomeReason, SelectionResult, SourceModels};
 pub use thread::{
-    Answer, Comparison, Critique, Extra, Fusion, Improvement, LongSample, ModelCall, Origin, Preferred,
-    RecipeRef, Round, SCHEMA_VERSION, Thread, ThreadId,
+    Answer, Comparison, Critique, Fusion, Improvement, LongSample, ModelCall, Origin, Preferred, RecipeRef,
+    Round, SCHEMA_VERSION, Thread, ThreadId,
 };
 pub use training::{RecordKind, Rewards, TrainingRecord};

@@ -4,17 +4,12 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::Message;
+use super::{Extra, Message};
 
 /// Major version of the thread's schema. A thread of a newer major version is refused, unknown fields of the
 /// same version are kept.
 pub const SCHEMA_VERSION: u32 = 1;
-
-/// Fields of an object that this version does not know. Every object of a thread keeps its own, so that a stage of an
-/// earlier version harms no thread of a later one.
-pub type Extra = Map<String, Value>;
 
 /// Names a thread: the recipe's name, a colon, and the input's own id or else a hash of its messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -261,7 +256,7 @@ fn is_first(choice: &u32) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -6,6 +6,7 @@
 mod dependencies;
 mod documents;
 mod files;
+mod imports;
 mod settings;
 mod sources;
 mod walls;
@@ -15,6 +16,21 @@ use sources::assert_none;
 #[test]
 fn folders_know_only_what_they_may() {
     assert_none(&walls::breaches());
+}
+
+#[test]
+fn dependencies_are_used_only_where_their_table_says() {
+    assert_none(&walls::dependencies_elsewhere());
+}
+
+#[test]
+fn no_file_imports_one_that_imports_it_back() {
+    assert_none(&imports::circles());
+}
+
+#[test]
+fn no_part_hands_on_what_is_anothers() {
+    assert_none(&imports::handed_on_from_elsewhere());
 }
 
 #[test]

@@ -1,225 +1,163 @@
 //! What may know what.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{collections::BTreeSet, path::Path};
 
-use regex::{Captures, Regex};
+use regex::Regex;
 
 use super::{
-    dependencies,
-    sources::{Source, read, rust},
+    dependencies::{self, PAGE},
+    imports::{self, Module},
+    sources::{exists, read, rust},
 };
-
-/// What a folder may know. Everything that is not named is forbidden.
-struct Wall {
-    folder: &'static str,
-    /// Parts of this crate.
-    ours: &'static [&'static str],
-    /// Dependencies.
-    crates: &'static [&'static str],
-    /// Modules of `std` that reach outside the program.
-    outside: &'static [&'static str],
-    why: &'static str,
-}
 
 /// Modules of `std` that reach outside the program.
 const OUTSIDE: [&str; 8] = ["env", "fs", "io", "net", "os", "process", "thread", "time"];
 
-const WALLS: [Wall; 6] = [
-    Wall {
-        folder: "src/record",
-        ours: &["record"],
-        crates: &["schemars", "serde", "serde_json", "strum"],
-        outside: &[],
-        why: "it is below all else: values and their serde shapes",
-    },
-    Wall {
-        folder: "src/method",
-        ours: &["method", "record"],
-        crates: &[
-            "blake3",
-            "minijinja",
-            "regex",
-            "regex_syntax",
-            "serde",
-            "serde_json",
-            "strum",
-            "thiserror",
-        ],
-        outside: &[],
-        why: "it is pure: values in, values out; what needs a clock, a file or a model belongs in src/stage or the edges",
-    },
-    Wall {
-        folder: "src/topic",
-        ours: &["record", "topic"],
-        crates: &["config", "schemars", "serde", "serde_json"],
-        outside: &[],
-        why: "it names topics and their payloads, and moves nothing",
-    },
-    Wall {
-        folder: "src/log",
-        ours: &["backoff", "clock", "log", "topic"],
-        crates: &[
-            "blake3",
-            "bytes",
-            "fastrand",
-            "fjall",
-            "rdkafka",
-            "strum",
-            "thiserror",
-            "tokio",
-            "tracing",
-        ],
-        outside: &["fs", "io", "process", "thread", "time"],
-        why: "a log moves bytes and knows neither threads nor stages",
-    },
-    Wall {
-        folder: "src/engine",
-        ours: &["clock", "dead_letter", "engine", "log", "observe", "topic"],
-        crates: &[
-            "base64",
-            "blake3",
-            "bytes",
-            "fastrand",
-            "futures_util",
-            "strum",
-            "thiserror",
-            "tokio",
-            "tracing",
-            "zstd",
-        ],
-        outside: &["time"],
-        why: "it runs any stage over any log: what a stage does belongs in src/stage, what a log does in src/log",
-    },
-    Wall {
-        folder: "src/simulate",
-        ours: &["simulate"],
-        crates: &[
-            "blake3",
-            "bytes",
-            "clap",
-            "fastrand",
-            "http_body_util",
-            "hyper",
-            "hyper_util",
-            "prometheus",
-            "serde",
-            "serde_json",
-            "thiserror",
-            "tokio",
-            "tracing",
-        ],
-        outside: &["fs", "io", "net", "path", "process", "time"],
-        why: "it stands for servers of others, so it shares no code with their clients",
-    },
+/// Folders that reach outside the program by nothing but these.
+const PURE: [(&str, &[&str]); 8] = [
+    ("src/record", &[]),
+    ("src/method", &[]),
+    ("src/topic", &[]),
+    ("src/stage", &[]),
+    ("src/dataflow.rs", &[]),
+    ("src/provision", &["time"]),
+    ("src/engine", &["time"]),
+    ("src/dead_letter", &["time"]),
 ];
 
-/// Dependencies that only one folder may name.
-const PRIVATE: [(&str, &str); 4] =
-    [("fjall", "src/log"), ("rdkafka", "src/log"), ("reqwest", "src/model"), ("parquet", "src/source")];
+/// A row of the table of folders: what a folder may use.
+struct Wall {
+    /// A folder or a file.
+    place: String,
+    /// Paths of modules without `crate`, such as `log` or `log::kafka`.
+    uses: BTreeSet<String>,
+}
 
-/// Everything that a folder names and may not.
+impl Wall {
+    /// The module that the place is.
+    fn module(&self) -> String {
+        self.place.trim_start_matches("src/").trim_end_matches(".rs").replace('/', "::")
+    }
+}
+
+/// The walls between the parts of the program.
+struct Walls(Vec<Wall>);
+
+impl Walls {
+    fn read() -> Self {
+        let row = Regex::new(r"(?m)^\| `(src/[\w/.]+)` \|[^|]*\|([^|]*)\|[^|]*\|$").unwrap();
+        let text = read(PAGE);
+        let walls = row.captures_iter(&text).map(|found| Wall {
+            place: found[1].to_owned(),
+            uses: found[2]
+                .split(['`', ',', ' ', '—'])
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        });
+        Self(walls.collect())
+    }
+
+    /// The row that a file belongs to: that of the innermost folder.
+    fn around(&self, file: &str) -> Option<&Wall> {
+        let around = self.0.iter().filter(|wall| Path::new(file).starts_with(&wall.place));
+        around.max_by_key(|wall| wall.place.len())
+    }
+
+    /// The row whose module a path leads into.
+    fn entered(&self, path: &[String]) -> Option<String> {
+        let path = path[1..].join("::");
+        let is_inside = |module: &String| path == *module || path.starts_with(&format!("{module}::"));
+        self.0.iter().map(Wall::module).filter(is_inside).max_by_key(String::len)
+    }
+}
+
+/// Everything that a part of the program names and may not, and whatever the table of folders says that is not so.
 pub(crate) fn breaches() -> Vec<String> {
-    let dependencies: Vec<String> = dependencies::names().into_iter().collect();
-    let pattern =
-        Regex::new(&format!(r"(?:^|[^\w:.])({0})::|\buse ({0})\b", dependencies.join("|"))).unwrap();
+    let walls = Walls::read();
+    let listed =
+        walls.0.iter().flat_map(|wall| wall.uses.iter().map(|part| (wall.place.clone(), part.clone())));
+    let mut unused: BTreeSet<(String, String)> = listed.collect();
     let mut breaches = Vec::new();
-    for source in rust(&["src"]) {
-        let named = named(&source, &pattern);
-        for wall in WALLS.iter().filter(|wall| source.is_in(wall.folder)) {
-            breaches.extend(breaches_of(wall, &source, &named));
-        }
-        for (private, home) in PRIVATE.iter().filter(|(_, home)| !source.is_in(home)) {
-            // A URL is checked with the parser that will read it later.
-            let is_check = *private == "reqwest" && source.is_in("src/config");
-            for (line, _) in named.iter().filter(|(_, name)| name == private && !is_check) {
-                breaches.push(format!("{}: only {home} may use {private}", source.place(*line)));
+    for module in imports::modules() {
+        let Some(wall) = walls.around(&module.file) else {
+            if module.file != "src/lib.rs" {
+                breaches
+                    .push(format!("{}: no row of {PAGE}'s table of folders tells what it is", module.file));
+            }
+            continue;
+        };
+        for import in module.imports.iter().filter(|import| import.path[0] == "crate") {
+            let Some(entered) = walls.entered(&import.path).filter(|entered| *entered != wall.module())
+            else {
+                continue;
+            };
+            unused.remove(&(wall.place.clone(), entered.clone()));
+            if !wall.uses.contains(&entered) {
+                breaches.push(format!(
+                    "{}: {} may not use {entered} (see {PAGE}, The folders)",
+                    import.place, wall.place
+                ));
             }
         }
+        breaches.extend(reaching_outside(&module));
     }
+    breaches.extend(
+        unused
+            .iter()
+            .map(|(place, part)| format!("{PAGE}: {place} does not use {part}: take it out of the row")),
+    );
+    breaches.extend(
+        walls
+            .0
+            .iter()
+            .filter(|wall| !exists(Path::new(&wall.place)))
+            .map(|wall| format!("{PAGE}: there is no {}: remove its row", wall.place)),
+    );
     breaches
 }
 
-fn breaches_of(wall: &Wall, source: &Source, named: &[(usize, String)]) -> Vec<String> {
-    let Wall { folder, ours, crates, outside, why } = wall;
-    let complain = |line, what: &str| format!("{}: {folder} may not use {what}: {why}", source.place(line));
-    let mut breaches = Vec::new();
-    for (line, part) in roots(&source.code, "crate") {
-        if !ours.contains(&part.as_str()) && part.starts_with(|c: char| c.is_ascii_lowercase()) {
-            breaches.push(complain(line, &format!("crate::{part}")));
-        }
-    }
-    for (line, part) in roots(&source.code, "std") {
-        if OUTSIDE.contains(&part.as_str()) && !outside.contains(&part.as_str()) {
-            breaches.push(complain(line, &format!("std::{part}")));
-        }
-    }
-    for (line, name) in named.iter().filter(|(_, name)| !crates.contains(&name.as_str())) {
-        breaches.push(complain(*line, name));
-    }
-    breaches
-}
-
-/// The dependencies with which a path begins, each with its line.
-fn named(source: &Source, pattern: &Regex) -> Vec<(usize, String)> {
-    let code = without_members(&source.code);
-    let mut named = Vec::new();
-    for (index, line) in code.lines().enumerate() {
-        for found in pattern.captures_iter(line) {
-            let name = found.get(1).or(found.get(2)).map_or("", |name| name.as_str());
-            named.push((index + 1, name.to_owned()));
-        }
-    }
-    named
-}
-
-/// Of each `use`, the first part only: a module of another crate may be called like a dependency.
-fn without_members(code: &str) -> String {
-    static STATEMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\buse (\w+)::[^;]*;").unwrap());
-    let shortened = |found: &Captures<'_>| {
-        let lines = found[0].matches('\n').count();
-        format!("use {};{}", &found[1], "\n".repeat(lines))
+fn reaching_outside(module: &Module) -> Vec<String> {
+    let Some((folder, may)) = PURE.iter().find(|(folder, _)| Path::new(&module.file).starts_with(folder))
+    else {
+        return Vec::new();
     };
-    STATEMENT.replace_all(code, shortened).into_owned()
+    let of_std = module.imports.iter().filter(|import| import.path[0] == "std");
+    let outside = of_std.filter_map(|import| Some((import, import.path.get(1)?)));
+    let breach =
+        outside.filter(|(_, part)| OUTSIDE.contains(&part.as_str()) && !may.contains(&part.as_str()));
+    breach
+        .map(|(import, part)| format!("{}: {folder} may not use std::{part}: it is pure", import.place))
+        .collect()
 }
 
-/// What follows `start::` everywhere in `code`, the first part only, with its line; groups are opened.
-fn roots(code: &str, start: &str) -> Vec<(usize, String)> {
-    let pattern = Regex::new(&format!(r"(^|[^\w:]){start}::")).unwrap();
-    let mut roots = Vec::new();
-    for found in pattern.find_iter(code) {
-        let line = 1 + code[..found.end()].matches('\n').count();
-        let rest = &code[found.end()..];
-        match rest.strip_prefix('{') {
-            Some(group) => roots.extend(members(group).into_iter().map(|(below, name)| (line + below, name))),
-            None => roots.push((line, first_word(rest))),
-        }
-    }
-    roots
-}
-
-/// The first words of a group's members, each with its line below the group's first.
-fn members(group: &str) -> Vec<(usize, String)> {
-    let (mut depth, mut line, mut is_start) = (0, 0, true);
-    let mut members = Vec::new();
-    for (at, c) in group.char_indices() {
-        match c {
-            '}' if depth == 0 => break,
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            '\n' => line += 1,
-            ',' if depth == 0 => is_start = true,
-            c if is_start && !c.is_whitespace() => {
-                members.push((line, first_word(&group[at..])));
-                is_start = false;
+/// Dependencies that are named where the table of dependencies does not say so, or not where it does.
+pub(crate) fn dependencies_elsewhere() -> Vec<String> {
+    let places = dependencies::places();
+    let mut unused: BTreeSet<(&str, &str)> =
+        places.iter().flat_map(|(name, places)| places.iter().map(|place| (&**name, &**place))).collect();
+    let mut breaches = Vec::new();
+    for module in imports::modules() {
+        for import in &module.imports {
+            let Some((name, places)) = places.get_key_value(&import.path[0]) else { continue };
+            let is_here = |place: &&String| {
+                *place == "everywhere" || Path::new(&module.file).starts_with(format!("src/{place}"))
+            };
+            match places.iter().find(is_here) {
+                Some(place) => drop(unused.remove(&(&**name, &**place))),
+                None => breaches.push(format!(
+                    "{}: {name} is used in {places:?} alone (see {PAGE}, Dependencies)",
+                    import.place
+                )),
             }
-            _ => {}
         }
     }
-    members
-}
-
-fn first_word(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    breaches.extend(
+        unused
+            .iter()
+            .map(|(name, place)| format!("{PAGE}: {name} is not used in {place}: take it out of the row")),
+    );
+    breaches
 }
 
 /// Stages that are named outside their folder and the dataflow.

@@ -50,8 +50,6 @@ use tokio::sync::{Notify, mpsc};
 pub use committer::EmbeddedCommitter;
 pub use consumer::EmbeddedConsumer;
 
-pub use crate::topic::Retention;
-
 use self::{
     folder::Folder,
     group::{MemberId, ProcessId},
@@ -61,7 +59,7 @@ use self::{
     writer::{Identity, WriterTask},
 };
 use super::{Budget, GroupName, Log, LogError, LogErrorKind, Partition, Progress, Record};
-use crate::topic::TopicName;
+use crate::topic::{Retention, TopicName};
 
 /// What a loss of power may undo. The death of the process undoes nothing that a commit returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]

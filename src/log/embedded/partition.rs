@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::Retention;
 use crate::log::Progress;
+use crate::topic::Retention;
 
 /// The most records that one commit deletes of a partition, so that a group which jumps far ahead, or the first to
 /// get past a long backlog, does not make a commit wait for all of it.

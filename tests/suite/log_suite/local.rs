@@ -1,6 +1,9 @@
 //! The suite over the logs of this process: the one in memory, and the embedded one.
 
-use avr::log::embedded::{EmbeddedLog, Options as EmbeddedOptions, Retention, TopicSpec};
+use avr::{
+    log::embedded::{EmbeddedLog, Options as EmbeddedOptions, TopicSpec},
+    topic::Retention,
+};
 use tempfile::TempDir;
 
 use crate::{
