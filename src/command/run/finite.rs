@@ -14,11 +14,11 @@ use crate::{
     dataflow::{self, Chosen},
     dead_letter,
     engine::Status,
+    export::Written,
     intake::{self, EngineWriter, Index, Intake, IntakeError, IntakeProgress},
     log::embedded::EmbeddedLog,
     pipeline::admission,
     source,
-    stage::Written,
     terminal::{Counting, Progress, ProgressSnapshot, Screen},
 };
 

@@ -7,13 +7,14 @@ use crate::{
     command::args::command_line,
     config::Settings,
     engine::{StageStatus, Status},
+    export::Written,
     export::{
         CARD_HEADING, CardFacts, MODEL_OUTPUT_LINES_PATH, MODEL_OUTPUTS_PATH, OUTCOMES_PATH, REJECTS_PATH,
         Totals, card, write_model_outputs,
     },
     intake::IntakeProgress,
     model::ModelTotals,
-    stage::{Role, Written},
+    stage::Role,
     terminal::{
         Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, StageSummary,
         StateTotals, Summary, WorkerSummary,
