@@ -6,7 +6,7 @@ use avr::topic::{CRITIQUED, DEAD_LETTERS, HANDLED, PROMPTS, RECORDS};
 use serde_json::{Value, json};
 
 use super::{
-    letters::{letters, listed, texts, told},
+    dead_letter_command::{letters, listed, texts, told},
     pipeline::{Pipeline, assert_each_once},
     raw::{Raw, RawHeader, RawRecord},
     workers::stop,

@@ -3,7 +3,7 @@
 use avr::topic::{HANDLED, PROMPTS};
 
 use super::{
-    letters::{letters, listed, start, texts, told},
+    dead_letter_command::{letters, listed, start, texts, told},
     pipeline::Pipeline,
     raw::{Raw, RawRecord},
     workers::stop,
