@@ -67,6 +67,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<KafkaSettings> {
         producer: client_keys(section, "producer"),
     };
     refuse_what_brokers_decide(section, &options);
+    refuse_what_was_not_built(section, &options);
     if let Some(worker) = options.worker.as_ref().filter(|worker| TAKEN_NAMES.contains(&worker.as_str())) {
         section
             .mistake("worker", format!("\"{worker}\" is avr's own name for another process; give another"));
@@ -133,6 +134,30 @@ fn refuse_what_brokers_decide(section: &mut Section<'_>, options: &KafkaOptions)
     }
 }
 
+/// TLS, and logins whose passwords are hashed, need a library that a build may leave out.
+fn refuse_what_was_not_built(section: &mut Section<'_>, options: &KafkaOptions) {
+    let tables =
+        [("client", &options.client), ("consumer", &options.consumer), ("producer", &options.producer)];
+    for (table, keys) in tables {
+        for (key, value) in
+            keys.iter().filter(|(key, value)| !cfg!(feature = "kafka-tls") && needs_tls(key, value))
+        {
+            let message =
+                "needs TLS, which this binary was built without; build avr with its feature `kafka-tls`";
+            section.mistake(table, format!("\"{key}\" = \"{value}\" {message}"));
+        }
+    }
+}
+
+fn needs_tls(key: &str, value: &str) -> bool {
+    let value = value.to_ascii_uppercase();
+    match key {
+        "security.protocol" => value.ends_with("SSL"),
+        "sasl.mechanism" | "sasl.mechanisms" => value.starts_with("SCRAM"),
+        _ => false,
+    }
+}
+
 fn read_key(name: &str, value: serde_json::Value) -> Result<(String, String), String> {
     let text = match value {
         serde_json::Value::String(text) => text,
@@ -192,6 +217,24 @@ mod tests {
             (&*options.producer["linger.ms"], &*options.producer["socket.keepalive.enable"]),
             ("1.5", "true")
         );
+    }
+
+    #[test]
+    fn what_needs_tls_is_known() {
+        for (key, value) in [
+            ("security.protocol", "sasl_ssl"),
+            ("security.protocol", "SSL"),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+        ] {
+            assert!(super::needs_tls(key, value), "{key} = {value}");
+            let read = read(&format!("client = {{ \"{key}\" = \"{value}\" }}\n"));
+            assert_eq!(read.is_ok(), cfg!(feature = "kafka-tls"), "{key} = {value}");
+        }
+        for (key, value) in
+            [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "PLAIN"), ("client.id", "ssl")]
+        {
+            assert!(!super::needs_tls(key, value), "{key} = {value}");
+        }
     }
 
     #[test]

@@ -323,7 +323,6 @@ mod tests {
         assert!(started >= 250_000, "one in a thousand is stuck: {started}");
         let (started, _) = started_and_ended(256, 0, 500_000, |at| at % 10_000 != 0);
         assert_eq!(started, 500_000, "one in ten thousand is stuck");
-        println!("{started}");
     }
 
     #[test]

@@ -75,7 +75,9 @@ impl Files {
     pub fn open(options: ExportOptions, checkpoint: Option<&str>) -> Result<Self, ExportError> {
         let rows = Rows::new(&options.formats);
         let mut checkpoint = checkpoint.map(Checkpoint::decode).transpose()?;
-        checkpoint.iter_mut().for_each(|checkpoint| add_newer_files(checkpoint, &rows.formats));
+        if let Some(checkpoint) = &mut checkpoint {
+            add_newer_files(checkpoint, &rows.formats, &options.folder)?;
+        }
         check_folder(&options.folder, &rows, checkpoint.as_ref())?;
         let state = if checkpoint.is_some() { State::Settled } else { State::Fresh };
         let checkpoint = checkpoint
@@ -198,14 +200,23 @@ fn check_folder(folder: &Path, rows: &Rows, checkpoint: Option<&Checkpoint>) -> 
     rows.paths.iter().try_for_each(|path| Table::check(&folder.join(path), committed(path)))
 }
 
-/// A checkpoint of an earlier version does not know the files that came since: they are empty.
-fn add_newer_files(checkpoint: &mut Checkpoint, formats: &[Placed]) {
+/// A checkpoint of an earlier version does not know the files that came since. They are empty, and one that is not is
+/// somebody else's.
+fn add_newer_files(
+    checkpoint: &mut Checkpoint,
+    formats: &[Placed],
+    folder: &Path,
+) -> Result<(), ExportError> {
     let known = formats.iter().map(|placed| placed.format.files());
     let known = known.filter(|files| files.iter().any(|path| checkpoint.files.contains_key(*path)));
-    let newer: Vec<&str> = known.flatten().chain(&FIXED).copied().collect();
-    for path in newer {
-        checkpoint.files.entry(path.to_owned()).or_insert(0);
+    let listed: Vec<&str> = known.flatten().chain(&FIXED).copied().collect();
+    for path in listed {
+        if !checkpoint.files.contains_key(path) {
+            Table::check(&folder.join(path), None)?;
+            checkpoint.files.insert(path.to_owned(), 0);
+        }
     }
+    Ok(())
 }
 
 fn check_formats(paths: &[&str], checkpoint: &Checkpoint) -> Result<(), ExportError> {

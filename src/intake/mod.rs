@@ -234,6 +234,7 @@ impl<L: Log, W: PromptWriter> Intake<L, W> {
             let named = Named { name: source.name(), identity: source.identity() };
             self.take_batch(named, &items).await?;
         }
+        input.was_read(source);
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use std::env;
 
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
+    Layer, Registry,
+    filter::Targets,
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
     util::{SubscriberInitExt, TryInitError},
@@ -93,7 +94,7 @@ where
 }
 
 /// The filter in force: the environment's, or else the configured one.
-fn filter(configured: &str, environment: Option<String>) -> Result<EnvFilter, LoggingError> {
+fn filter(configured: &str, environment: Option<String>) -> Result<Targets, LoggingError> {
     let (origin, text) = match environment.filter(|text| !text.is_empty()) {
         Some(text) => (FILTER_VARIABLE, text),
         None => ("observe.log_filter", configured.to_owned()),
@@ -101,8 +102,8 @@ fn filter(configured: &str, environment: Option<String>) -> Result<EnvFilter, Lo
     parse(&text).map_err(|mistake| LoggingError::Filter { origin, mistake })
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder().parse(filter).map_err(|cause| {
+fn parse(filter: &str) -> Result<Targets, String> {
+    filter.parse::<Targets>().map_err(|cause| {
         format!(
             "{filter:?} is not a filter of log lines: {cause}; right is, for instance, \"warn,avr=debug\""
         )
@@ -111,7 +112,7 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
 
 fn subscriber<W>(
     format: LogFormat,
-    filter: EnvFilter,
+    filter: Targets,
     lines: W,
     colour: bool,
 ) -> impl Subscriber + Send + Sync + use<W>

@@ -23,7 +23,12 @@ pub(super) type TextReader = BufReader<Box<dyn Read>>;
 /// What a source holds.
 pub(super) enum Content {
     /// JSON Lines or an array, decompressed.
-    Json(TextReader),
+    Json {
+        /// From its beginning.
+        text: TextReader,
+        /// Whether its bytes are not those of the file.
+        is_compressed: bool,
+    },
     /// Parquet, which is read from its end.
     Parquet,
 }
@@ -42,7 +47,13 @@ pub(super) fn open(mut raw: impl Read + 'static, position: Position) -> io::Resu
         (_, true) => Box::new(zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER_BYTES, whole))?),
         _ => Box::new(whole),
     };
-    Ok(Content::Json(BufReader::with_capacity(BUFFER_BYTES, decoded)))
+    let text = BufReader::with_capacity(BUFFER_BYTES, decoded);
+    Ok(Content::Json { text, is_compressed: gzip || zstandard })
+}
+
+/// The text of a file that is not compressed, from where `raw` stands.
+pub(super) fn go_on(raw: impl Read + 'static, position: Position) -> TextReader {
+    BufReader::with_capacity(BUFFER_BYTES, Box::new(CountingReader { inner: raw, position }))
 }
 
 fn is_zstandard(head: &[u8]) -> bool {

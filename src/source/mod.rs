@@ -30,12 +30,14 @@ mod parquet;
 mod prompt;
 mod reader;
 mod reject;
+mod resume_point;
 mod split;
 
 pub use columns::parse;
 pub use prompt::{AnswerUse, ContentHash, Prompt};
 pub use reader::{DEFAULT_MAX_LINE_BYTES, PromptSource, SourceError, SourceErrors, open_all};
 pub use reject::{RejectReason, RejectedLine};
+pub use resume_point::ResumePoint;
 
 /// One line, element or row of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]

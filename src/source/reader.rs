@@ -18,7 +18,9 @@ use super::{
     Item,
     input::{self, Content},
     item_sender::{InputEnd, ItemSender, Position, ReadEnd},
-    parquet, split,
+    parquet,
+    resume_point::ResumePoint,
+    split,
 };
 
 /// The longest line that is taken if nothing else is said: 16 MiB.
@@ -92,6 +94,7 @@ pub struct PromptSource {
     total_bytes: Option<u64>,
     max_line_bytes: usize,
     open_end: bool,
+    resume_point: Option<ResumePoint>,
     state: SourceState,
 }
 
@@ -104,7 +107,7 @@ enum Unopened {
 
 enum SourceState {
     Waiting(Unopened),
-    Reading(mpsc::Receiver<Vec<Item>>, JoinHandle<io::Result<()>>),
+    Reading(mpsc::Receiver<Vec<Item>>, JoinHandle<io::Result<Option<ResumePoint>>>),
     Ended,
 }
 
@@ -146,6 +149,7 @@ impl PromptSource {
             total_bytes: None,
             max_line_bytes,
             open_end: false,
+            resume_point: None,
             state: SourceState::Waiting(origin),
         }
     }
@@ -164,6 +168,20 @@ impl PromptSource {
     pub fn with_open_end(mut self, open_end: bool) -> Self {
         self.open_end = open_end && self.total_bytes.is_some();
         self
+    }
+
+    /// The same source, read on from where an earlier reading ended. Where the file was written anew since, it is read
+    /// from its beginning.
+    #[must_use]
+    pub fn resumed_at(mut self, point: Option<ResumePoint>) -> Self {
+        self.resume_point = point;
+        self
+    }
+
+    /// After the last batch: where another reading may go on; none where it must begin at the beginning. Only files of
+    /// JSON Lines whose end is [open](Self::with_open_end), and which are not compressed, have such a place.
+    pub fn resume_point(self) -> Option<ResumePoint> {
+        self.resume_point
     }
 
     /// The source as it was named.
@@ -202,10 +220,10 @@ impl PromptSource {
         };
         let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
         let end = if self.open_end { InputEnd::Open } else { InputEnd::Final };
-        let limit = self.max_line_bytes;
+        let (limit, point) = (self.max_line_bytes, self.resume_point.take());
         let thread = thread::Builder::new()
             .name("source".to_owned())
-            .spawn(move || read(origin, sender, limit, end))
+            .spawn(move || read(origin, point, sender, limit, end))
             .map_err(|error| SourceError::new(&self.name, error))?;
         self.state = SourceState::Reading(receiver, thread);
         Ok(())
@@ -217,7 +235,10 @@ impl PromptSource {
             return Ok(None);
         };
         match thread.join() {
-            Ok(Ok(())) => Ok(None),
+            Ok(Ok(point)) => {
+                self.resume_point = point;
+                Ok(None)
+            }
             Ok(Err(error)) => Err(SourceError::new(&self.name, error)),
             Err(_) => Err(SourceError::BrokeDown { name: self.name.clone() }),
         }
@@ -240,26 +261,50 @@ pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<PromptSource>, SourceE
 }
 
 /// What the reading OS thread does.
-fn read(origin: Unopened, sender: mpsc::Sender<Vec<Item>>, limit: usize, end: InputEnd) -> io::Result<()> {
+fn read(
+    origin: Unopened,
+    point: Option<ResumePoint>,
+    sender: mpsc::Sender<Vec<Item>>,
+    limit: usize,
+    end: InputEnd,
+) -> io::Result<Option<ResumePoint>> {
     let position = Position::default();
     let mut items = ItemSender::new(sender, Rc::clone(&position), limit, end);
     let outcome = match origin {
-        Unopened::File(path) => read_file(&path, &position, &mut items),
-        Unopened::Reader(reader) => read_stream(reader, &position, &mut items),
+        Unopened::File(path) => read_file(&path, point, &position, &mut items),
+        Unopened::Reader(reader) => read_stream(reader, &position, &mut items).map(|()| None),
     };
-    match outcome.and(items.flush()) {
-        Ok(()) | Err(ReadEnd::Unwanted) => Ok(()),
+    match outcome.and_then(|point| items.flush().map(|()| point)) {
+        Ok(point) => Ok(point),
+        Err(ReadEnd::Unwanted) => Ok(None),
         Err(ReadEnd::Failed(error)) => Err(error),
     }
 }
 
-fn read_file(path: &PathBuf, position: &Position, items: &mut ItemSender) -> Result<(), ReadEnd> {
+fn read_file(
+    path: &PathBuf,
+    point: Option<ResumePoint>,
+    position: &Position,
+    items: &mut ItemSender,
+) -> Result<Option<ResumePoint>, ReadEnd> {
     let mut file = File::open(path)?;
+    if let Some(point) = point
+        && point.is_in(&mut file)?
+    {
+        position.set(point.offset);
+        let rest = input::go_on(file.try_clone()?, Rc::clone(position));
+        let end = split::read_lines(rest, point.line, items)?;
+        return Ok(end.map(|end| ResumePoint::behind(&mut file, position.get(), &end)).transpose()?);
+    }
+    file.rewind()?;
     match input::open(file.try_clone()?, Rc::clone(position))? {
-        Content::Json(text) => split::read(text, items),
+        Content::Json { text, is_compressed } => {
+            let end = split::read(text, items)?.filter(|_| !is_compressed);
+            Ok(end.map(|end| ResumePoint::behind(&mut file, position.get(), &end)).transpose()?)
+        }
         Content::Parquet => {
             file.rewind()?;
-            parquet::read(file, position, items)
+            parquet::read(file, position, items).map(|()| None)
         }
     }
 }
@@ -270,7 +315,7 @@ fn read_stream(
     items: &mut ItemSender,
 ) -> Result<(), ReadEnd> {
     match input::open(reader, Rc::clone(position))? {
-        Content::Json(text) => split::read(text, items),
+        Content::Json { text, .. } => split::read(text, items).map(drop),
         Content::Parquet => {
             items.corrupt(1, "Parquet is read from its end, so it must be a file, not a stream")
         }

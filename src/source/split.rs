@@ -12,13 +12,21 @@ const KEPT_BYTES: usize = 1 << 20;
 /// The mark that some editors put at the beginning of a file.
 const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
+/// Where JSON Lines ended of which more may be written.
+pub(super) struct OpenEnd {
+    /// The last line that ended.
+    pub(super) line: u64,
+    /// Bytes behind it.
+    pub(super) unfinished: u64,
+}
+
 /// Reads a whole text into `items`.
-pub(super) fn read(mut text: TextReader, items: &mut ItemSender) -> Result<(), ReadEnd> {
+pub(super) fn read(mut text: TextReader, items: &mut ItemSender) -> Result<Option<OpenEnd>, ReadEnd> {
     match skip_blanks(&mut text) {
-        Ok((_, Some(b'['))) => read_array(&mut text, items),
-        Ok((lines, Some(_))) => read_lines(&mut text, lines, items),
-        Ok((_, None)) => Ok(()),
-        Err(error) => items.broken_off(1, error),
+        Ok((_, Some(b'['))) => read_array(&mut text, items).map(|()| None),
+        Ok((lines, Some(_))) => read_lines(text, lines, items),
+        Ok((_, None)) => Ok(None),
+        Err(error) => items.broken_off(1, error).map(|()| None),
     }
 }
 
@@ -39,19 +47,26 @@ fn skip_blanks(input: &mut impl BufRead) -> io::Result<(u64, Option<u8>)> {
     }
 }
 
-/// Before a read that may have to wait, for someone typing for instance, what is there is handed over.
-fn read_lines(text: &mut TextReader, mut line: u64, items: &mut ItemSender) -> Result<(), ReadEnd> {
+/// Reads the lines behind number `line`. Before a read that may have to wait, for someone typing for instance, what is
+/// there is handed over.
+pub(super) fn read_lines(
+    mut text: TextReader,
+    mut line: u64,
+    items: &mut ItemSender,
+) -> Result<Option<OpenEnd>, ReadEnd> {
     let mut buffer = LineBuffer::new(items.limit());
     loop {
         if !text.buffer().contains(&b'\n') {
             items.flush()?;
         }
         line += 1;
-        match next_line(text, &mut buffer) {
+        match next_line(&mut text, &mut buffer) {
             Ok(LineEnd::LineFeed) => buffer.hand_over(line, items)?,
-            Ok(LineEnd::Input) if items.end() == InputEnd::Open => return Ok(()),
-            Ok(LineEnd::Input) => return buffer.hand_over(line, items),
-            Err(error) => return items.broken_off(line, error),
+            Ok(LineEnd::Input) if items.end() == InputEnd::Open => {
+                return Ok(Some(OpenEnd { line: line - 1, unfinished: buffer.length }));
+            }
+            Ok(LineEnd::Input) => return buffer.hand_over(line, items).map(|()| None),
+            Err(error) => return items.broken_off(line, error).map(|()| None),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 
 /// The index of the call for the answer to refine, and of that for a second draft.
 const ANSWER: u32 = 0;
-const OTHER_DRAFT: u32 = 1;
+pub(super) const OTHER_DRAFT: u32 = 1;
 
 /// `x ─▶ y0, another draft, long answers`.
 pub struct DraftStage {

@@ -11,6 +11,7 @@ use futures_util::future::try_join_all;
 use super::{
     DraftStage, ThreadStage as _,
     calls::{Ask, Read, Reader},
+    draft::OTHER_DRAFT,
 };
 use crate::{
     engine::StepError,
@@ -19,8 +20,8 @@ use crate::{
     record::{Extra, LongSample, Thread},
 };
 
-/// The draft of the answer to refine is the stage's call 0.
-const FIRST_INDEX: u32 = 1;
+/// Behind the drafts, so that no two calls of the stage have one id and one seed, whatever a recipe asks for.
+const FIRST_INDEX: u32 = OTHER_DRAFT + 1;
 
 const FINAL_ANSWER: Reader<()> =
     Reader { read: |text| final_answer(text).map(drop), missing: "no final answer" };

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    app::Models,
+    app::ModelClients,
     command::args::command_line,
     config::Settings,
     engine::{StageStatus, Status},
@@ -24,7 +24,7 @@ use crate::{
 /// What a summary is made of.
 pub(super) struct Facts<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) models: &'a Models,
+    pub(super) models: &'a ModelClients,
     pub(super) written: &'a Written,
     pub(super) taken_in: IntakeProgress,
     pub(super) is_simulated: bool,
@@ -70,7 +70,7 @@ fn process(facts: &Facts<'_>) -> ProcessTotals {
 }
 
 /// What was asked of each model.
-pub(super) fn asked(models: &Models) -> Vec<ModelSummary> {
+pub(super) fn asked(models: &ModelClients) -> Vec<ModelSummary> {
     let reward = models.asked.reward.iter();
     let reward = reward.map(|reward| model(Role::Reward, reward.model(), reward.totals()));
     let writers = models.writers().map(|(role, chat)| model(role, chat.model(), chat.totals()));
@@ -151,7 +151,7 @@ fn replace_card(path: &Path, card: &str) -> std::io::Result<()> {
 pub(super) fn worker(
     worker: &str,
     status: &Status,
-    models: &Models,
+    models: &ModelClients,
     is_simulated: bool,
     elapsed: Duration,
 ) -> WorkerSummary {

@@ -10,7 +10,7 @@ use avr::{
 };
 use tokio::{sync::watch, time::Instant};
 
-use super::cases::{GROUP, Life, a_while, log_of, numbers, options, text};
+use super::single_worker::{GROUP, Life, a_while, log_of, numbers, options, text};
 use crate::memory_log::Options;
 
 /// A log that gives nobody a committer has been asked for nothing yet, so there is nothing to wait for.

@@ -80,7 +80,7 @@ impl Player<'_> {
 
     /// Of one request the choices that came, each with a final answer or as nothing.
     async fn several(&self, thread: &Thread, group: u32, size: u32) -> Vec<Option<LongSample>> {
-        let site = site(thread, "draft", 0, 1 + self.recipe.long_answers + group);
+        let site = site(thread, "draft", 0, 2 + self.recipe.long_answers + group);
         let (turns, temperature) = (ask::long_answer(&thread.prompt), self.recipe.draft_temperature);
         let request = ChatRequest {
             id: &site.request_id(),
@@ -115,7 +115,7 @@ impl Player<'_> {
 
     async fn sample(&self, thread: &Thread, nth: u32, used: u32) -> LongSample {
         let (turns, tries) = (ask::long_answer(&thread.prompt), self.recipe.long_answer_tries);
-        let site = CallSite { attempt: used, ..site(thread, "draft", 0, nth + 1) };
+        let site = CallSite { attempt: used, ..site(thread, "draft", 0, nth + 2) };
         let temperature = self.recipe.draft_temperature;
         let is_long = |text: &str| final_answer(text).is_some();
         let (text, call) = self.ask(self.long, site, temperature, &turns, tries, is_long).await;

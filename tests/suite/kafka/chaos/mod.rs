@@ -4,9 +4,9 @@
 //!
 //! The short form runs with the other tests; `scripts/chaos` runs the long one and tells how to repeat it.
 
-mod fleet;
-mod judge;
+mod observer;
 mod plan;
+mod workers;
 
 use std::{
     collections::BTreeMap,
@@ -14,9 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fleet::Fleet;
-use judge::Judge;
+use observer::Observer;
 use plan::{Disturbance, Form, Protocol};
+use workers::Workers;
 
 use super::cluster;
 use crate::support::{
@@ -82,26 +82,26 @@ fn whatever_dies_the_result_is_that_of_an_undisturbed_run() {
     bench.write("avr.toml", configuration(&brokers.bootstrap, &prefix, form.protocol));
     let cluster = Cluster::start(&["--latency", "batching", "--step-ms", "1", "--step-ms-per-sequence", "0"]);
     Process::start(&mut bench.avr(&["topics", "apply"])).finish().expect_code(0);
-    let judge = Judge::start(&brokers.bootstrap, &prefix);
-    let mut fleet = Fleet::start(&bench, &cluster);
+    let observer = Observer::start(&brokers.bootstrap, &prefix);
+    let mut workers = Workers::start(&bench, &cluster);
 
     let started = Instant::now();
     let mut feed = Feed { bench: &bench, given: 0 };
-    let snapshots = disturb(&form, &mut fleet, &mut feed, &judge, &brokers, &cluster);
+    let snapshots = disturb(&form, &mut workers, &mut feed, &observer, &brokers, &cluster);
     feed.up_to(form.prompts);
-    wait_for("all have ended", form.prompts, || judge.ended(), &mut fleet);
+    wait_for("all have ended", form.prompts, || observer.ended(), &mut workers);
     eprintln!("chaos: all outcomes are committed after {:.0?}", started.elapsed());
     let exported = || lines_of_shards(&bench.path("out")).get("outcomes").map_or(0, Vec::len);
-    wait_for("all are in the files", form.prompts, exported, &mut fleet);
-    let past = fleet.end();
+    wait_for("all are in the files", form.prompts, exported, &mut workers);
+    let past = workers.end();
 
-    let ended = judge.seen().ended.clone();
+    let ended = observer.seen().ended.clone();
     let twice: Vec<_> = ended.iter().filter(|(_, times)| **times != 1).collect();
     assert_eq!((ended.len(), twice.as_slice()), (form.prompts, &[][..]), "each thread ends once");
     let (found, expected) = (lines_of_shards(&bench.path("out")), lines_of_files(&undisturbed.path("out")));
     assert_eq!(difference(&found, &expected), None);
-    assert!(judge::deleted(&brokers.bootstrap, &prefix) > 0, "consumed records were deleted meanwhile");
-    let thread_of = |step: &Dropped| judge.seen().thread_at(&step.topic, step.partition, step.offset);
+    assert!(observer::deleted(&brokers.bootstrap, &prefix) > 0, "consumed records were deleted meanwhile");
+    let thread_of = |step: &Dropped| observer.seen().thread_at(&step.topic, step.partition, step.offset);
     let lives: Vec<_> = past.into_iter().map(|past| past.life(thread_of)).collect();
     assert!(
         snapshots.iter().any(Snapshot::is_in_the_middle),
@@ -138,26 +138,26 @@ impl Feed<'_> {
 /// Lets everything happen that is planned, each at its moment.
 fn disturb(
     form: &Form,
-    fleet: &mut Fleet<'_>,
+    workers: &mut Workers<'_>,
     feed: &mut Feed<'_>,
-    judge: &Judge,
+    observer: &Observer,
     brokers: &cluster::Cluster,
     cluster: &Cluster,
 ) -> Vec<Snapshot> {
     let mut snapshots = Vec::new();
     for moment in plan::plan(form) {
         feed.up_to(form.prompts.min(moment.outcomes + AHEAD));
-        wait_for("its moment has come", moment.outcomes, || judge.ended(), fleet);
-        eprintln!("chaos: {} outcomes: {:?}", judge.ended(), moment.what);
+        wait_for("its moment has come", moment.outcomes, || observer.ended(), workers);
+        eprintln!("chaos: {} outcomes: {:?}", observer.ended(), moment.what);
         match moment.what {
-            Disturbance::Kill(which) => fleet.kill(which, || judge.seen().reached().clone()),
-            Disturbance::Terminate(which) => fleet.terminate(which),
-            Disturbance::Add(nth) => fleet.add(nth),
-            Disturbance::Remove => fleet.remove(),
+            Disturbance::Kill(which) => workers.kill(which, || observer.seen().reached().clone()),
+            Disturbance::Terminate(which) => workers.terminate(which),
+            Disturbance::Add(nth) => workers.add(nth),
+            Disturbance::Remove => workers.remove(),
             Disturbance::BrokerDies(broker) => brokers.script(&["kill", &broker.to_string()]),
             Disturbance::BrokerReturns(broker) => brokers.script(&["up", &broker.to_string()]),
         }
-        let reached = judge.seen().reached().clone();
+        let reached = observer.seen().reached().clone();
         snapshots.push(Snapshot::of(&reached, cluster.counts()));
     }
     snapshots
@@ -165,7 +165,7 @@ fn disturb(
 
 /// Waits until so many are there. Nothing tells this process of another's progress, so it looks again and again;
 /// it gives up only where nothing moves at all.
-fn wait_for(what: &str, goal: usize, count: impl Fn() -> usize, fleet: &mut Fleet<'_>) {
+fn wait_for(what: &str, goal: usize, count: impl Fn() -> usize, workers: &mut Workers<'_>) {
     let (mut last, mut since) = (0, Instant::now());
     loop {
         let now = count();
@@ -175,9 +175,9 @@ fn wait_for(what: &str, goal: usize, count: impl Fn() -> usize, fleet: &mut Flee
         if now > last {
             (last, since) = (now, Instant::now());
         }
-        fleet.check();
+        workers.check();
         if since.elapsed() > STANDSTILL {
-            let seen = fleet.describe();
+            let seen = workers.describe();
             panic!("waited for {goal} until {what}, and it stands still at {now}:\n{seen}");
         }
         thread::sleep(LOOK_AGAIN);

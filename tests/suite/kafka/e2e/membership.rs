@@ -3,9 +3,9 @@
 use avr::clock::now_ms;
 
 use super::{
+    assignments::Shares,
     deaths::Deaths,
     pipeline::{PATIENT, Pipeline, Setup},
-    shares::Shares,
 };
 use crate::support::{Cluster, Process};
 

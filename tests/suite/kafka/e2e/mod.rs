@@ -1,14 +1,15 @@
 //! A pipeline over a real Kafka cluster, end to end: worker processes, submits and status, with real signals, against a
 //! simulated model cluster in a process of its own.
 
+mod assignments;
 mod cleanup;
+mod dead_letter_command;
 mod dead_letters;
 mod deaths;
 mod exporters;
-mod foreign;
+mod foreign_records;
 mod growth;
 mod kills;
-mod letters;
 mod membership;
 mod models;
 pub(crate) mod pipeline;
@@ -17,6 +18,5 @@ mod raw;
 mod recipes;
 mod result;
 mod retries;
-mod shares;
 mod submits;
 mod workers;

@@ -83,7 +83,6 @@ pub(super) struct Scene {
     workers: Vec<Running>,
     writer: Writer<KafkaLog>,
     troubles: Troubles,
-    seed: u64,
     rng: Rng,
 }
 
@@ -99,7 +98,7 @@ impl Scene {
         }
         // Before anything happens: a committer that is not yet one waits for the cluster.
         let writer = Writer::start(log.clone(), troubles.clone()).await;
-        Self { cluster, pipeline, log, workers, writer, troubles, seed, rng: Rng::with_seed(seed) }
+        Self { cluster, pipeline, log, workers, writer, troubles, rng: Rng::with_seed(seed) }
     }
 
     pub(super) async fn write(&mut self) {
@@ -135,7 +134,6 @@ impl Scene {
         }
         let written = self.writer.written();
         copies_are_exact(&self.log, written).await;
-        println!("seed {}: {written} values; commits not made: {:?}", self.seed, *self.troubles.0.borrow());
     }
 }
 

@@ -23,7 +23,7 @@ struct Worker {
 }
 
 /// All workers, the first ones before those that were added.
-pub(crate) struct Fleet<'a> {
+pub(crate) struct Workers<'a> {
     bench: &'a Bench,
     cluster: &'a Cluster,
     workers: Vec<Worker>,
@@ -31,13 +31,13 @@ pub(crate) struct Fleet<'a> {
     past: Vec<Past>,
 }
 
-impl<'a> Fleet<'a> {
+impl<'a> Workers<'a> {
     pub(crate) fn start(bench: &'a Bench, cluster: &'a Cluster) -> Self {
-        let mut fleet = Self { bench, cluster, workers: vec![], past: vec![] };
+        let mut workers = Self { bench, cluster, workers: vec![], past: vec![] };
         for (number, stages) in FIRST.into_iter().enumerate() {
-            fleet.begin(fleet.workers.len(), format!("first-{number}"), stages);
+            workers.begin(workers.workers.len(), format!("first-{number}"), stages);
         }
-        fleet
+        workers
     }
 
     /// SIGKILL, a look at what is committed, and another start under the same name.

@@ -13,7 +13,7 @@ use avr::{
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::cases::{GROUP, Life, a_while, log_of, numbers, options, text};
+use super::single_worker::{GROUP, Life, a_while, log_of, numbers, options, text};
 use crate::memory_log::{MemoryLog, Options};
 
 const COUNT: u64 = 400;

@@ -9,7 +9,7 @@ use avr::{
     topic::{PROMPTS, RECORDS},
 };
 
-use super::cases::{GROUP, Life, a_while, log_of, numbers, options, partition, text};
+use super::single_worker::{GROUP, Life, a_while, log_of, numbers, options, partition, text};
 use crate::memory_log::{MemoryLog, Options};
 
 /// A log with ten records, up to the fifth of which a program has committed its progress with this text.

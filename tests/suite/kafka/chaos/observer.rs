@@ -67,17 +67,17 @@ impl Seen {
 }
 
 /// The reader; it ends when it is dropped.
-pub(crate) struct Judge {
+pub(crate) struct Observer {
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
 
-impl Judge {
+impl Observer {
     pub(crate) fn start(bootstrap: &str, prefix: &str) -> Self {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
-            .set("group.id", format!("{prefix}judge"))
+            .set("group.id", format!("{prefix}observer"))
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false")
             // What was deleted before it was read is passed over.
@@ -104,7 +104,7 @@ impl Judge {
     }
 }
 
-impl Drop for Judge {
+impl Drop for Observer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(reader) = self.reader.take() {
