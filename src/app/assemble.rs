@@ -9,11 +9,11 @@ use crate::{
     config::Settings,
     dataflow::{self, Chosen, EXPORT},
     engine::{CheckpointScope, Engine, EngineOptions, Handle, Sink},
-    export::{ExportOptions, ShardOptions},
+    export::{ExportOptions, ExportSink, ShardOptions, ShardSink, Written},
     log::{Log, embedded::Durability},
     observe::Metrics,
     record::RecipeRef,
-    stage::{Context, ExportSink, MissingModel, ShardSink, Written},
+    stage::{Context, MissingModel},
 };
 
 /// Why the chosen stages cannot be run.

@@ -13,7 +13,7 @@ pub use assemble::AssembleError;
 pub(crate) use assemble::{Assembled, assemble, definition};
 pub use exit_code::{EXIT_CODES, ExitCode, HasExitCode};
 pub use models::ModelSetupError;
-pub(crate) use models::{Models, are_simulated, is_simulated};
+pub(crate) use models::{ModelClients, are_simulated, is_simulated};
 pub use open_log::{OpenLogError, STATE};
 pub(crate) use open_log::{await_cluster, connect, connect_admin, open_cluster, open_folder};
 pub use running_engine::{Broken, EngineEnd};

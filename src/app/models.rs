@@ -73,13 +73,13 @@ pub(crate) fn is_simulated(model: &str) -> bool {
 }
 
 /// The models that the stages of a process ask, and the cluster that simulates them, if one does.
-pub(crate) struct Models {
+pub(crate) struct ModelClients {
     pub(crate) asked: Asked,
     pub(crate) cluster: Option<Cluster>,
     pub(crate) stop: StopSignal,
 }
 
-impl Models {
+impl ModelClients {
     /// Connects to nothing yet: servers may still be loading. They are told which `worker` asks.
     pub(crate) async fn start(
         settings: &Settings,
@@ -102,9 +102,9 @@ impl Models {
         };
         let generator = wanted.generator.map(|options| chat(Role::Generator, options)).transpose()?;
         let long = match wanted.long {
-            Long::Own(options) => Some(chat(Role::Long, *options)?),
-            Long::Generator => generator.clone(),
-            Long::None => None,
+            LongAnswerModel::Own(options) => Some(chat(Role::Long, *options)?),
+            LongAnswerModel::Generator => generator.clone(),
+            LongAnswerModel::None => None,
         };
         let reward = wanted.reward.map(|options| {
             made(Role::Reward, options, |options| {
@@ -155,12 +155,12 @@ fn made<M>(
 /// The options of the models that the stages of a process ask.
 struct Wanted {
     generator: Option<ModelOptions>,
-    long: Long,
+    long: LongAnswerModel,
     reward: Option<ModelOptions>,
 }
 
 /// Who gives long answers.
-enum Long {
+enum LongAnswerModel {
     None,
     Generator,
     Own(Box<ModelOptions>),
@@ -169,11 +169,11 @@ enum Long {
 impl Wanted {
     fn of(settings: &Settings, roles: &BTreeSet<Role>) -> Self {
         let long = match roles.contains(&Role::Long) {
-            false => Long::None,
-            true if settings.long.urls.is_empty() => Long::Generator,
-            true => Long::Own(Box::new(settings.long.clone())),
+            false => LongAnswerModel::None,
+            true if settings.long.urls.is_empty() => LongAnswerModel::Generator,
+            true => LongAnswerModel::Own(Box::new(settings.long.clone())),
         };
-        let generates = roles.contains(&Role::Generator) || matches!(long, Long::Generator);
+        let generates = roles.contains(&Role::Generator) || matches!(long, LongAnswerModel::Generator);
         let mut generator = settings.generator.clone();
         // It gives the long answers where nobody else does.
         generator.samples_per_request = settings.long.samples_per_request;
@@ -186,8 +186,8 @@ impl Wanted {
 
     fn all(&mut self) -> impl Iterator<Item = &mut ModelOptions> {
         let long = match &mut self.long {
-            Long::Own(options) => Some(&mut **options),
-            Long::None | Long::Generator => None,
+            LongAnswerModel::Own(options) => Some(&mut **options),
+            LongAnswerModel::None | LongAnswerModel::Generator => None,
         };
         self.generator.iter_mut().chain(long).chain(&mut self.reward)
     }
@@ -203,8 +203,8 @@ impl Wanted {
         if let Some(generator) = &mut self.generator {
             *generator = on_cluster(generator, cluster.generator_urls(), chat_name);
         }
-        if !matches!(self.long, Long::None) {
-            self.long = Long::Own(Box::new(on_cluster(long, cluster.generator_urls(), long_name)));
+        if !matches!(self.long, LongAnswerModel::None) {
+            self.long = LongAnswerModel::Own(Box::new(on_cluster(long, cluster.generator_urls(), long_name)));
         }
         if let Some(reward) = &mut self.reward {
             *reward = on_cluster(reward, cluster.reward_urls(), reward_name);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::task::JoinSet;
 
-use super::{ModelSetupError, Models};
+use super::{ModelClients, ModelSetupError};
 use crate::{
     config::Settings,
     observe::{AdminServer, Condition, Metrics, Readiness},
@@ -16,7 +16,7 @@ pub(crate) struct Services {
     pub(crate) metrics: Metrics,
     /// Met once the log can be used.
     pub(crate) log_ready: Condition,
-    pub(crate) models: Models,
+    pub(crate) models: ModelClients,
     /// Asks the model servers until they are ready.
     readiness_checks: JoinSet<()>,
     admin: Option<AdminServer>,
@@ -33,7 +33,7 @@ impl Services {
         let metrics = Metrics::new();
         let readiness = Readiness::new();
         let log_ready = readiness.condition("log");
-        let models = Models::start(settings, roles, simulate, &metrics, worker).await?;
+        let models = ModelClients::start(settings, roles, simulate, &metrics, worker).await?;
         let readiness_checks = models.await_ready(&readiness);
         let admin = start_admin(settings, &metrics, readiness).await;
         Ok(Self { metrics, log_ready, models, readiness_checks, admin })

@@ -18,7 +18,7 @@ use crate::{
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    a letter is not there or cannot be sent back, or the log failed; what was done before is done
+  1    a dead letter is not there or cannot be sent back, or the log failed; what was done before is done
   2    the command line or the configuration is wrong, or there is no log
   4    another process has the output folder
   130  interrupted by Ctrl-C or SIGTERM; what was done before is done";
@@ -31,8 +31,8 @@ Exit codes:
 
 A dead letter is a record as it came, byte for byte, with headers that say where from and what happened. When what was \
 wrong is mended (a server's limit, a template, a version of avr), `retry` sends records back to the topic that they came \
-from, and the stage takes them as if they came for the first time. A letter is sent back once, however often the command \
-is run or killed; one that fails again becomes a new letter.
+from, and the stage takes them as if they came for the first time. A dead letter is sent back once, however often the command \
+is run or killed; one that fails again becomes a new dead letter.
 
 TRIES, the header avr.attempts, says how often what failed was tried: the requests that were sent for a call of a model, \
 retries among them, and 1 for what is the same every time (a record that does not fit its schema, a result that is too \
@@ -50,7 +50,7 @@ pub struct DeadLettersArgs {
 /// What can be done with dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DeadLettersCommand {
-    /// List the letters that nothing was done with yet, with totals by stage and kind.
+    /// List the dead letters that nothing was done with yet, with totals by stage and kind.
     List {
         /// Those that were handled, too, with what was done.
         #[arg(long)]
@@ -62,9 +62,9 @@ pub enum DeadLettersCommand {
         #[command(flatten)]
         log: LogArgs,
     },
-    /// Show one letter: headers and payload.
+    /// Show one dead letter: headers and payload.
     Show {
-        /// The letter, as `list` names it.
+        /// The dead letter, as `list` names it.
         #[arg(value_name = "ID")]
         id: DeadLetterId,
         /// Which log.
@@ -73,15 +73,15 @@ pub enum DeadLettersCommand {
     },
     /// Send records back to the topics that they came from.
     Retry(HandleArgs),
-    /// Give letters up: they are no longer listed. Their threads stay ended as dead letters.
+    /// Give dead letters up: they are no longer listed. Their threads stay ended as dead letters.
     Drop(HandleArgs),
 }
 
-/// Which letters, and how.
+/// Which dead letters, and how.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true).args(["ids", "all", "stage", "error"])))]
 pub struct HandleArgs {
-    /// The letters, as `list` names them.
+    /// The dead letters, as `list` names them.
     #[arg(value_name = "ID", conflicts_with_all = ["all", "stage", "error"])]
     pub ids: Vec<DeadLetterId>,
     /// All that nothing was done with yet.
@@ -139,7 +139,7 @@ pub enum DeadLettersError {
     /// The log cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenLogError),
-    /// Letters could not be handled.
+    /// Dead letters could not be handled.
     #[error(transparent)]
     Handle(#[from] HandleError),
 }
@@ -214,7 +214,7 @@ async fn act<L: Log>(
         dead_letter::handle(log, &args.filter(), handling).await?;
     let problems = absent.into_iter().map(missing);
     let not_retryable =
-        not_retryable.iter().map(|(id, why)| format!("letter {id} cannot be sent back: {why}"));
+        not_retryable.iter().map(|(id, why)| format!("dead letter {id} cannot be sent back: {why}"));
     let text = shown::done(&done, &before, handling);
     Ok(with_problems(text, problems.chain(not_retryable).collect()))
 }
@@ -225,5 +225,5 @@ fn with_problems(text: String, problems: Vec<String>) -> CommandOutput {
 }
 
 fn missing(id: DeadLetterId) -> String {
-    format!("there is no letter {id}: `avr dead-letters list --handled` shows all")
+    format!("there is no dead letter {id}: `avr dead-letters list --handled` shows all")
 }

@@ -38,7 +38,7 @@ use crate::{
     intake::read_index,
     log::{Log, LogError},
     record::RecipeRef,
-    terminal::{Counting, Ending, Progress, ProgressSnapshot, Screen, SourceTotals, StageProgress},
+    terminal::{Counting, Ending, ProgressDisplay, ProgressSnapshot, Screen, SourceTotals, StageProgress},
 };
 
 /// What `avr replay` takes.
@@ -223,7 +223,7 @@ struct Replay<'a> {
 }
 
 /// What is known before anything is selected.
-struct Prepared {
+struct PreparedReplay {
     made_by: MadeBy,
     /// Threads that were taken in by the source.
     taken_in: u64,
@@ -237,7 +237,7 @@ impl Replay<'_> {
         let started = Instant::now();
         let prepared = self.shutdown.unless_asked(self.prepare(&log, &source)).await;
         let Some(prepared) = prepared.transpose()? else { return Ok(CommandOutput::interrupted()) };
-        let Prepared { made_by, taken_in, kept, files } = prepared;
+        let PreparedReplay { made_by, taken_in, kept, files } = prepared;
         let Selected { totals, counts, interrupted } =
             self.select(log, made_by.reference, kept, files).await?;
         // A cluster's state does not say whose models its workers asked; their names do.
@@ -260,7 +260,7 @@ impl Replay<'_> {
         Ok(CommandOutput { code, ..CommandOutput::done(text) })
     }
 
-    async fn prepare<L: Log>(&self, log: &L, source: &ReplaySource) -> Result<Prepared, ReplayError> {
+    async fn prepare<L: Log>(&self, log: &L, source: &ReplaySource) -> Result<PreparedReplay, ReplayError> {
         let index = read_index(log).await?;
         let made_by = source::compatible(&index, self.settings)?;
         let kept = selection::kept(log).await?;
@@ -269,7 +269,7 @@ impl Replay<'_> {
         }
         let definition = app::definition(self.settings, made_by.simulated);
         let files = folder::open(self.settings, &source.identity, definition).await?;
-        Ok(Prepared { made_by, taken_in: index.threads(), kept, files })
+        Ok(PreparedReplay { made_by, taken_in: index.threads(), kept, files })
     }
 
     /// Threads are read, selected from and written one after the other, which takes an OS thread of its own.
@@ -291,8 +291,8 @@ impl Replay<'_> {
         selected.map_err(|_| Broken("selection"))?
     }
 
-    fn show_progress(&self, total: u64, done: Arc<AtomicU64>) -> Progress {
-        Progress::start(self.settings.observe.progress, self.screen, move || {
+    fn show_progress(&self, total: u64, done: Arc<AtomicU64>) -> ProgressDisplay {
+        ProgressDisplay::start(self.settings.observe.progress, self.screen, move || {
             let done = done.load(Ordering::Relaxed);
             let waiting = total.saturating_sub(done);
             let stage = StageProgress { name: STAGE, done, in_flight: 0, waiting, lag: None };

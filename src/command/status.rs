@@ -3,7 +3,7 @@
 //! ```text
 //!   progress of each group, ends of each topic ─▶ what is left   ┐
 //!   topic workers ─▶ who works, and on what                      ├─▶ Sample ─▶ two of them: Picture ─▶ table, JSON
-//!   topics dead-letters and handled ─▶ letters that wait         ┘
+//!   topics dead-letters and handled ─▶ dead letters that wait    ┘
 //! ```
 //!
 //! It joins no group and commits nothing, so looking disturbs nobody.

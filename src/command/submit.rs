@@ -21,7 +21,7 @@ use crate::{
     log::{LogError, StandaloneCommitter, kafka::KafkaLog},
     observe::Metrics,
     source::{self, SourceErrors},
-    terminal::{Counting, InputTotals, Progress, ProgressSnapshot, Screen, SubmitSummary},
+    terminal::{Counting, InputTotals, ProgressDisplay, ProgressSnapshot, Screen, SubmitSummary},
 };
 
 /// What `avr submit` takes.
@@ -63,7 +63,7 @@ pub struct SubmitArgs {
 
 /// Why a submit could not begin, or ended before its input.
 #[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
+pub enum SubmitCommandError {
     /// There is no cluster to submit to.
     #[error(
         "submit needs a cluster: name it with --kafka HOST:PORT. Over the embedded log there is one process, which \
@@ -84,7 +84,7 @@ pub enum SubmitError {
     Intake(#[from] IntakeError),
 }
 
-impl HasExitCode for SubmitError {
+impl HasExitCode for SubmitCommandError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoCluster | Self::Sources(_) => ExitCode::WrongUsage,
@@ -98,14 +98,14 @@ impl HasExitCode for SubmitError {
 /// Submits files to the cluster that the settings name, until the process is told to stop.
 ///
 /// # Errors
-/// See [`SubmitError`]. What was submitted before it stays.
+/// See [`SubmitCommandError`]. What was submitted before it stays.
 pub async fn run(
     args: &SubmitArgs,
     settings: &Settings,
     screen: &Screen,
     shutdown: &Shutdown,
-) -> Result<CommandOutput, SubmitError> {
-    let kafka = settings.kafka.as_ref().ok_or(SubmitError::NoCluster)?;
+) -> Result<CommandOutput, SubmitCommandError> {
+    let kafka = settings.kafka.as_ref().ok_or(SubmitCommandError::NoCluster)?;
     source::open_all(&args.files)?;
     let started = Instant::now();
     let begun = shutdown.unless_asked(begin(args, settings, kafka)).await;
@@ -133,7 +133,7 @@ async fn begin(
     args: &SubmitArgs,
     settings: &Settings,
     kafka: &KafkaSettings,
-) -> Result<Intake<KafkaLog, StandaloneCommitter<KafkaLog>>, SubmitError> {
+) -> Result<Intake<KafkaLog, StandaloneCommitter<KafkaLog>>, SubmitCommandError> {
     let log = app::await_cluster(kafka, &[], &args.settings.log.cluster.fix_command()).await?;
     let writer = StandaloneCommitter::start(log.clone(), SUBMIT_COMMITTER).await?;
     let index = intake::read_index(&log).await?;
@@ -148,8 +148,8 @@ fn show_progress(
     settings: &Settings,
     screen: &Screen,
     progress: watch::Receiver<IntakeProgress>,
-) -> Progress {
-    Progress::start(settings.observe.progress, screen, move || {
+) -> ProgressDisplay {
+    ProgressDisplay::start(settings.observe.progress, screen, move || {
         let IntakeProgress { new, known, rejected, .. } = *progress.borrow();
         let finished = new + known + rejected;
         ProgressSnapshot { counting: Counting::Prompts, total: None, finished, stages: vec![] }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     log::{Budget, Log},
-    observe::{EngineMetrics, Metrics, StageMetrics},
+    observe::{EngineMetrics, EngineStageMetrics, Metrics},
 };
 
 /// Events that may wait for the coordinator, and commands for the committer.
@@ -93,7 +93,7 @@ impl<L: Log> Engine<L> {
             let consumer = self.log.consumer_within(spec.group, &spec.topics, within).await?;
             let (orders, order_queue) = mpsc::channel(ORDERS);
             tasks.spawn(pump::pump(at, consumer, report_to.clone(), order_queue));
-            let metrics = StageMetrics::new(&self.metrics, spec.name);
+            let metrics = EngineStageMetrics::new(&self.metrics, spec.name);
             stages.push(StageState::new(spec, orders, metrics));
         }
         let events =

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     log::{Generation, Partition, Record},
-    observe::StageMetrics,
+    observe::EngineStageMetrics,
 };
 
 /// Where each discarded step is named, by stage, partition and offset.
@@ -26,7 +26,7 @@ pub(super) struct StageState {
     pub(super) spec: StageSpec,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) partitions: BTreeMap<Partition, PartitionState>,
-    pub(super) metrics: StageMetrics,
+    pub(super) metrics: EngineStageMetrics,
     /// The group's generation when the latest event came: progress is committed under it.
     pub(super) generation: Generation,
     /// Steps committed, and those that ended in a dead letter.
@@ -54,7 +54,7 @@ pub(super) struct StageState {
 }
 
 impl StageState {
-    pub(super) fn new(spec: StageSpec, orders: mpsc::Sender<Order>, metrics: StageMetrics) -> Self {
+    pub(super) fn new(spec: StageSpec, orders: mpsc::Sender<Order>, metrics: EngineStageMetrics) -> Self {
         Self {
             spec,
             orders,
@@ -390,7 +390,7 @@ mod tests {
     fn stage() -> (StageState, mpsc::Receiver<Order>) {
         let (orders, received) = mpsc::channel(8);
         let spec = StageSpec::sink("stage", vec![PROMPTS.name], 2, CheckpointScope::WholeSink);
-        let mut stage = StageState::new(spec, orders, StageMetrics::new(&Metrics::new(), "stage"));
+        let mut stage = StageState::new(spec, orders, EngineStageMetrics::new(&Metrics::new(), "stage"));
         let mut every_second = Completed::default();
         (0..16_000).for_each(|n| every_second.insert(n * 2 + 1));
         for (index, completed) in [(0, every_second), (1, Completed::default())] {

@@ -27,6 +27,7 @@
 
 mod card;
 mod checkpoint;
+mod decode;
 mod entry;
 mod error;
 mod files;
@@ -34,6 +35,7 @@ mod format;
 mod model_outputs;
 mod rows;
 mod shards;
+mod sink;
 mod table;
 mod totals;
 
@@ -46,4 +48,5 @@ pub use format::{Format, FormatName, Layout, LlamaFactory, Manifest, Trl};
 pub use model_outputs::{MODEL_OUTPUT_LINES_PATH, MODEL_OUTPUTS_PATH, write_model_outputs};
 pub use rows::{KTO_RECORDS_PATH, OUTCOMES_PATH, PAIR_RECORDS_PATH, REJECTS_PATH, SFT_RECORDS_PATH};
 pub use shards::{LocalDisk, STAGING_PATH, ShardBatch, ShardOptions, Shards};
+pub use sink::{ExportSink, ShardSink, Written};
 pub use totals::{Gains, ModelCounts, Outputs, Totals};

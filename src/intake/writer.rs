@@ -6,8 +6,8 @@ use tokio::sync::watch;
 
 use crate::{
     engine::{Handle, SubmitError},
+    export::Written,
     log::{Log, LogError, Output, StandaloneCommit, StandaloneCommitter},
-    stage::Written,
 };
 
 /// The name that every submit commits under.

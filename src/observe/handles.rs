@@ -12,7 +12,7 @@ use crate::{
 
 /// The metrics of one stage.
 #[derive(Clone, Debug)]
-pub struct StageMetrics {
+pub struct EngineStageMetrics {
     stage: &'static str,
     metrics: Metrics,
     in_flight: IntGauge,
@@ -23,7 +23,7 @@ pub struct StageMetrics {
     committed: IntCounter,
 }
 
-impl StageMetrics {
+impl EngineStageMetrics {
     /// The metrics of the stage called `stage`.
     pub fn new(metrics: &Metrics, stage: &'static str) -> Self {
         Self {

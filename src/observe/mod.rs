@@ -19,7 +19,7 @@ mod process;
 mod readiness;
 
 pub use admin::{AdminError, AdminOptions, AdminServer};
-pub use handles::{EngineMetrics, OutcomeMetrics, StageMetrics};
+pub use handles::{EngineMetrics, EngineStageMetrics, OutcomeMetrics};
 pub use logging::{LogFormat, LogOptions, LoggingError};
 pub use metric_info::{MetricInfo, MetricKind};
 pub use metrics::{METRIC_TABLE, Metrics};

@@ -8,6 +8,7 @@ mod evaluation;
 mod intake;
 mod message;
 mod outcome;
+mod payload;
 mod thread;
 mod training;
 
@@ -16,6 +17,7 @@ pub use evaluation::ModelOutput;
 pub use intake::{IndexEntry, Reject};
 pub use message::{Extra, Message, Role};
 pub use outcome::{Outcome, OutcomeReason, SelectionResult, SourceModels};
+pub use payload::{newer_schema, payload_misfit, read_payload};
 pub use thread::{
     Answer, Comparison, Critique, Fusion, Improvement, LongSample, ModelCall, Origin, Preferred, RecipeRef,
     Round, SCHEMA_VERSION, Thread, ThreadId,

@@ -1,7 +1,7 @@
 //! The stages: one file each, thin joins of the method's rules and the models' answers.
 //!
 //! ```text
-//!   draft ─▶ critique ─▶ improve ─▶ score ─▶ select ─▶ export
+//!   draft ─▶ critique ─▶ improve ─▶ score ─▶ select
 //!               ▲                     │
 //!               └─── another round ◀──┘
 //! ```
@@ -13,7 +13,6 @@
 mod calls;
 mod critique;
 mod draft;
-mod export;
 mod improve;
 mod long_answers;
 mod models;
@@ -25,7 +24,6 @@ use std::sync::Arc;
 
 pub use critique::CritiqueStage;
 pub use draft::DraftStage;
-pub use export::{ExportSink, ShardSink, Written};
 pub use improve::ImproveStage;
 pub use models::{MissingModel, Models, Role};
 pub use on_threads::{OnThreads, Onward, ThreadStage};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
 use super::{Context, MissingModel, Models, Role};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     log::{Output, Record},
     method::{Recipe, recursion},
     model::Priority,
-    record::{RecipeRef, Round, SCHEMA_VERSION, Thread},
+    record::{RecipeRef, Round, SCHEMA_VERSION, Thread, newer_schema, read_payload},
     topic::Topic,
 };
 
@@ -68,7 +68,7 @@ impl<S: ThreadStage> OnThreads<S> {
 
     fn check(&self, thread: &Thread) -> Result<(), StepError> {
         if thread.version > SCHEMA_VERSION {
-            return Err(StepError::DeadLetter(DeadLetterCause::new("schema", newer(thread.version))));
+            return Err(StepError::DeadLetter(DeadLetterCause::new("schema", newer_schema(thread.version))));
         }
         if !thread.recipe.is_same(&self.reference) {
             return Err(StepError::Parked(format!(
@@ -83,7 +83,9 @@ impl<S: ThreadStage> OnThreads<S> {
 impl<S: ThreadStage> Stage for OnThreads<S> {
     fn process<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<Vec<Output>, StepError>> {
         Box::pin(async {
-            let thread: Thread = decode(record)?;
+            let thread = read_payload::<Thread>(record.value.as_deref().unwrap_or_default());
+            let thread =
+                thread.map_err(|misfit| StepError::DeadLetter(DeadLetterCause::new("schema", misfit)))?;
             self.check(&thread)?;
             let out = self.stage.step(thread).await?;
             Ok(vec![Output {
@@ -94,39 +96,6 @@ impl<S: ThreadStage> Stage for OnThreads<S> {
             }])
         })
     }
-}
-
-/// Reads a record's payload; what cannot be read is a dead letter that names the place in the JSON.
-pub(super) fn decode<T: DeserializeOwned>(record: &Record) -> Result<T, StepError> {
-    let bytes = record.value.as_deref().unwrap_or_default();
-    serde_json::from_slice(bytes)
-        .map_err(|_| StepError::DeadLetter(DeadLetterCause::new("schema", locate::<T>(bytes))))
-}
-
-/// Where and why a payload does not fit its schema. Parses again, which only the broken ones cost.
-pub(super) fn locate<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> String {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let misfit = match serde_path_to_error::deserialize::<_, T>(&mut json) {
-        Ok(_) => "the payload is followed by something else".to_owned(),
-        Err(error) => format!("the payload does not fit at {}: {}", error.path(), error.inner()),
-    };
-    match serde_json::from_slice::<Versioned>(bytes) {
-        Ok(Versioned { version }) if version > SCHEMA_VERSION => format!("{}; {misfit}", newer(version)),
-        _ => misfit,
-    }
-}
-
-/// What every version of a payload that has versions has.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
-}
-
-fn newer(version: u32) -> String {
-    format!(
-        "the payload does not fit at version: a thread of schema {version}; this avr knows {SCHEMA_VERSION}: send it \
-         back with `avr dead-letters retry` when all workers are of the newer version"
-    )
 }
 
 /// Writes a payload that grew out of one of `before` bytes. A step about doubles a thread, so that much is set
@@ -146,27 +115,4 @@ fn encode<T: Serialize>(payload: &T, before: usize) -> Result<Bytes, StepError> 
 pub(super) fn answer_after<'a>(thread: &'a Thread, rounds: &'a [Round]) -> Result<&'a str, StepError> {
     let missing = || DeadLetterCause::new("schema", "the thread has no answer to work on");
     recursion::answer_to_refine(thread, rounds).ok_or_else(|| StepError::DeadLetter(missing()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payload_that_does_not_fit_is_told_with_its_place() {
-        let told = |bytes: &[u8]| locate::<Thread>(bytes);
-        let start = r#""id":"s:1","recipe":{"name":"s","hash":"0"},"origin":{"source":"-","line":"#;
-        let place = told(format!(r#"{{"version":1,{start}"one"}}}}"#).as_bytes());
-        assert!(
-            place.starts_with("the payload does not fit at origin.line: invalid type: string"),
-            "{place}"
-        );
-        let newer = told(format!(r#"{{"version":2,{start}"one"}}}}"#).as_bytes());
-        assert!(
-            newer.starts_with("the payload does not fit at version: a thread of schema 2; this avr knows 1"),
-            "{newer}"
-        );
-        assert!(newer.contains("does not fit at origin.line"), "{newer}");
-        assert!(told(b"\xff").starts_with("the payload does not fit at"), "{}", told(b"\xff"));
-    }
 }

@@ -56,14 +56,14 @@ pub(crate) fn json(all: &[DeadLetter]) -> String {
     let total =
         |((stage, kind), count): ((&str, &str), usize)| json!({"stage": stage, "kind": kind, "count": count});
     let totals: Vec<_> = totals(all).into_iter().map(total).collect();
-    format!("{}\n", json!({"letters": all, "totals": totals}))
+    format!("{}\n", json!({"dead_letters": all, "totals": totals}))
 }
 
-/// One letter, whole.
+/// One dead letter, whole.
 pub(crate) fn show(letter: &DeadLetter, record: &Record) -> String {
     let mut page = Page::default();
     let mut line = |name: &str, value: &str| page.line(&format!("{name:<10}{value}"));
-    line("letter", &letter.id.to_string());
+    line("id", &letter.id.to_string());
     line("time", &utc(letter.at_ms));
     line("from", &letter.origin);
     line("key", &shown(record.key.as_deref()));
@@ -106,7 +106,7 @@ fn hex(bytes: &[u8]) -> String {
 pub(crate) fn done(done: &[DeadLetterId], before: &[DeadLetterId], handling: Handling) -> String {
     let mut page = Page::default();
     let what = past(handling.action);
-    let letters = counted(done.len() as u64, "letter", "letters");
+    let letters = counted(done.len() as u64, "dead letter", "dead letters");
     let was = if done.len() == 1 { "was" } else { "were" };
     if handling.dry_run {
         done.iter().for_each(|id| page.line(&format!("{id} would be {what}")));

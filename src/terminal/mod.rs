@@ -3,7 +3,7 @@
 //! It shows values of the parts; nothing here knows where they come from.
 //!
 //! ```text
-//!      ProgressSnapshot ─▶ Progress ─────▶ Screen (standard error)
+//!      ProgressSnapshot ─▶ ProgressDisplay ─────▶ Screen (standard error)
 //!        tracing events ─▶ logging ──────▶ Screen
 //!     Summary, Picture, … ─▶ text or JSON, for the caller to print
 //! ```
@@ -18,7 +18,7 @@ mod table;
 mod text;
 pub(crate) mod topics;
 
-pub use progress::{Counting, Progress, ProgressMode, ProgressSnapshot, StageProgress};
+pub use progress::{Counting, ProgressDisplay, ProgressMode, ProgressSnapshot, StageProgress};
 pub use screen::Screen;
 pub use status::{Picture, StagePicture, WorkerPicture, WorkerState};
 pub use summary::{

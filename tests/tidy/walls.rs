@@ -182,6 +182,7 @@ pub(crate) fn topics_elsewhere() -> Vec<String> {
         "src/topic",
         "src/stage",
         "src/intake",
+        "src/export/decode.rs",
         "src/dead_letter",
         "src/command/replay",
         "src/dataflow.rs",

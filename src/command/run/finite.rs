@@ -14,12 +14,12 @@ use crate::{
     dataflow::{self, Chosen},
     dead_letter,
     engine::Status,
+    export::Written,
     intake::{self, EngineWriter, Index, Intake, IntakeError, IntakeProgress},
     log::embedded::EmbeddedLog,
     pipeline::admission,
     source,
-    stage::Written,
-    terminal::{Counting, Progress, ProgressSnapshot, Screen},
+    terminal::{Counting, ProgressDisplay, ProgressSnapshot, Screen},
 };
 
 /// Runs until every prompt is accounted for, or the process is told to stop.
@@ -33,7 +33,7 @@ pub(super) async fn run(
     source::open_all(&args.files)?;
     let roles = dataflow::asks(&settings.recipe, &Chosen::all());
     let mut services = Services::start(&settings, &roles, args.simulate, None).await?;
-    let prepared = shutdown.unless_asked(Prepared::from_log(args, &settings, &services)).await;
+    let prepared = shutdown.unless_asked(PreparedRun::from_log(args, &settings, &services)).await;
     let Some(prepared) = prepared.transpose()? else {
         services.shutdown().await;
         return Ok(CommandOutput::interrupted());
@@ -66,7 +66,7 @@ pub(super) async fn run(
 }
 
 /// What is known before anything runs.
-struct Prepared {
+struct PreparedRun {
     log: EmbeddedLog,
     parts: Assembled<EmbeddedLog>,
     written: watch::Receiver<Written>,
@@ -77,7 +77,7 @@ struct Prepared {
     sent_back: u64,
 }
 
-impl Prepared {
+impl PreparedRun {
     async fn from_log(args: &RunArgs, settings: &Settings, services: &Services) -> Result<Self, RunError> {
         let log = app::open_folder(settings.out.join(STATE), settings.log).await?;
         services.log_ready.met();
@@ -109,8 +109,8 @@ struct Run {
 }
 
 impl Run {
-    fn start(args: &RunArgs, settings: &Settings, services: &Services, prepared: Prepared) -> Self {
-        let Prepared { log, parts, written, index, definition, sent_back } = prepared;
+    fn start(args: &RunArgs, settings: &Settings, services: &Services, prepared: PreparedRun) -> Self {
+        let PreparedRun { log, parts, written, index, definition, sent_back } = prepared;
         let most = settings.intake.max_open_threads;
         let (mut intake, taken_in) = Intake::new(
             log.clone(),
@@ -190,9 +190,9 @@ async fn all_written(
     }
 }
 
-fn show_progress(settings: &Settings, screen: &Screen, run: &Run) -> Progress {
+fn show_progress(settings: &Settings, screen: &Screen, run: &Run) -> ProgressDisplay {
     let (taken_in, written, status) = (run.taken_in.clone(), run.written.clone(), run.status.clone());
-    Progress::start(settings.observe.progress, screen, move || {
+    ProgressDisplay::start(settings.observe.progress, screen, move || {
         let input = *taken_in.borrow();
         ProgressSnapshot {
             counting: Counting::Threads,

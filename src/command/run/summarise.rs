@@ -3,17 +3,18 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    app::Models,
+    app::ModelClients,
     command::args::command_line,
     config::Settings,
     engine::{StageStatus, Status},
+    export::Written,
     export::{
         CARD_HEADING, CardFacts, MODEL_OUTPUT_LINES_PATH, MODEL_OUTPUTS_PATH, OUTCOMES_PATH, REJECTS_PATH,
         Totals, card, write_model_outputs,
     },
     intake::IntakeProgress,
     model::ModelTotals,
-    stage::{Role, Written},
+    stage::Role,
     terminal::{
         Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, StageSummary,
         StateTotals, Summary, WorkerSummary,
@@ -23,7 +24,7 @@ use crate::{
 /// What a summary is made of.
 pub(super) struct Facts<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) models: &'a Models,
+    pub(super) models: &'a ModelClients,
     pub(super) written: &'a Written,
     pub(super) taken_in: IntakeProgress,
     pub(super) is_simulated: bool,
@@ -69,7 +70,7 @@ fn process(facts: &Facts<'_>) -> ProcessTotals {
 }
 
 /// What was asked of each model.
-pub(super) fn asked(models: &Models) -> Vec<ModelSummary> {
+pub(super) fn asked(models: &ModelClients) -> Vec<ModelSummary> {
     let reward = models.asked.reward.iter();
     let reward = reward.map(|reward| model(Role::Reward, reward.model(), reward.totals()));
     let writers = models.writers().map(|(role, chat)| model(role, chat.model(), chat.totals()));
@@ -150,7 +151,7 @@ fn replace_card(path: &Path, card: &str) -> std::io::Result<()> {
 pub(super) fn worker(
     worker: &str,
     status: &Status,
-    models: &Models,
+    models: &ModelClients,
     is_simulated: bool,
     elapsed: Duration,
 ) -> WorkerSummary {

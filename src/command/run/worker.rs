@@ -22,7 +22,7 @@ use crate::{
         heartbeat, retention,
     },
     record::RecipeRef,
-    terminal::{Counting, Progress, ProgressSnapshot, Screen},
+    terminal::{Counting, ProgressDisplay, ProgressSnapshot, Screen},
 };
 
 /// Runs the chosen stages until the process is told to stop.
@@ -38,7 +38,7 @@ pub(super) async fn run(
     let roles = dataflow::asks(&settings.recipe, &chosen);
     let name = kafka.options.worker.clone().unwrap_or_else(drawn_name);
     let mut services = Services::start(&settings, &roles, args.simulate, Some(&name)).await?;
-    let worker = Worker {
+    let worker = ClusterWorker {
         settings: &settings,
         kafka,
         name,
@@ -55,7 +55,7 @@ pub(super) async fn run(
 }
 
 /// What a worker is.
-struct Worker<'a> {
+struct ClusterWorker<'a> {
     settings: &'a Settings,
     kafka: &'a KafkaSettings,
     name: String,
@@ -64,7 +64,7 @@ struct Worker<'a> {
     asks_models: bool,
 }
 
-impl Worker<'_> {
+impl ClusterWorker<'_> {
     /// Works until the process is told to stop; then how far the stages were. Before the engine runs nothing has to be
     /// finished.
     async fn work(
@@ -172,8 +172,8 @@ fn show_progress(
     screen: &Screen,
     status: watch::Receiver<Status>,
     lags: watch::Receiver<Lags>,
-) -> Progress {
-    Progress::start(settings.observe.progress, screen, move || {
+) -> ProgressDisplay {
+    ProgressDisplay::start(settings.observe.progress, screen, move || {
         let (status, lags) = (status.borrow(), lags.borrow());
         let stages = &status.stages;
         ProgressSnapshot {

@@ -111,14 +111,14 @@ trait Display: Send + 'static {
 
 /// A running display. Dropped, it shows the last state and ends.
 #[derive(Debug)]
-pub struct Progress {
+pub struct ProgressDisplay {
     stop: oneshot::Sender<()>,
     task: Option<JoinHandle<()>>,
 }
 
-impl Progress {
+impl ProgressDisplay {
     /// Shows what `snapshot` returns, several times a second or every few seconds, until
-    /// [`Progress::finish`]. `snapshot` must be quick and must not block.
+    /// [`ProgressDisplay::finish`]. `snapshot` must be quick and must not block.
     pub fn start(
         mode: ProgressMode,
         screen: &Screen,
@@ -203,7 +203,7 @@ mod tests {
         let finished = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&finished);
         let snapshot = move || sample::snapshot(Some(9), seen.load(Ordering::Relaxed), &[]);
-        let progress = Progress::start(mode, &screen, snapshot);
+        let progress = ProgressDisplay::start(mode, &screen, snapshot);
         for _ in 0..seconds {
             tokio::time::sleep(Duration::from_secs(1)).await;
             finished.fetch_add(1, Ordering::Relaxed);

@@ -21,7 +21,7 @@ fn letters(bench: &Bench, arguments: &[&str]) -> Finished {
 fn listed(bench: &Bench, arguments: &[&str]) -> Vec<Value> {
     let text = letters(bench, &[&["list", "--json"], arguments].concat()).expect_code(0).stdout;
     let list: Value = serde_json::from_str(&text).expect("JSON");
-    list["letters"].as_array().expect("a list").clone()
+    list["dead_letters"].as_array().expect("a list").clone()
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_letter_is_listed_shown_sent_back_and_its_thread_ends_well() {
     }
 
     let would = letters(&bench, &["retry", "--all", "--dry-run"]).expect_code(0).stdout;
-    assert!(would.contains("1 letter would be sent back; nothing was done"), "{would}");
+    assert!(would.contains("1 dead letter would be sent back; nothing was done"), "{would}");
     letters(&bench, &["retry", "--stage", "draft"]).expect_code(0);
     assert_eq!(listed(&bench, &[]), Vec::<Value>::new());
     assert_eq!(listed(&bench, &["--handled"])[0]["handled"]["action"], "retried");
@@ -116,8 +116,8 @@ fn mistakes_have_their_exit_codes() {
     bench.write("prompts.jsonl", prompts(0..1));
     let cluster = Cluster::start(&[]);
     bench.run(&cluster, &["prompts.jsonl"]).expect_code(0);
-    letters(&bench, &["show", "0-7"]).expect_code(1).expect_error(&["there is no letter 0-7"]);
-    letters(&bench, &["retry", "0-7"]).expect_code(1).expect_error(&["there is no letter 0-7"]);
+    letters(&bench, &["show", "0-7"]).expect_code(1).expect_error(&["there is no dead letter 0-7"]);
+    letters(&bench, &["retry", "0-7"]).expect_code(1).expect_error(&["there is no dead letter 0-7"]);
     let mut run = bench.start(&cluster, &["--follow", "-"]);
     run.wait_for_line("model servers answer");
     run.until("the run has the folder", || {

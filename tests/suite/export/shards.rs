@@ -8,11 +8,10 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 use avr::{
     dead_letter,
     engine::Sink,
-    export::{FormatName, ShardOptions},
+    export::{FormatName, ShardOptions, ShardSink, Written},
     log::{Partition, Record},
     observe::Metrics,
     record::{HandledAction, HandledLetter},
-    stage::{ShardSink, Written},
     topic::{DEAD_LETTERS, HANDLED, RECORDS, REJECTS, TopicName},
 };
 use serde_json::{Value, json};

@@ -26,7 +26,7 @@ pub(crate) fn told(pipeline: &Pipeline, arguments: &[&str]) -> String {
 pub(crate) fn listed(pipeline: &Pipeline, arguments: &[&str]) -> Vec<Value> {
     let text = told(pipeline, &[&["list", "--json"], arguments].concat());
     let list: Value = serde_json::from_str(&text).expect("JSON");
-    list["letters"].as_array().expect("a list").clone()
+    list["dead_letters"].as_array().expect("a list").clone()
 }
 
 /// What each letter has under a key, as text.

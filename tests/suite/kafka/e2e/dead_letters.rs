@@ -176,8 +176,12 @@ fn look_at(pipeline: &Pipeline) {
     {
         assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
     }
-    letters(pipeline, &["show", "0-170400"]).expect_code(1).expect_error(&["there is no letter 0-170400"]);
-    letters(pipeline, &["retry", "0-170400"]).expect_code(1).expect_error(&["there is no letter 0-170400"]);
+    letters(pipeline, &["show", "0-170400"])
+        .expect_code(1)
+        .expect_error(&["there is no dead letter 0-170400"]);
+    letters(pipeline, &["retry", "0-170400"])
+        .expect_code(1)
+        .expect_error(&["there is no dead letter 0-170400"]);
     let would = told(pipeline, &["retry", "--all", "--dry-run"]);
     assert!(would.contains("7 letters would be sent back; nothing was done"), "{would}");
     assert_eq!(listed(pipeline, &[]).len(), 2 * EACH + 1);
@@ -187,22 +191,22 @@ fn look_at(pipeline: &Pipeline) {
 fn send_back(pipeline: &Pipeline, raw: &Raw) {
     let sizes = || (raw.read(PROMPTS.name).len(), raw.read(CRITIQUED.name).len());
     let (prompts, critiqued) = sizes();
-    assert!(told(pipeline, &["retry", "--stage", "improve"]).starts_with("3 letters were sent back"));
+    assert!(told(pipeline, &["retry", "--stage", "improve"]).starts_with("3 dead letters were sent back"));
     assert_eq!(sizes(), (prompts, critiqued + EACH));
 
     let left = listed(pipeline, &[]);
     assert_eq!(texts(&left, "stage"), ["draft"; EACH + 1]);
     let id = texts(&left, "id")[0];
-    assert!(told(pipeline, &["retry", id]).starts_with("1 letter was sent back"));
+    assert!(told(pipeline, &["retry", id]).starts_with("1 dead letter was sent back"));
     assert_eq!(sizes(), (prompts + 1, critiqued + EACH));
     let again = told(pipeline, &["retry", id]);
-    assert_eq!(again, format!("0 letters were sent back\n{id} had been handled before\n"));
+    assert_eq!(again, format!("0 dead letters were sent back\n{id} had been handled before\n"));
     let panicked = told(pipeline, &["retry", "--error", "panic"]);
-    assert_eq!(panicked, "0 letters were sent back\n");
+    assert_eq!(panicked, "0 dead letters were sent back\n");
     assert_eq!(sizes(), (prompts + 1, critiqued + EACH), "nothing was sent back twice");
 
-    assert!(told(pipeline, &["retry", "--error", "refused"]).starts_with("3 letters were sent back"));
-    assert_eq!(told(pipeline, &["retry", "--all"]), "0 letters were sent back\n");
+    assert!(told(pipeline, &["retry", "--error", "refused"]).starts_with("3 dead letters were sent back"));
+    assert_eq!(told(pipeline, &["retry", "--all"]), "0 dead letters were sent back\n");
     assert_eq!(sizes(), (prompts + EACH + 1, critiqued + EACH));
     assert_eq!(raw.read(HANDLED.name).len(), 2 * EACH + 1);
     assert_eq!((listed(pipeline, &[]).len(), listed(pipeline, &["--handled"]).len()), (0, 2 * EACH + 1));

@@ -50,7 +50,7 @@ fn a_retry_that_is_killed_and_run_again_sends_nothing_back_twice() {
     assert_eq!(texts(&all, "kind"), vec!["schema"; COUNT]);
     letters(&pipeline, &["drop", "--all"]).expect_code(2).expect_error(&["--yes"]);
     let dropped = [&["drop"][..], &texts(&all[..DROPPED], "id")].concat();
-    assert!(told(&pipeline, &dropped).starts_with("3 letters were dropped"));
+    assert!(told(&pipeline, &dropped).starts_with("3 dead letters were dropped"));
 
     for more in KILLED_AT {
         let before = pipeline.end(HANDLED.name);
@@ -63,7 +63,7 @@ fn a_retry_that_is_killed_and_run_again_sends_nothing_back_twice() {
     let both = [start(&pipeline, &["retry", "--all"]), start(&pipeline, &["retry", "--all"])];
     let ended = both.map(|retry| has_ended_well(&retry.finish()));
     assert!(ended.contains(&true), "one of them has nobody after it");
-    assert_eq!(told(&pipeline, &["retry", "--all"]), "0 letters were sent back\n");
+    assert_eq!(told(&pipeline, &["retry", "--all"]), "0 dead letters were sent back\n");
     assert_eq!(listed(&pipeline, &[]).len(), 0);
 
     let (prompts, handled) = (pipeline.keys(PROMPTS.name), pipeline.keys(HANDLED.name));

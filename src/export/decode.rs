@@ -1,16 +1,14 @@
 //! What the exporter's records say: entries for the files.
 
+use super::{BadSelectionResult, Entry, RawSelectionResult};
 use crate::{
     dead_letter::{DeadLetterCause, DeadLetterHeaders, retries},
-    engine::StepError,
-    export::{BadSelectionResult, Entry, RawSelectionResult},
     log::Record,
     method,
     record::{
         Extra, HandledAction, HandledLetter, Origin, Outcome, OutcomeReason, RecipeRef, Reject, Thread,
-        ThreadId,
+        ThreadId, payload_misfit, read_payload,
     },
-    stage::on_threads::{decode, locate},
     topic::{DEAD_LETTERS, HANDLED, RECORDS, REJECTS},
 };
 
@@ -61,22 +59,22 @@ fn entry(record: &Record) -> Result<Option<Entry<'_>>, DeadLetterCause> {
 
 fn read_result(payload: &[u8]) -> Result<RawSelectionResult<'_>, DeadLetterCause> {
     RawSelectionResult::parse(payload).map_err(|error| {
-        let message = match error {
-            BadSelectionResult::Json(_) => locate::<RawSelectionResult<'_>>(payload),
+        schema(match error {
+            BadSelectionResult::Json(_) => payload_misfit::<RawSelectionResult<'_>>(payload),
             fault => fault.to_string(),
-        };
-        DeadLetterCause::new("schema", message)
+        })
     })
 }
 
 fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Result<T, DeadLetterCause> {
-    decode(record).map_err(|failure| match failure {
-        StepError::DeadLetter(letter) => letter,
-        other => DeadLetterCause::new("schema", format!("{other:?}")),
-    })
+    read_payload(record.value.as_deref().unwrap_or_default()).map_err(schema)
 }
 
-/// A thread whose letter was sent back has not ended after all. One whose letter was dropped has.
+fn schema(misfit: String) -> DeadLetterCause {
+    DeadLetterCause::new("schema", misfit)
+}
+
+/// A thread whose dead letter was sent back has not ended after all. One whose dead letter was dropped has.
 fn handled(record: &Record) -> Result<Option<Entry<'static>>, DeadLetterCause> {
     if record.value.is_none() {
         return Ok(None);
