@@ -1,6 +1,6 @@
-//! The only place where topics meet stages: the whole flow in one function, with its bounds.
+//! The only place where topics meet stages: the whole flow in one table, with its bounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     engine::{CheckpointScope, StageSpec},
@@ -10,8 +10,8 @@ use crate::{
     },
     record::Thread,
     stage::{
-        Context, CritiqueStage, DraftStage, ImproveStage, MissingModel, Models, OnThreads, Onward, Role,
-        ScoreStage, SelectStage, ThreadStage,
+        Context, CritiqueStage, DraftStage, ImproveStage, MissingModel, Models, OnThreads, Role, ScoreStage,
+        SelectStage, ThreadStage,
     },
     topic::{
         CRITIQUED, DEAD_LETTERS, DRAFTED, HANDLED, IMPROVED, RECORDS, REJECTS, SCORED, Topic, TopicName,
@@ -21,27 +21,94 @@ use crate::{
 /// The exporter's name.
 pub const EXPORT: &str = "export";
 
-/// Every stage with the topics that it reads, in the order in which a thread passes them.
-pub const STAGES: [(&str, &[TopicName]); 6] = [
-    (DraftStage::NAME, &[DraftStage::INPUT.name]),
-    (CritiqueStage::NAME, &[CritiqueStage::INPUT.name]),
-    (ImproveStage::NAME, &[ImproveStage::INPUT.name]),
-    (ScoreStage::NAME, &[ScoreStage::INPUT.name]),
-    (SelectStage::NAME, &[SelectStage::INPUT.name]),
-    (EXPORT, &EXPORTED),
-];
-
 /// What the exporter reads; its checkpoint lies with the first.
 const EXPORTED: [TopicName; 4] = [RECORDS.name, DEAD_LETTERS, REJECTS.name, HANDLED.name];
 
-/// The stages whose lag a stage waits for before it takes on more: where work is admitted to the loop, everything
-/// behind it; before the end, the end. Stages in the loop wait for nobody's topic, or the loop could lock itself.
-pub fn waits_for(stage: &str) -> &'static [&'static str] {
-    match stage {
-        DraftStage::NAME => {
-            &[CritiqueStage::NAME, ImproveStage::NAME, ScoreStage::NAME, SelectStage::NAME, EXPORT]
+/// One stage of the flow: all that the rest of the program knows of it.
+pub struct FlowStage {
+    /// Its name: in configuration, metrics, consumer groups and dead letters.
+    pub name: &'static str,
+    /// The topics that it reads.
+    pub reads: &'static [TopicName],
+    /// The topics that it may write to.
+    pub writes: &'static [TopicName],
+    /// Steps at once, where the configuration says nothing.
+    pub max_in_flight: usize,
+    /// Whether it takes on no more while a stage behind it lags: where work is admitted to the loop, and before the end.
+    /// Stages in the loop wait for nobody's topic, or the loop could lock itself.
+    waits: bool,
+    is_passed: fn(&Recipe) -> bool,
+    asks: fn(&Recipe) -> Vec<Role>,
+    assemble: fn(&Assembly<'_>, usize) -> Result<StageSpec, MissingModel>,
+}
+
+/// What stages are assembled from.
+struct Assembly<'a> {
+    context: &'a Context,
+    models: &'a Models,
+    scope: CheckpointScope,
+}
+
+/// A row of [`STAGES`] for a [`ThreadStage`]: its type, steps at once, whether it waits for those behind it, and where
+/// its results go.
+macro_rules! on_threads {
+    ($stage:ty, $max_in_flight:literal, waits: $waits:literal, $onward:expr => [$($topic:ident),+]) => {
+        FlowStage {
+            name: <$stage>::NAME,
+            reads: &[<$stage>::INPUT.name],
+            writes: &[$($topic.name),+],
+            max_in_flight: $max_in_flight,
+            waits: $waits,
+            is_passed: <$stage>::is_passed,
+            asks: <$stage>::asks,
+            assemble: |Assembly { context, models, .. }, max_in_flight| {
+                let stage = OnThreads::new(<$stage>::assemble(context, models)?, context, $onward);
+                Ok(StageSpec::steps(<$stage>::NAME, <$stage>::INPUT.name, stage, max_in_flight))
+            },
         }
-        SelectStage::NAME => &[EXPORT],
+    };
+}
+
+/// Every stage, in the order in which a thread passes them.
+///
+/// ```text
+///   prompts ─▶ draft ─▶ drafted ─▶ critique ─▶ critiqued ─▶ improve ─▶ improved ─▶ score ─▶ scored ─▶ select ─▶ records
+///                          ▲                                                          │
+///                          └──────────────────── another round ◀──────────────────────┘
+///   records, dead-letters, rejects, handled ─▶ export ─▶ files
+/// ```
+pub static STAGES: [FlowStage; 6] = [
+    on_threads!(DraftStage, 1024, waits: true,
+        |recipe, _| topic_for(after_draft(recipe)) => [DRAFTED, IMPROVED, SCORED]),
+    on_threads!(CritiqueStage, 1024, waits: false, |_, _| CRITIQUED => [CRITIQUED]),
+    on_threads!(ImproveStage, 1024, waits: false,
+        |recipe, thread| topic_for(after_improve(recipe, thread)) => [DRAFTED, IMPROVED, SCORED]),
+    on_threads!(ScoreStage, 1024, waits: false,
+        |recipe, thread| topic_for(after_score(recipe, thread)) => [DRAFTED, SCORED]),
+    on_threads!(SelectStage, 64, waits: true, |_, _| RECORDS => [RECORDS]),
+    FlowStage {
+        name: EXPORT,
+        reads: &EXPORTED,
+        writes: &[],
+        max_in_flight: 512,
+        waits: false,
+        is_passed: |_| true,
+        asks: |_| vec![],
+        assemble: |assembly, max_in_flight| {
+            Ok(StageSpec::sink(EXPORT, EXPORTED.to_vec(), max_in_flight, assembly.scope))
+        },
+    },
+];
+
+/// The names of all stages, in the order in which a thread passes them.
+pub fn stage_names() -> impl Iterator<Item = &'static str> {
+    STAGES.iter().map(|stage| stage.name)
+}
+
+/// The stages whose lag a stage waits for before it takes on more: all behind it, or none.
+pub fn waits_for(stage: &str) -> &'static [FlowStage] {
+    match STAGES.iter().position(|known| known.name == stage) {
+        Some(place) if STAGES[place].waits => &STAGES[place + 1..],
         _ => &[],
     }
 }
@@ -52,7 +119,7 @@ pub struct Chosen(BTreeSet<&'static str>);
 
 /// A name that no stage has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no stage {name:?}; the stages are {}", STAGES.map(|(name, _)| name).join(", "))]
+#[error("there is no stage {name:?}; the stages are {}", stage_names().collect::<Vec<_>>().join(", "))]
 pub struct UnknownStage {
     /// What was asked for.
     pub name: String,
@@ -61,7 +128,7 @@ pub struct UnknownStage {
 impl Chosen {
     /// The whole flow.
     pub fn all() -> Self {
-        Self(STAGES.iter().map(|(name, _)| *name).collect())
+        Self(stage_names().collect())
     }
 
     /// The stages of these names; all where none is named.
@@ -72,7 +139,7 @@ impl Chosen {
         if names.is_empty() {
             return Ok(Self::all());
         }
-        let known = |name: &String| STAGES.iter().map(|(known, _)| *known).find(|known| known == name);
+        let known = |name: &String| stage_names().find(|known| known == name);
         let chosen = names.iter().map(|name| known(name).ok_or_else(|| UnknownStage { name: name.clone() }));
         chosen.collect::<Result<_, _>>().map(Self)
     }
@@ -84,59 +151,21 @@ impl Chosen {
 
     /// Their names, in the order of the flow.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
-        STAGES.iter().map(|(name, _)| *name).filter(|name| self.has(name))
+        stage_names().filter(|name| self.has(name))
     }
 }
 
-/// Steps at once, for each stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StageLimits {
-    /// Threads that wait for their answer.
-    pub draft: usize,
-    /// Threads that wait for their critiques.
-    pub critique: usize,
-    /// Threads that wait for their improvements.
-    pub improve: usize,
-    /// Threads that wait for their rewards.
-    pub score: usize,
-    /// Threads that are selected from.
-    pub select: usize,
-    /// Harvests in one write to the files.
-    pub export: usize,
-}
-
-impl Default for StageLimits {
-    fn default() -> Self {
-        Self { draft: 1024, critique: 1024, improve: 1024, score: 1024, select: 64, export: 512 }
-    }
-}
+/// Steps at once, by the stage's name; a stage that is not named has what its row of [`STAGES`] says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StageLimits(pub BTreeMap<&'static str, usize>);
 
 /// The models that the chosen stages ask for threads of a recipe.
 pub fn asks(recipe: &Recipe, chosen: &Chosen) -> BTreeSet<Role> {
-    fn of<S: ThreadStage>(recipe: &Recipe, chosen: &Chosen) -> Vec<Role> {
-        if chosen.has(S::NAME) && S::is_passed(recipe) { S::asks(recipe) } else { vec![] }
-    }
-    let stages = [
-        of::<DraftStage>(recipe, chosen),
-        of::<CritiqueStage>(recipe, chosen),
-        of::<ImproveStage>(recipe, chosen),
-        of::<ScoreStage>(recipe, chosen),
-        of::<SelectStage>(recipe, chosen),
-    ];
-    stages.into_iter().flatten().collect()
+    passed(recipe, chosen).flat_map(|stage| (stage.asks)(recipe)).collect()
 }
 
 /// The stages that were chosen, those of them that threads of the recipe pass, in the order in which they do; each with
-/// where its results go.
-///
-/// ```text
-///   prompts ─▶ draft ─▶ drafted ─▶ critique ─▶ critiqued ─▶ improve ─▶ improved ─▶ score ─▶ scored ─▶ select ─▶ records
-///                          ▲                                                          │
-///                          └──────────────────── another round ◀──────────────────────┘
-///   records, dead-letters, rejects, handled ─▶ export ─▶ files
-/// ```
-///
-/// `scope` is that of the checkpoints of the sink that the exporter has.
+/// where its results go. `scope` is that of the checkpoints of the sink that the exporter has.
 ///
 /// # Errors
 /// A stage asks a model that is not there.
@@ -147,17 +176,13 @@ pub fn stages(
     chosen: &Chosen,
     scope: CheckpointScope,
 ) -> Result<Vec<StageSpec>, MissingModel> {
-    let mut flow = Flow { context, models, chosen, specs: vec![] };
-    flow.add::<DraftStage>(limits.draft, |recipe, _| topic_for(after_draft(recipe)))?;
-    flow.add::<CritiqueStage>(limits.critique, |_, _| CRITIQUED)?;
-    flow.add::<ImproveStage>(limits.improve, |recipe, thread| topic_for(after_improve(recipe, thread)))?;
-    flow.add::<ScoreStage>(limits.score, |recipe, thread| topic_for(after_score(recipe, thread)))?;
-    flow.add::<SelectStage>(limits.select, |_, _| RECORDS)?;
-    let mut specs = flow.specs;
-    if chosen.has(EXPORT) {
-        specs.push(StageSpec::sink(EXPORT, EXPORTED.to_vec(), limits.export, scope));
-    }
-    Ok(specs)
+    let assembly = Assembly { context, models, scope };
+    let limit = |stage: &FlowStage| limits.0.get(stage.name).copied().unwrap_or(stage.max_in_flight);
+    passed(&context.recipe, chosen).map(|stage| (stage.assemble)(&assembly, limit(stage))).collect()
+}
+
+fn passed(recipe: &Recipe, chosen: &Chosen) -> impl Iterator<Item = &'static FlowStage> {
+    STAGES.iter().filter(|stage| chosen.has(stage.name) && (stage.is_passed)(recipe))
 }
 
 /// The topic in which a thread waits for what is to be done next.
@@ -166,29 +191,6 @@ fn topic_for(next: NextStage) -> Topic<Thread> {
         NextStage::Critique => DRAFTED,
         NextStage::Score => IMPROVED,
         NextStage::Select => SCORED,
-    }
-}
-
-/// The flow while it is put together.
-struct Flow<'a> {
-    context: &'a Context,
-    models: &'a Models,
-    chosen: &'a Chosen,
-    specs: Vec<StageSpec>,
-}
-
-impl Flow<'_> {
-    /// Adds a stage, if it was chosen and threads of the recipe pass it.
-    fn add<S: ThreadStage>(
-        &mut self,
-        max_in_flight: usize,
-        onward: Onward<S::Out>,
-    ) -> Result<(), MissingModel> {
-        if self.chosen.has(S::NAME) && S::is_passed(&self.context.recipe) {
-            let stage = OnThreads::new(S::assemble(self.context, self.models)?, self.context, onward);
-            self.specs.push(StageSpec::steps(S::NAME, S::INPUT.name, stage, max_in_flight));
-        }
-        Ok(())
     }
 }
 
@@ -229,10 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn no_stage_waits_for_itself_or_in_a_circle() {
-        let place = |name| STAGES.iter().position(|(known, _)| *known == name).expect("a stage");
-        for (name, _) in STAGES {
-            assert!(waits_for(name).iter().all(|later| place(*later) > place(name)), "{name}");
+    fn work_is_admitted_where_no_loop_can_lock_itself() {
+        let names = |stage| waits_for(stage).iter().map(|later| later.name).collect::<Vec<_>>();
+        assert_eq!(names("draft"), ["critique", "improve", "score", "select", "export"]);
+        assert_eq!(names("select"), ["export"]);
+        for stage in ["critique", "improve", "score", "export"] {
+            assert_eq!(names(stage), [""; 0], "{stage}");
         }
     }
 

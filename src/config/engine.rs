@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Section;
 use crate::{
-    dataflow::StageLimits,
+    dataflow::{FlowStage, STAGES, StageLimits},
     engine::{EngineOptions, ForeignProgress},
     intake::IntakeOptions,
     log::embedded::{self, Durability},
@@ -41,16 +41,8 @@ pub(super) fn options(section: &mut Section<'_>) -> EngineOptions {
 }
 
 pub(super) fn limits(section: &mut Section<'_>) -> StageLimits {
-    let defaults = StageLimits::default();
-    let mut limit = |name, default| section.count(name, default, 1..=1 << 20);
-    StageLimits {
-        draft: limit("draft", defaults.draft),
-        critique: limit("critique", defaults.critique),
-        improve: limit("improve", defaults.improve),
-        score: limit("score", defaults.score),
-        select: limit("select", defaults.select),
-        export: limit("export", defaults.export),
-    }
+    let limit = |stage: &FlowStage| (stage.name, section.count(stage.name, stage.max_in_flight, 1..=1 << 20));
+    StageLimits(STAGES.iter().map(limit).collect())
 }
 
 pub(super) fn log(section: &mut Section<'_>) -> LogSettings {

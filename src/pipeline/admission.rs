@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::backlog;
 use crate::{
-    dataflow::{Chosen, waits_for},
+    dataflow::{Chosen, FlowStage, waits_for},
     engine::{PausedStages, StageStatus, Status},
     log::{Log, LogError, Partition},
     observe::Metrics,
@@ -102,8 +102,10 @@ pub(crate) async fn watch<L: Log>(
     gates: watch::Sender<PausedStages>,
     metrics: Metrics,
 ) {
-    let of_interest: BTreeSet<&'static str> =
-        chosen.names().flat_map(|name| waits_for(name).iter().copied().chain([name])).collect();
+    let of_interest: BTreeSet<&'static str> = chosen
+        .names()
+        .flat_map(|name| waits_for(name).iter().map(|later| later.name).chain([name]))
+        .collect();
     loop {
         match lag_of(&log, &of_interest).await {
             Ok(measured) => {
@@ -136,7 +138,7 @@ async fn lag_of<L: Log>(log: &L, stages: &BTreeSet<&'static str>) -> Result<Lags
 
 /// The chosen stages that must wait: one that they wait for is behind by more than `max_lag`.
 fn closed(chosen: &Chosen, lags: &Lags, max_lag: u64) -> PausedStages {
-    let is_behind = |later: &&'static str| lags.get(*later).is_some_and(|lag| *lag > max_lag);
+    let is_behind = |later: &FlowStage| lags.get(later.name).is_some_and(|lag| *lag > max_lag);
     chosen.names().filter(|name| waits_for(name).iter().any(is_behind)).collect()
 }
 

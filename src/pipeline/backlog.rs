@@ -59,7 +59,7 @@ pub struct Left {
 /// # Errors
 /// The log cannot be read.
 pub async fn behind<L: Log>(log: &L, stage: &'static str) -> Result<Vec<Behind>, LogError> {
-    let topics = STAGES.iter().find(|(name, _)| *name == stage).map_or(&[][..], |(_, topics)| topics);
+    let topics = STAGES.iter().find(|known| known.name == stage).map_or(&[][..], |known| known.reads);
     let mut all = Vec::new();
     for topic in topics {
         let partitions: Vec<Partition> =

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use crate::memory_log::{MemoryLog, MemoryProcess, Options};
 
 fn log() -> MemoryLog {
-    let of_stages = STAGES.iter().flat_map(|(_, topics)| topics.iter().map(|topic| (*topic, 2)));
+    let of_stages = STAGES.iter().flat_map(|stage| stage.reads.iter().map(|topic| (*topic, 2)));
     let topics: Vec<_> = of_stages.chain([(WORKERS.name, 1)]).collect();
     MemoryLog::new(&topics, Options { gaps: true, ..Options::calm(3) })
 }
@@ -112,7 +112,7 @@ async fn a_thread_that_goes_round_is_never_overlooked() {
             let records = log.records(at);
             let offsets: Vec<_> = records.iter().map(|record| (record.partition, record.offset)).collect();
             let next =
-                STAGES.iter().flat_map(|(_, topics)| *topics).find(|topic| topic.0 == *to).expect("a topic");
+                STAGES.iter().flat_map(|stage| stage.reads).find(|topic| topic.0 == *to).expect("a topic");
             done(&mover, stage, at, &offsets, vec![output(*next, "t", "{}")]).await;
             at = *next;
         }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     clock::now_ms,
-    dataflow::STAGES,
+    dataflow::stage_names,
     dead_letter::DeadLetterCounts,
     log::{Log, LogError, Partition, Record},
     pipeline::backlog::{self, Behind, Left},
@@ -48,12 +48,12 @@ impl Sample {
     /// The log cannot be read.
     pub async fn take<L: Log>(log: &L, before: Option<&Self>) -> Result<Self, LogError> {
         let mut behind = Vec::new();
-        for (stage, _) in STAGES {
+        for stage in stage_names() {
             behind.push(backlog::behind(log, stage).await?);
         }
         let left = backlog::left(log, &behind.concat()).await?;
         let mut left = left.into_iter();
-        let stages = STAGES.iter().zip(behind).map(|((name, _), behind)| {
+        let stages = stage_names().zip(behind).map(|(name, behind)| {
             let left = left.by_ref().take(behind.len()).collect();
             StageSample { name, behind, left }
         });

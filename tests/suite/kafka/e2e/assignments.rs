@@ -61,7 +61,7 @@ impl Pipeline {
     }
 
     fn is_shared_out(&self, stage: &str, shares: &[&Shares]) -> bool {
-        let (_, topics) = STAGES.iter().find(|(name, _)| *name == stage).expect("a stage");
+        let topics = STAGES.iter().find(|known| known.name == stage).expect("a stage").reads;
         let ends = |topic| self.runtime.block_on(self.log.ends(topic)).expect("the cluster answers");
         let all: usize = topics.iter().map(|topic| ends(*topic).len()).sum();
         let held = |shares: &&Shares| shares.get(stage).map_or(0, BTreeSet::len);
