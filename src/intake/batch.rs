@@ -88,7 +88,8 @@ impl Batch {
     }
 }
 
-pub(super) fn index_output(key: String, entry: &IndexEntry) -> Output {
+/// An entry of the index, as it is written.
+pub(crate) fn index_output(key: String, entry: &IndexEntry) -> Output {
     output(INDEX.name, Bytes::from(key), entry)
 }
 
