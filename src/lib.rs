@@ -20,11 +20,17 @@
 //!
 //! 1. [`record`]: what a thread and a training record are. Below everything else.
 //! 2. [`method`]: the rules of the paper, pure: no async, no clock, no network, no log.
-//! 3. [`log`]: the seam to the log, as narrow as the engine needs it.
+//! 3. [`log`]: the interface to the log, as narrow as the engine needs it; the embedded log and Kafka stand behind it.
 //! 4. [`engine`]: runs any stage exactly once; knows no method.
 //! 5. [`stage`]: one file a stage, each a thin join of method and models.
 //! 6. [`dataflow`]: the only place where topics meet stages.
-//! 7. [`model`], [`source`], [`export`], [`observe`], [`config`], [`simulate`]: the edges.
+//! 7. The edges: [`source`] and [`intake`] bring prompts in, [`export`] writes files, [`model`] asks model servers,
+//!    [`dead_letter`] keeps what could not be handled.
+//! 8. Over Kafka: [`provision`] makes a cluster's topics what they should be, [`pipeline`] looks after a running one.
+//! 9. The program: [`config`], [`app`] (opens and wires), [`command`] (one file a command), [`terminal`] (what people
+//!    see), [`observe`] (what machines scrape), [`simulate`] (model servers for trying things).
+//!
+//! What each may use is a table in `ARCHITECTURE.md`, which the tests compare with the sources.
 //!
 //! ## Deliberately absent
 //!
