@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub(crate) use batch::index_output;
-use batch::{Batch, Tried};
+use batch::{AttemptedKeys, Batch};
 use followed::Followed;
 pub use index::{Index, Seen};
 pub(crate) use index::{MODELS_KEY, recipe_key};
@@ -234,7 +234,7 @@ impl<L: Log, W: PromptWriter> Intake<L, W> {
     /// Takes in items, each with whether it comes for the first time. Where others may have written meanwhile, or
     /// nobody knows what was written, the index is read again and the items are judged anew.
     async fn take_batch(&mut self, source: Named<'_>, items: &[(Item, bool)]) -> Result<(), IntakeError> {
-        let mut tried = Tried::default();
+        let mut tried = AttemptedKeys::default();
         loop {
             let mut batch = Batch::after(std::mem::take(&mut tried));
             for (item, is_new) in items {
@@ -250,7 +250,7 @@ impl<L: Log, W: PromptWriter> Intake<L, W> {
                     self.count(&batch);
                     return Ok(());
                 }
-                Err(WriteError::Doubtful) => tried = batch.into_tried(),
+                Err(WriteError::Doubtful) => tried = batch.into_attempted(),
                 Err(WriteError::TakenOver) => {}
                 Err(error) => return Err(error.into()),
             }
