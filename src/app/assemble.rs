@@ -106,7 +106,7 @@ fn files(settings: &Settings, metrics: &Metrics) -> (Box<dyn Sink>, watch::Recei
 
 /// What is remembered of the recipe in a log. In a folder it also says whether the models are simulated: a folder of
 /// simulated records must not go on with real ones, nor the other way round. Over a cluster the models are the workers'
-/// own, and who submits does not know them: workers say it by [`claim_models`](crate::intake::claim_models).
+/// own, and who submits does not know them: workers say it by [`claim_models`](crate::pipeline::claims::claim_models).
 pub(crate) fn definition(settings: &Settings, simulated: Option<bool>) -> serde_json::Value {
     let mut definition = serde_json::to_value(&settings.recipe).unwrap_or_default();
     if let Some(simulated) = simulated {

@@ -7,6 +7,7 @@ use crate::{
     export::ExportError,
     intake::IntakeError,
     log::{LogError, LogErrorKind},
+    pipeline::claims::ClaimError,
     provision::ProvisionError,
 };
 
@@ -77,9 +78,18 @@ impl HasExitCode for IntakeError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Strict { .. } => ExitCode::Strict,
-            Self::RecipeChanged(_) | Self::OtherModels(_) => ExitCode::WrongUsage,
             Self::Log(error) => error.exit_code(),
             Self::Source(_) | Self::Stopped => ExitCode::Failed,
+        }
+    }
+}
+
+impl HasExitCode for ClaimError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::RecipeChanged(_) | Self::OtherModels(_) => ExitCode::WrongUsage,
+            Self::Intake(error) => error.exit_code(),
+            Self::Log(error) => error.exit_code(),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     intake::{self, Intake, IntakeError, IntakeProgress, SUBMIT_COMMITTER},
     log::{LogError, StandaloneCommitter, kafka::KafkaLog},
     observe::Metrics,
+    pipeline::claims::{ClaimError, claim_recipe},
     source::{self, SourceErrors},
     terminal::{Counting, InputTotals, ProgressDisplay, ProgressSnapshot, Screen, SubmitSummary},
 };
@@ -79,6 +80,9 @@ pub enum SubmitCommandError {
     /// The log failed.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The log was begun for something else.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The intake ended.
     #[error(transparent)]
     Intake(#[from] IntakeError),
@@ -90,6 +94,7 @@ impl HasExitCode for SubmitCommandError {
             Self::NoCluster | Self::Sources(_) => ExitCode::WrongUsage,
             Self::Open(error) => error.exit_code(),
             Self::Log(error) => error.exit_code(),
+            Self::Claim(error) => error.exit_code(),
             Self::Intake(error) => error.exit_code(),
         }
     }
@@ -140,7 +145,7 @@ async fn begin(
     let reference = settings.recipe.reference(&settings.templates);
     let options = settings.intake.clone();
     let (mut intake, _) = Intake::new(log, writer, reference, options, index, Metrics::new());
-    intake.claim(app::definition(settings, None)).await?;
+    claim_recipe(&mut intake, &app::definition(settings, None)).await?;
     Ok(intake)
 }
 

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use super::Section;
 use crate::{
     dead_letter::DEAD_LETTERS_COMMITTER,
-    intake::{MODELS_COMMITTER, SUBMIT_COMMITTER},
+    intake::SUBMIT_COMMITTER,
     log::kafka::{
         GroupProtocol, KafkaOptions, MissingProgress, check_client_key, check_group_key, is_secret_key,
     },
     model::Secret,
+    pipeline::claims::MODELS_COMMITTER,
     provision::TopicOverrides,
 };
 

@@ -19,16 +19,16 @@ pub(super) struct Batch {
     pub(super) new: u64,
     pub(super) known: u64,
     pub(super) reasons: Vec<String>,
-    before: Tried,
+    before: AttemptedKeys,
 }
 
 /// The keys of index entries that a commit of unknown outcome was to write: those that are there are this process's.
 #[derive(Default)]
-pub(super) struct Tried(HashSet<Bytes>);
+pub(super) struct AttemptedKeys(HashSet<Bytes>);
 
 impl Batch {
     /// An empty batch, after an attempt at the same items.
-    pub(super) fn after(before: Tried) -> Self {
+    pub(super) fn after(before: AttemptedKeys) -> Self {
         Self { before, ..Self::default() }
     }
 
@@ -40,7 +40,7 @@ impl Batch {
     }
 
     /// What it tried to write, this time and before.
-    pub(super) fn into_tried(self) -> Tried {
+    pub(super) fn into_attempted(self) -> AttemptedKeys {
         self.before
     }
 
@@ -88,7 +88,8 @@ impl Batch {
     }
 }
 
-pub(super) fn index_output(key: String, entry: &IndexEntry) -> Output {
+/// An entry of the index, as it is written.
+pub(crate) fn index_output(key: String, entry: &IndexEntry) -> Output {
     output(INDEX.name, Bytes::from(key), entry)
 }
 

@@ -10,7 +10,7 @@ use crate::{
 /// Key of the entry that holds a recipe's definition.
 const RECIPE: &str = "recipe:";
 /// Key of the entry that says of which sort the models are. No thread's id and no reject's is like it.
-pub(super) const MODELS: &str = "models";
+pub(crate) const MODELS_KEY: &str = "models";
 
 /// Everything taken in so far, by id: 32 bytes of memory for each thread and about half of that for each reject.
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ impl Index {
 }
 
 /// The key of a recipe's entry.
-pub(super) fn recipe_key(name: &str) -> String {
+pub(crate) fn recipe_key(name: &str) -> String {
     format!("{RECIPE}{name}")
 }
 

@@ -13,20 +13,17 @@
 mod batch;
 mod followed;
 mod index;
-mod models;
-mod recipe;
 mod writer;
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use batch::{Batch, Tried, index_output};
+pub(crate) use batch::index_output;
+use batch::{AttemptedKeys, Batch};
 use followed::Followed;
 pub use index::{Index, Seen};
-pub use models::{MODELS_COMMITTER, OtherModels, check_models, claim_models};
-use recipe::check_alone;
-pub use recipe::{RecipeChanged, check_recipe, claims, difference};
+pub(crate) use index::{MODELS_KEY, recipe_key};
 pub use writer::{EngineWriter, PromptWriter, SUBMIT_COMMITTER, WriteError};
 
 use crate::{
@@ -98,12 +95,6 @@ pub enum IntakeError {
         /// What is wrong with it.
         message: String,
     },
-    /// The log was begun under another definition of the recipe.
-    #[error(transparent)]
-    RecipeChanged(#[from] RecipeChanged),
-    /// The log was begun with models of another sort.
-    #[error(transparent)]
-    OtherModels(#[from] OtherModels),
 }
 
 impl From<WriteError> for IntakeError {
@@ -177,26 +168,28 @@ impl<L: Log, W: PromptWriter> Intake<L, W> {
         self.progress.subscribe()
     }
 
-    /// Makes sure that everything in this log follows one definition of the recipe, now and later.
+    /// The recipe that its threads follow.
+    pub fn recipe(&self) -> &RecipeRef {
+        &self.recipe
+    }
+
+    /// What was taken in already.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Writes an entry of the index. Where that is not certain, `false` is returned, and the index, read anew, says.
     ///
     /// # Errors
-    /// The log was begun with another definition.
-    pub async fn claim(&mut self, definition: serde_json::Value) -> Result<(), IntakeError> {
-        loop {
-            check_alone(self.index.recipes().map(|(name, _)| name), &self.recipe.name)?;
-            check_recipe(self.index.recipe(&self.recipe.name), &self.recipe, &definition)?;
-            if self.index.recipe(&self.recipe.name).is_some() {
-                return Ok(());
+    /// The log fails, or the engine has stopped.
+    pub async fn write_entry(&mut self, key: String, entry: &IndexEntry) -> Result<bool, IntakeError> {
+        match self.writer.write(vec![index_output(key, entry)]).await {
+            Ok(()) => Ok(true),
+            Err(WriteError::Doubtful | WriteError::TakenOver) => {
+                self.index = read_index(&self.log).await?;
+                Ok(false)
             }
-            let entry = IndexEntry::Recipe { hash: self.recipe.hash.clone(), definition: definition.clone() };
-            let output = index_output(index::recipe_key(&self.recipe.name), &entry);
-            match self.writer.write(vec![output]).await {
-                Ok(()) => return Ok(()),
-                Err(WriteError::Doubtful | WriteError::TakenOver) => {
-                    self.index = read_index(&self.log).await?
-                }
-                Err(error) => return Err(error.into()),
-            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -241,7 +234,7 @@ impl<L: Log, W: PromptWriter> Intake<L, W> {
     /// Takes in items, each with whether it comes for the first time. Where others may have written meanwhile, or
     /// nobody knows what was written, the index is read again and the items are judged anew.
     async fn take_batch(&mut self, source: Named<'_>, items: &[(Item, bool)]) -> Result<(), IntakeError> {
-        let mut tried = Tried::default();
+        let mut tried = AttemptedKeys::default();
         loop {
             let mut batch = Batch::after(std::mem::take(&mut tried));
             for (item, is_new) in items {
@@ -257,7 +250,7 @@ impl<L: Log, W: PromptWriter> Intake<L, W> {
                     self.count(&batch);
                     return Ok(());
                 }
-                Err(WriteError::Doubtful) => tried = batch.into_tried(),
+                Err(WriteError::Doubtful) => tried = batch.into_attempted(),
                 Err(WriteError::TakenOver) => {}
                 Err(error) => return Err(error.into()),
             }

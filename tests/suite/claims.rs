@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use avr::{
-    intake::{IntakeError, claim_models},
+    pipeline::claims::{ClaimError, claim_models},
     topic::INDEX,
 };
 use futures_util::future::join_all;
@@ -27,9 +27,9 @@ async fn of_workers_of_both_sorts_that_start_at_once_one_sort_goes_on() {
         let ended = join_all(claims).await;
         let went_on: BTreeSet<bool> = ended.iter().filter(|it| it.1.is_ok()).map(|it| it.0).collect();
         assert_eq!(went_on.len(), 1, "seed {seed}: {ended:?}");
-        let is_told = |it: &(bool, Result<(), IntakeError>)| {
+        let is_told = |it: &(bool, Result<(), ClaimError>)| {
             went_on.contains(&it.0) == it.1.is_ok()
-                && (it.1.is_ok() || matches!(it.1, Err(IntakeError::OtherModels(_))))
+                && (it.1.is_ok() || matches!(it.1, Err(ClaimError::OtherModels(_))))
         };
         assert!(ended.iter().all(is_told), "seed {seed}: {ended:?}");
         assert_eq!(log.records(INDEX.name).len(), 1, "seed {seed}");

@@ -4,9 +4,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use avr::{
-    intake::{Intake, IntakeError, IntakeOptions, IntakeProgress, read_index},
+    intake::{Intake, IntakeOptions, IntakeProgress, read_index},
     log::StandaloneCommitter,
     observe::Metrics,
+    pipeline::claims::{ClaimError, claim_recipe},
     record::{Extra, RecipeRef},
     source::{AnswerUse, DEFAULT_MAX_LINE_BYTES},
     topic::{INDEX, PROMPTS, REJECTS, TopicName},
@@ -46,7 +47,7 @@ fn log(options: Options) -> MemoryLog {
     MemoryLog::new(&[(PROMPTS.name, 2), (INDEX.name, 1), (REJECTS.name, 1)], options)
 }
 
-async fn submit(process: MemoryProcess, files: &[String]) -> Result<IntakeProgress, IntakeError> {
+async fn submit(process: MemoryProcess, files: &[String]) -> Result<IntakeProgress, ClaimError> {
     let writer = StandaloneCommitter::start(process.clone(), "submit").await?;
     let index = read_index(&process).await?;
     let recipe = RecipeRef { name: "recipe".to_owned(), hash: "hash".to_owned(), extra: Extra::new() };
@@ -58,7 +59,7 @@ async fn submit(process: MemoryProcess, files: &[String]) -> Result<IntakeProgre
         answer: AnswerUse::Ignored,
     };
     let (mut intake, progress) = Intake::new(process, writer, recipe, options, index, Metrics::new());
-    intake.claim(serde_json::json!({"name": "recipe"})).await?;
+    claim_recipe(&mut intake, &serde_json::json!({"name": "recipe"})).await?;
     intake.run(files).await?;
     Ok(*progress.borrow())
 }
@@ -167,8 +168,8 @@ fn another_definition_of_the_recipe_is_refused() {
             answer: AnswerUse::Ignored,
         };
         let (mut intake, _) = Intake::new(process, writer, recipe, options, index, Metrics::new());
-        let claimed = intake.claim(serde_json::json!({"name": "recipe", "rounds": 2})).await;
-        let Err(IntakeError::RecipeChanged(changed)) = claimed else { panic!("{claimed:?}") };
+        let claimed = claim_recipe(&mut intake, &serde_json::json!({"name": "recipe", "rounds": 2})).await;
+        let Err(ClaimError::RecipeChanged(changed)) = claimed else { panic!("{claimed:?}") };
         assert_eq!(changed.difference, "rounds: absent before, 2 now");
     });
 }

@@ -188,6 +188,7 @@ pub(crate) fn topics_elsewhere() -> Vec<String> {
         "src/dataflow.rs",
         "src/engine/committer.rs",
         "src/pipeline/heartbeat.rs",
+        "src/pipeline/claims.rs",
         "src/command/status",
     ];
     named_elsewhere(&names, &may, "what is known of topics stands in topics/; ask topic::catalogue")

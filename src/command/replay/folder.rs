@@ -13,7 +13,7 @@ use crate::{
     app::{Broken, STATE},
     config::Settings,
     export::{ExportOptions, Files},
-    intake::difference,
+    pipeline::claims::difference,
 };
 
 /// Where a folder says whose it is.

@@ -11,9 +11,10 @@ use crate::{
     app,
     config::Settings,
     export::OUTCOMES_PATH,
-    intake::{Index, difference},
+    intake::Index,
     log::kafka::KafkaOptions,
     method::Recipe,
+    pipeline::claims::difference,
     record::{Extra, RecipeRef},
 };
 

@@ -17,7 +17,10 @@ use crate::{
     export::Written,
     intake::{self, EngineWriter, Index, Intake, IntakeError, IntakeProgress},
     log::embedded::EmbeddedLog,
-    pipeline::admission,
+    pipeline::{
+        admission,
+        claims::{self, ClaimError},
+    },
     source,
     terminal::{Counting, ProgressDisplay, ProgressSnapshot, Screen},
 };
@@ -91,7 +94,7 @@ impl PreparedRun {
         }
         let definition = app::definition(settings, Some(are_simulated(settings, args.simulate)));
         // Before the engine: threads of another definition would only be left waiting.
-        intake::check_recipe(index.recipe(&parts.reference.name), &parts.reference, &definition)?;
+        claims::check_recipe(index.recipe(&parts.reference.name), &parts.reference, &definition)?;
         Ok(Self { log, parts, written, index, definition, sent_back })
     }
 }
@@ -99,7 +102,7 @@ impl PreparedRun {
 /// What runs.
 struct Run {
     engine: RunningEngine,
-    intake: JoinSet<Result<(), IntakeError>>,
+    intake: JoinSet<Result<(), RunError>>,
     status: watch::Receiver<Status>,
     taken_in: watch::Receiver<IntakeProgress>,
     written: watch::Receiver<Written>,
@@ -127,8 +130,8 @@ impl Run {
         let files = args.files.clone();
         let mut intake_task = JoinSet::new();
         intake_task.spawn(async move {
-            intake.claim(definition).await?;
-            intake.run(&files).await
+            claims::claim_recipe(&mut intake, &definition).await?;
+            Ok(intake.run(&files).await?)
         });
         let intake = intake_task;
         Self { engine, intake, status, taken_in, written, sent_back, _background: background }
@@ -163,12 +166,19 @@ impl Run {
 
 /// Waits for a failure of the intake. One that has come to its end cannot fail any more; one that was stopped by the
 /// engine leaves it to the engine to say why.
-async fn failure(intake: &mut JoinSet<Result<(), IntakeError>>) -> RunError {
+async fn failure(intake: &mut JoinSet<Result<(), RunError>>) -> RunError {
     match intake.join_next().await {
-        Some(Ok(Err(error))) if !matches!(error, IntakeError::Stopped) => error.into(),
+        Some(Ok(Err(error))) if !was_stopped(&error) => error,
         Some(Err(_)) => Broken("intake").into(),
         Some(Ok(_)) | None => pending().await,
     }
+}
+
+fn was_stopped(error: &RunError) -> bool {
+    matches!(
+        error,
+        RunError::Intake(IntakeError::Stopped) | RunError::Claim(ClaimError::Intake(IntakeError::Stopped))
+    )
 }
 
 /// Waits until the input has ended and every thread and reject of it is in the files. Threads that were `sent_back`

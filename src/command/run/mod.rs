@@ -20,8 +20,9 @@ use crate::{
     app::{AssembleError, Broken, EngineEnd, ExitCode, HasExitCode, ModelSetupError, OpenLogError, Shutdown},
     config::Settings,
     dataflow::{Chosen, UnknownStage},
-    intake::{IntakeError, RecipeChanged},
+    intake::IntakeError,
     log::LogError,
+    pipeline::claims::ClaimError,
     source::SourceErrors,
     terminal::Screen,
 };
@@ -135,9 +136,9 @@ pub enum RunError {
     /// The stages cannot be run.
     #[error(transparent)]
     Assemble(#[from] AssembleError),
-    /// Threads in the log follow another definition of the recipe.
+    /// The log was begun for something else.
     #[error(transparent)]
-    RecipeChanged(#[from] RecipeChanged),
+    Claim(#[from] ClaimError),
     /// The log failed.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -155,7 +156,8 @@ pub enum RunError {
 impl HasExitCode for RunError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) | Self::Sources(_) | Self::RecipeChanged(_) => ExitCode::WrongUsage,
+            Self::Usage(_) | Self::Sources(_) => ExitCode::WrongUsage,
+            Self::Claim(error) => error.exit_code(),
             Self::Models(error) => error.exit_code(),
             Self::Open(error) => error.exit_code(),
             Self::Assemble(error) => error.exit_code(),

@@ -11,7 +11,6 @@ use crate::{
     config::{KafkaSettings, Settings},
     dataflow::{self, Chosen},
     engine::{EngineOptions, Handle, PausedStages, Status},
-    intake,
     log::{
         Log,
         kafka::{Admin, KafkaLog},
@@ -19,7 +18,7 @@ use crate::{
     observe::Metrics,
     pipeline::{
         admission::{self, Lags},
-        heartbeat, retention,
+        claims, heartbeat, retention,
     },
     record::RecipeRef,
     terminal::{Counting, ProgressDisplay, ProgressSnapshot, Screen},
@@ -114,11 +113,11 @@ impl ClusterWorker<'_> {
 
     /// Fails where this worker's recipe or its sort of models is another one than the pipeline's.
     async fn fits<L: Log>(&self, log: &L, reference: &RecipeRef) -> Result<(), RunError> {
-        let claims = intake::claims(log, Some(&reference.name)).await?;
+        let claimed = claims::read(log, Some(&reference.name)).await?;
         let definition = app::definition(self.settings, None);
-        intake::check_recipe(claims.recipe(&reference.name), reference, &definition)?;
-        if self.asks_models && !intake::check_models(claims.simulated(), self.is_simulated)? {
-            intake::claim_models(log, self.is_simulated).await?;
+        claims::check_recipe(claimed.recipe(&reference.name), reference, &definition)?;
+        if self.asks_models && !claims::check_models(claimed.simulated(), self.is_simulated)? {
+            claims::claim_models(log, self.is_simulated).await?;
         }
         Ok(())
     }

@@ -46,15 +46,15 @@ impl Format for Trl {
         let RawRecord { id, kind, label, ref prompt, ref chosen, ref rejected, ref rewards, .. } = *record;
         match kind {
             RecordKind::Kto => {
-                write_line(&LabelledRow { id, kind, prompt, completion: chosen, label }, buffer)
+                write_line(&TrlLabelledRow { id, kind, prompt, completion: chosen, label }, buffer)
             }
             RecordKind::RewardPair => {
                 let (chosen, rejected) =
                     (Conversation::of(record), Conversation { prompt, chosen: rejected });
-                write_line(&RewardRow { id, kind, chosen, rejected, margin: rewards.margin() }, buffer);
+                write_line(&TrlRewardRow { id, kind, chosen, rejected, margin: rewards.margin() }, buffer);
             }
-            kind if kind.is_pair() => write_line(&PairRow { id, kind, prompt, chosen, rejected }, buffer),
-            _ => write_line(&SftRow { id, kind, messages: Conversation::of(record) }, buffer),
+            kind if kind.is_pair() => write_line(&TrlPairRow { id, kind, prompt, chosen, rejected }, buffer),
+            _ => write_line(&TrlSftRow { id, kind, messages: Conversation::of(record) }, buffer),
         }
     }
 
@@ -64,14 +64,14 @@ impl Format for Trl {
 }
 
 #[derive(Serialize)]
-struct SftRow<'a> {
+struct TrlSftRow<'a> {
     id: RawText<'a>,
     kind: RecordKind,
     messages: Conversation<'a>,
 }
 
 #[derive(Serialize)]
-struct PairRow<'a> {
+struct TrlPairRow<'a> {
     id: RawText<'a>,
     kind: RecordKind,
     prompt: &'a [RawTurn<'a>],
@@ -80,7 +80,7 @@ struct PairRow<'a> {
 }
 
 #[derive(Serialize)]
-struct LabelledRow<'a> {
+struct TrlLabelledRow<'a> {
     id: RawText<'a>,
     kind: RecordKind,
     prompt: &'a [RawTurn<'a>],
@@ -90,7 +90,7 @@ struct LabelledRow<'a> {
 
 /// Both sides are whole conversations; the trainer wants the difference of their scores to be at least the margin.
 #[derive(Serialize)]
-struct RewardRow<'a> {
+struct TrlRewardRow<'a> {
     id: RawText<'a>,
     kind: RecordKind,
     chosen: Conversation<'a>,
