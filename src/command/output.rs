@@ -1,6 +1,9 @@
 //! What a command has to say when it has ended.
 
-use crate::app::{ExitCode, HasExitCode};
+use crate::{
+    app::{ExitCode, HasExitCode},
+    terminal::Report,
+};
 
 /// What a command that came to its end has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,13 @@ impl CommandOutput {
     /// All was done.
     pub fn done(text: String) -> Self {
         Self { text, problems: vec![], code: ExitCode::Done }
+    }
+
+    /// Its report, of all that was to be done or of what was done before it was told to stop.
+    pub fn report(report: &impl Report, json: bool, interrupted: bool) -> Self {
+        let text = if json { report.json() } else { report.text() };
+        let code = if interrupted { ExitCode::Interrupted } else { ExitCode::Done };
+        Self { code, ..Self::done(text) }
     }
 
     /// It was told to stop before there was anything to say.

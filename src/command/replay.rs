@@ -255,9 +255,7 @@ impl Replay<'_> {
         };
         let ending = Ending::Replayed { source, interrupted };
         let summary = replay_summary(self.settings, &totals, simulated, ending, started.elapsed());
-        let code = if interrupted { ExitCode::Interrupted } else { ExitCode::Done };
-        let text = if self.args.json { summary.json() } else { summary.text() };
-        Ok(CommandOutput { code, ..CommandOutput::done(text) })
+        Ok(CommandOutput::report(&summary, self.args.json, interrupted))
     }
 
     async fn prepare<L: Log>(&self, log: &L, source: &ReplaySource) -> Result<PreparedReplay, ReplayError> {

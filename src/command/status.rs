@@ -27,7 +27,7 @@ use crate::{
     app::{self, ExitCode, HasExitCode, OpenLogError, Shutdown},
     config::{KafkaSettings, Settings},
     log::{Log, LogError},
-    terminal::Picture,
+    terminal::{Picture, Report as _},
 };
 
 /// Clears a terminal and goes to its upper left corner.

@@ -128,9 +128,7 @@ pub async fn run(
     let IntakeProgress { new, known, rejected, threads, rejects, .. } = progress;
     let (input, elapsed) = (InputTotals { new, known, rejected }, started.elapsed());
     let summary = SubmitSummary { interrupted, input, threads, rejects, elapsed };
-    let code = if interrupted { ExitCode::Interrupted } else { ExitCode::Done };
-    let text = if args.json { summary.json() } else { summary.text() };
-    Ok(CommandOutput { code, ..CommandOutput::done(text) })
+    Ok(CommandOutput::report(&summary, args.json, interrupted))
 }
 
 /// An intake that commits by itself, with the index as it is and the recipe claimed.

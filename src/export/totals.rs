@@ -84,6 +84,13 @@ pub struct Outputs {
     pub chars: u64,
 }
 
+impl Outputs {
+    /// The mean length, in Unicode code points; 0 where there are none.
+    pub fn mean_chars(&self) -> u64 {
+        self.chars.checked_div(self.count).unwrap_or(0)
+    }
+}
+
 /// How often, and by how much, the best improvement of a thread was better than its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gains {

@@ -175,7 +175,7 @@ impl CallMetrics {
 }
 
 /// Totals of one model in this process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ModelTotals {
     /// Calls that ended, with an answer or without.
     pub calls: u64,

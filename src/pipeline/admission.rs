@@ -13,7 +13,6 @@ use crate::{
     engine::{PausedStages, StageStatus, Status},
     log::{Log, LogError, Partition},
     observe::Metrics,
-    terminal::StageProgress,
 };
 
 /// How often the lag is measured.
@@ -140,17 +139,6 @@ async fn lag_of<L: Log>(log: &L, stages: &BTreeSet<&'static str>) -> Result<Lags
 fn closed(chosen: &Chosen, lags: &Lags, max_lag: u64) -> PausedStages {
     let is_behind = |later: &FlowStage| lags.get(later.name).is_some_and(|lag| *lag > max_lag);
     chosen.names().filter(|name| waits_for(name).iter().any(is_behind)).collect()
-}
-
-/// A stage as the progress display shows it.
-pub(crate) fn progress(stage: &StageStatus, lag: Option<u64>) -> StageProgress {
-    StageProgress {
-        name: stage.name,
-        done: stage.done,
-        in_flight: stage.in_flight as u64,
-        waiting: stage.waiting as u64,
-        lag,
-    }
 }
 
 #[cfg(test)]

@@ -18,10 +18,23 @@ mod table;
 mod text;
 pub(crate) mod topics;
 
+use serde::Serialize;
+
 pub use progress::{Counting, ProgressDisplay, ProgressMode, ProgressSnapshot, StageProgress};
 pub use screen::Screen;
 pub use status::{Picture, StagePicture, WorkerPicture, WorkerState};
 pub use summary::{
-    Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, SourceTotals,
-    StageSummary, StateTotals, SubmitSummary, Summary, WorkerSummary,
+    Ending, InputTotals, ModelSummary, Places, ProcessTotals, SourceTotals, StageSummary, StateTotals,
+    SubmitSummary, Summary, WorkerSummary,
 };
+
+/// What a command came to, for people or for machines.
+pub trait Report: Serialize {
+    /// For people: lines without control characters but line ends.
+    fn text(&self) -> String;
+
+    /// For machines: one line of JSON.
+    fn json(&self) -> String {
+        serde_json::to_string(self).expect("keys are texts, and nothing else can fail in memory")
+    }
+}

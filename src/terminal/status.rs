@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::{
+    Report,
     page::Page,
     table::{
         Align::{Left, Right},
@@ -83,9 +84,8 @@ pub struct WorkerPicture {
     pub version: String,
 }
 
-impl Picture {
-    /// For people.
-    pub fn text(&self) -> String {
+impl Report for Picture {
+    fn text(&self) -> String {
         let mut page = Page::default();
         page.lines(&stages(&self.stages));
         page.gap();
@@ -111,11 +111,6 @@ impl Picture {
             ));
         }
         page.into_text()
-    }
-
-    /// For machines: one line of JSON.
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("keys are texts, and nothing else can fail in memory")
     }
 }
 

@@ -9,7 +9,7 @@ use avr::{
     engine::{Completed, progress_text},
     log::{Committer as _, Consumer as _, Event, GroupName, GroupProgress, Log as _, Output, Partition},
     record::WorkerStatus,
-    terminal::{Picture, WorkerState},
+    terminal::{Picture, Report as _, WorkerState},
     topic::{DEAD_LETTERS, DRAFTED, HANDLED, PROMPTS, TopicName, WORKERS},
 };
 use bytes::Bytes;

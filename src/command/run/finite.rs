@@ -6,9 +6,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{RunArgs, RunError, WrongUsage, summarise};
 use crate::{
-    app::{
-        self, Assembled, Broken, ExitCode, RunningEngine, STATE, Services, Shutdown, Until, are_simulated,
-    },
+    app::{self, Assembled, Broken, RunningEngine, STATE, Services, Shutdown, Until, are_simulated},
     command::output::CommandOutput,
     config::Settings,
     dataflow::{self, Chosen},
@@ -22,7 +20,7 @@ use crate::{
         claims::{self, ClaimError},
     },
     source,
-    terminal::{Counting, ProgressDisplay, ProgressSnapshot, Screen},
+    terminal::{Counting, ProgressDisplay, ProgressSnapshot, Screen, StageProgress},
 };
 
 /// Runs until every prompt is accounted for, or the process is told to stop.
@@ -63,9 +61,7 @@ pub(super) async fn run(
     });
     summarise::write_outputs(&settings, &written.totals);
     summarise::write_card(&settings, &written.totals, is_simulated);
-    let code = if interrupted { ExitCode::Interrupted } else { ExitCode::Done };
-    let text = if args.json { summary.json() } else { summary.text() };
-    Ok(CommandOutput { code, ..CommandOutput::done(text) })
+    Ok(CommandOutput::report(&summary, args.json, interrupted))
 }
 
 /// What is known before anything runs.
@@ -208,7 +204,7 @@ fn show_progress(settings: &Settings, screen: &Screen, run: &Run) -> ProgressDis
             counting: Counting::Threads,
             total: input.finished.then_some(input.threads),
             finished: written.borrow().totals.threads(),
-            stages: status.borrow().stages.iter().map(|stage| admission::progress(stage, None)).collect(),
+            stages: status.borrow().stages.iter().map(|stage| StageProgress::new(stage, None)).collect(),
         }
     })
 }

@@ -16,8 +16,8 @@ use crate::{
     model::ModelTotals,
     stage::Role,
     terminal::{
-        Ending, GainTotals, InputTotals, ModelSummary, OutputTotals, Places, ProcessTotals, StageSummary,
-        StateTotals, Summary, WorkerSummary,
+        Ending, InputTotals, ModelSummary, Places, ProcessTotals, StageSummary, StateTotals, Summary,
+        WorkerSummary,
     },
 };
 
@@ -48,13 +48,12 @@ pub(super) fn summary(facts: &Facts<'_>) -> Summary {
 }
 
 fn state(written: &Totals, threads: u64) -> StateTotals {
-    let gains = &written.gains;
     StateTotals {
         outcomes: written.outcomes(),
         under_way: threads.saturating_sub(written.threads()),
         records: written.records.clone(),
-        gains: GainTotals { compared: gains.compared, gained: gains.gained, sum: gains.sum, max: gains.max },
-        outputs: OutputTotals { count: written.outputs.count, chars: written.outputs.chars },
+        gains: written.gains,
+        outputs: written.outputs,
         rejects: written.rejects.clone(),
     }
 }
@@ -78,9 +77,7 @@ pub(super) fn asked(models: &ModelClients) -> Vec<ModelSummary> {
 }
 
 fn model(role: Role, name: &str, totals: ModelTotals) -> ModelSummary {
-    let ModelTotals { calls, retries, tries_used, cut_off, prompt_tokens, completion_tokens, .. } = totals;
-    let (role, model) = (role.as_str().to_owned(), name.to_owned());
-    ModelSummary { role, model, calls, retries, tries_used, cut_off, prompt_tokens, completion_tokens }
+    ModelSummary { role: role.as_str().to_owned(), model: name.to_owned(), totals }
 }
 
 /// The summary of a replay: no model was asked and nothing came in.

@@ -21,7 +21,7 @@ use crate::{
         claims, heartbeat, retention,
     },
     record::RecipeRef,
-    terminal::{Counting, ProgressDisplay, ProgressSnapshot, Screen},
+    terminal::{Counting, ProgressDisplay, ProgressSnapshot, Screen, StageProgress},
 };
 
 /// Runs the chosen stages until the process is told to stop.
@@ -50,7 +50,7 @@ pub(super) async fn run(
     let status = ended?;
     let models = &services.models;
     let summary = summarise::worker(&worker.name, &status, models, worker.is_simulated, started.elapsed());
-    Ok(CommandOutput::done(if args.json { summary.json() } else { summary.text() }))
+    Ok(CommandOutput::report(&summary, args.json, false))
 }
 
 /// What a worker is.
@@ -181,7 +181,7 @@ fn show_progress(
             finished: stages.iter().map(|stage| stage.steps).sum(),
             stages: stages
                 .iter()
-                .map(|stage| admission::progress(stage, lags.get(stage.name).copied()))
+                .map(|stage| StageProgress::new(stage, lags.get(stage.name).copied()))
                 .collect(),
         }
     })

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::Screen;
+use crate::engine::StageStatus;
 use bars::Bars;
 use plain::PlainLines;
 
@@ -98,6 +99,14 @@ pub struct StageProgress {
     pub waiting: u64,
     /// Records that the stage has not done, over all processes, at most; none where nobody measures it.
     pub lag: Option<u64>,
+}
+
+impl StageProgress {
+    /// A stage of this process's engine, with its lag where that is measured.
+    pub fn new(stage: &StageStatus, lag: Option<u64>) -> Self {
+        let StageStatus { name, done, in_flight, waiting, .. } = *stage;
+        Self { name, done, in_flight: in_flight as u64, waiting: waiting as u64, lag }
+    }
 }
 
 /// A way to show snapshots.

@@ -10,7 +10,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use crate::record::{OutcomeReason, RecordKind};
+use super::Report;
+use crate::{
+    export::{Gains, Outputs},
+    model::ModelTotals,
+    record::{OutcomeReason, RecordKind},
+};
 
 pub use work::{StageSummary, SubmitSummary, WorkerSummary};
 
@@ -79,9 +84,9 @@ pub struct StateTotals {
     /// Training records, by kind.
     pub records: BTreeMap<RecordKind, u64>,
     /// How much improvements gained.
-    pub gains: GainTotals,
+    pub gains: Gains,
     /// Answers to instructions of a test.
-    pub outputs: OutputTotals,
+    pub outputs: Outputs,
     /// Lines of input that could not be used, by reason.
     pub rejects: BTreeMap<String, u64>,
 }
@@ -100,42 +105,6 @@ impl StateTotals {
     /// Threads that ended without a record and are no dead letters.
     pub fn not_selected(&self) -> u64 {
         self.ended() - self.threads(OutcomeReason::Selected) - self.threads(OutcomeReason::DeadLetter)
-    }
-}
-
-/// How often and by how much the best improvement of a thread was better than its answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct GainTotals {
-    /// Threads with a reward for the answer and for an improvement.
-    pub compared: u64,
-    /// Those of them whose best improvement is above the answer.
-    pub gained: u64,
-    /// Sum of the gains above zero, in units of reward.
-    pub sum: f64,
-    /// The highest gain, in units of reward.
-    pub max: f64,
-}
-
-impl GainTotals {
-    /// The mean of the gains above zero, in units of reward; none where there are none.
-    pub fn mean(&self) -> Option<f64> {
-        (self.gained > 0).then(|| self.sum / self.gained as f64)
-    }
-}
-
-/// Answers to instructions of a test.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct OutputTotals {
-    /// How many.
-    pub count: u64,
-    /// Their lengths together, in Unicode code points.
-    pub chars: u64,
-}
-
-impl OutputTotals {
-    /// The mean length, in Unicode code points; 0 where there are none.
-    pub fn mean_chars(&self) -> u64 {
-        self.chars.checked_div(self.count).unwrap_or(0)
     }
 }
 
@@ -175,18 +144,9 @@ pub struct ModelSummary {
     pub role: String,
     /// The model's name.
     pub model: String,
-    /// Calls that ended, with an answer or without.
-    pub calls: u64,
-    /// Requests sent again after a transient error.
-    pub retries: u64,
-    /// Tries spent on answers without the form that the method needs, and on refusals.
-    pub tries_used: u64,
-    /// Answers that the server ended at a length limit.
-    pub cut_off: u64,
-    /// Tokens of the prompts.
-    pub prompt_tokens: u64,
-    /// Tokens of the answers.
-    pub completion_tokens: u64,
+    /// What was asked and what came.
+    #[serde(flatten)]
+    pub totals: ModelTotals,
 }
 
 /// Where the results are, as the user may type them.
@@ -200,16 +160,10 @@ pub struct Places {
     pub rejects: String,
 }
 
-impl Summary {
-    /// For people: at most 100 columns but for names of models and files, and no control characters but
-    /// line ends.
-    pub fn text(&self) -> String {
+impl Report for Summary {
+    /// At most 100 columns but for names of models and files.
+    fn text(&self) -> String {
         text::render(self)
-    }
-
-    /// For machines: one line of JSON.
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("keys are texts, and nothing else can fail in memory")
     }
 }
 

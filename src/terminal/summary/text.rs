@@ -1,7 +1,8 @@
 //! The summary for people.
 
-use super::{Ending, GainTotals, ModelSummary, ProcessTotals, SourceTotals, StateTotals, Summary};
+use super::{Ending, ModelSummary, ProcessTotals, SourceTotals, StateTotals, Summary};
 use crate::{
+    export::Gains,
     record::{OutcomeReason, RecordKind},
     terminal::{
         page::Page,
@@ -150,7 +151,7 @@ fn describe(kind: RecordKind) -> &'static str {
     }
 }
 
-fn gains(gains: &GainTotals) -> String {
+fn gains(gains: &Gains) -> String {
     let Some(mean) = gains.mean() else {
         return format!(
             "No improvement gained over its answer ({} compared).",
@@ -195,8 +196,8 @@ fn process(page: &mut Page, process: &ProcessTotals) {
     process.models.iter().for_each(|totals| model(page, totals));
 }
 
-pub(super) fn model(page: &mut Page, totals: &ModelSummary) {
-    page.line(&format!("  {} {}", totals.role, totals.model));
+pub(super) fn model(page: &mut Page, ModelSummary { role, model, totals }: &ModelSummary) {
+    page.line(&format!("  {role} {model}"));
     page.number(totals.calls, &format!("calls, {}", counted(totals.retries, "retry", "retries")));
     let tokens = [totals.prompt_tokens, totals.completion_tokens];
     if tokens != [0, 0] {
@@ -265,6 +266,11 @@ mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use super::super::*;
+    use crate::{
+        export::{Gains, Outputs},
+        model::ModelTotals,
+        terminal::Report as _,
+    };
 
     fn places() -> Places {
         Places {
@@ -281,18 +287,20 @@ mod tests {
         let generator = ModelSummary {
             role: "generator".into(),
             model: "meta-llama/Meta-Llama-3-8B-Instruct".into(),
-            calls: 5641,
-            retries: 1,
-            tries_used: 31,
-            cut_off: 6,
-            prompt_tokens: 3_201_332,
-            completion_tokens: 1_577_800,
+            totals: ModelTotals {
+                calls: 5641,
+                retries: 1,
+                tries_used: 31,
+                cut_off: 6,
+                prompt_tokens: 3_201_332,
+                completion_tokens: 1_577_800,
+                ..ModelTotals::default()
+            },
         };
         let reward = ModelSummary {
             role: "reward".into(),
             model: "RLHFlow/ArmoRM\u{1b}[2J".into(),
-            calls: 4025,
-            ..ModelSummary::default()
+            totals: ModelTotals { calls: 4025, ..ModelTotals::default() },
         };
         vec![generator, reward]
     }
@@ -314,9 +322,9 @@ mod tests {
                 outcomes: BTreeMap::from(outcomes),
                 under_way: 7,
                 records: BTreeMap::from(records),
-                gains: GainTotals { compared: 1880, gained: 502, sum: 215.86, max: 2.1 },
+                gains: Gains { compared: 1880, gained: 502, sum: 215.86, max: 2.1 },
                 rejects: BTreeMap::from([("empty_prompt".into(), 3), ("not_json".into(), 1)]),
-                outputs: OutputTotals::default(),
+                outputs: Outputs::default(),
             },
             process: ProcessTotals {
                 input: InputTotals { new: 1900, known: 2, rejected: 4 },

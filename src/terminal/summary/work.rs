@@ -9,6 +9,7 @@ use super::{
     text::{SIMULATED, model},
 };
 use crate::terminal::{
+    Report,
     page::Page,
     text::{counted, duration},
 };
@@ -42,9 +43,8 @@ pub struct StageSummary {
     pub parked: u64,
 }
 
-impl WorkerSummary {
-    /// For people.
-    pub fn text(&self) -> String {
+impl Report for WorkerSummary {
+    fn text(&self) -> String {
         let mut page = Page::default();
         let time = duration(self.elapsed);
         page.line(&format!("Worker {} stopped after {time}; what it did is committed.", self.worker));
@@ -67,11 +67,6 @@ impl WorkerSummary {
         }
         page.into_text()
     }
-
-    /// For machines: one line of JSON.
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("keys are texts, and nothing else can fail in memory")
-    }
 }
 
 /// What a submit came to.
@@ -90,9 +85,8 @@ pub struct SubmitSummary {
     pub elapsed: Duration,
 }
 
-impl SubmitSummary {
-    /// For people.
-    pub fn text(&self) -> String {
+impl Report for SubmitSummary {
+    fn text(&self) -> String {
         let mut page = Page::default();
         let time = duration(self.elapsed);
         match self.interrupted {
@@ -118,16 +112,12 @@ impl SubmitSummary {
         ));
         page.into_text()
     }
-
-    /// For machines: one line of JSON.
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("keys are texts, and nothing else can fail in memory")
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ModelTotals;
 
     #[test]
     fn a_worker_tells_what_it_did_and_nothing_of_the_whole() {
@@ -140,8 +130,7 @@ mod tests {
             models: vec![ModelSummary {
                 role: "generator".into(),
                 model: "simulated-chat".into(),
-                calls: 1400,
-                ..ModelSummary::default()
+                totals: ModelTotals { calls: 1400, ..ModelTotals::default() },
             }],
             elapsed: Duration::from_secs(75),
         };
