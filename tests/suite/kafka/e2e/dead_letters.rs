@@ -183,7 +183,7 @@ fn look_at(pipeline: &Pipeline) {
         .expect_code(1)
         .expect_error(&["there is no dead letter 0-170400"]);
     let would = told(pipeline, &["retry", "--all", "--dry-run"]);
-    assert!(would.contains("7 letters would be sent back; nothing was done"), "{would}");
+    assert!(would.contains("7 dead letters would be sent back; nothing was done"), "{would}");
     assert_eq!(listed(pipeline, &[]).len(), 2 * EACH + 1);
 }
 
