@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use crate::{
     dataflow::STAGES,
     engine::{Completed, progress_text},
-    log::{GroupName, Log, LogError, Partition, Progress, Record},
+    log::{GroupName, Log, LogError, LogErrorKind, Partition, Progress, Record},
 };
 
 /// Records of one partition that are read to see what is left, at most, and their bytes.
@@ -66,6 +66,10 @@ pub async fn behind<L: Log>(log: &L, stage: &'static str) -> Result<Vec<Behind>,
             log.ends(*topic).await?.into_iter().map(|(partition, _)| partition).collect();
         let progress = log.progress(GroupName(stage), partitions.clone()).await?;
         let ends: BTreeMap<Partition, i64> = log.ends(*topic).await?.into_iter().collect();
+        for (partition, progress) in partitions.iter().zip(&progress) {
+            let (offset, end) = (progress.as_ref().map(|progress| progress.offset), ends.get(partition));
+            within_the_end(stage, *partition, offset, end.copied())?;
+        }
         let with_end = partitions.into_iter().zip(progress).filter_map(|(partition, progress)| {
             let completed = progress.map(completed).unwrap_or_default();
             Some(Behind { stage, partition, completed, end: *ends.get(&partition)? })
@@ -73,6 +77,22 @@ pub async fn behind<L: Log>(log: &L, stage: &'static str) -> Result<Vec<Behind>,
         all.extend(with_end);
     }
     Ok(all)
+}
+
+/// Nobody knows what is left where a group is committed up to an offset that the log has not reached.
+fn within_the_end(
+    stage: &str,
+    Partition { topic, index }: Partition,
+    offset: Option<i64>,
+    end: Option<i64>,
+) -> Result<(), LogError> {
+    let Some((offset, end)) = offset.zip(end).filter(|(offset, end)| offset > end) else { return Ok(()) };
+    let text = format!(
+        "group {stage} is committed up to offset {offset} in partition {index} of topic {topic}, which ends at {end}: the \
+         topic was made anew, or lost records. Stop its workers and say where it is to begin: avr topics apply \
+         --start-lost-groups-at earliest|latest"
+    );
+    Err(LogError::new("looking at what is left", LogErrorKind::Other(text.into())))
 }
 
 /// What is done; of progress that another program wrote, its offset.
@@ -172,6 +192,19 @@ mod tests {
             assert_eq!(behind(completed, end).offsets(), offsets, "{end}");
         }
         assert_eq!(behind(completed(), 20).done(), 12);
+    }
+
+    #[test]
+    fn a_group_beyond_the_end_is_not_taken_for_done() {
+        let within = |offset, end| within_the_end("draft", PARTITION, offset, end);
+        for (offset, end) in [(Some(7), Some(7)), (Some(0), Some(7)), (None, Some(7)), (Some(7), None)] {
+            assert!(within(offset, end).is_ok(), "{offset:?} of {end:?}");
+        }
+        let error = within(Some(50), Some(9)).expect_err("the log ends before").to_string();
+        for part in ["group draft", "offset 50", "partition 0 of topic prompts", "ends at 9", "topics apply"]
+        {
+            assert!(error.contains(part), "{part}: {error}");
+        }
     }
 
     #[test]

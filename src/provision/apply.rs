@@ -8,7 +8,7 @@ use std::{
 use super::{Audit, Drift, Remedy, TopicOverrides, audit};
 use crate::{
     log::{
-        LogError,
+        LogError, Partition,
         kafka::{Admin, LostStart, MissingStart, StartError},
     },
     topic::TopicName,
@@ -153,10 +153,12 @@ async fn settled(admin: &Admin, overrides: &TopicOverrides, asked: &[&Drift]) ->
 /// Commits where a group begins, and makes sure of it: the brokers may not know the partitions yet.
 async fn commit_start(admin: &Admin, start: &MissingStart, lost: Option<LostStart>) -> Change {
     let Some(offsets) = start.offsets(lost) else { return Change::Left };
-    let partitions: Vec<_> = offsets.iter().map(|(partition, _)| *partition).collect();
+    let offsets: BTreeMap<Partition, i64> = offsets.into_iter().collect();
+    let partitions: Vec<Partition> = offsets.keys().copied().collect();
+    let asked: Vec<(Partition, i64)> = offsets.iter().map(|(at, offset)| (*at, *offset)).collect();
     let begun = Instant::now();
     loop {
-        let committed = match admin.commit_start(start.group, &offsets).await {
+        let committed = match admin.commit_start(start.group, &asked).await {
             Ok(()) => admin.committed(start.group, &partitions).await,
             Err(StartError::Active(_)) if !start.is_lost => return Change::Active,
             Err(error @ StartError::Active(_)) => {
@@ -165,7 +167,7 @@ async fn commit_start(admin: &Admin, start: &MissingStart, lost: Option<LostStar
             Err(StartError::Log(error)) => Err(error),
         };
         let failure = match committed {
-            Ok(committed) if committed.len() == offsets.len() => return Change::Made,
+            Ok(committed) if committed == offsets => return Change::Made,
             Ok(_) => "the cluster did not keep the offsets".to_owned(),
             Err(error) => error.to_string(),
         };

@@ -9,7 +9,7 @@ use super::{DesiredTopic, Drift, TopicOverrides, compare};
 use crate::{
     log::{
         GroupName, LogError, Partition,
-        kafka::{Admin, GroupOffsets, MissingStart, PartitionOffsets, StartError},
+        kafka::{Admin, GroupOffsets, MissingStart, PartitionOffsets, StartError, Watermarks},
     },
     topic::{TopicName, catalogue},
 };
@@ -108,6 +108,16 @@ fn drift_text(admin: &Admin, drift: &Drift) -> String {
 }
 
 fn lost_text(admin: &Admin, start: &MissingStart) -> String {
+    let outside = start.outside();
+    if !outside.is_empty() {
+        return format!(
+            "group {} has no place in {}: {}; records were deleted before the group was past them, or the topic was \
+             made anew (say --start-lost-groups-at)",
+            admin.name(start.group.0),
+            admin.name(start.topic.0),
+            outside.join("; "),
+        );
+    }
     format!(
         "group {} has no offsets for {}, where up to {} records wait: the cluster threw them away because the \
          group was idle for too long, or it never began",
@@ -130,8 +140,10 @@ pub(super) async fn group_offsets(
         let committed = admin.committed(group, &partitions).await?;
         Ok((group, partitions, committed))
     });
+    let asked = try_join_all(asked).await?;
+    let watermarks = with_later_ends(admin, watermarks, asked.iter().flat_map(|(.., at)| at)).await?;
     let mut groups = Vec::new();
-    for (group, partitions, committed) in try_join_all(asked).await? {
+    for (group, partitions, committed) in asked {
         let mut topics: BTreeMap<TopicName, Vec<PartitionOffsets>> = BTreeMap::new();
         for partition in partitions {
             let Some(&watermarks) = watermarks.get(&partition) else { continue };
@@ -146,6 +158,22 @@ pub(super) async fn group_offsets(
         }));
     }
     Ok(groups)
+}
+
+/// Watermarks that were read before the committed offsets. Groups go on meanwhile, so the end of a partition counts as
+/// it is afterwards where an offset is beyond it.
+async fn with_later_ends(
+    admin: &Admin,
+    mut watermarks: BTreeMap<Partition, Watermarks>,
+    committed: impl Iterator<Item = (&Partition, &i64)>,
+) -> Result<BTreeMap<Partition, Watermarks>, LogError> {
+    let is_beyond = |at: &Partition, offset: i64| watermarks.get(at).is_some_and(|known| offset > known.end);
+    let beyond: Vec<Partition> =
+        committed.filter(|(at, offset)| is_beyond(at, **offset)).map(|(at, _)| *at).collect();
+    for (partition, later) in admin.watermarks(&beyond).await? {
+        watermarks.entry(partition).and_modify(|known| known.end = later.end);
+    }
+    Ok(watermarks)
 }
 
 /// The partitions that each group reads.

@@ -35,13 +35,14 @@ pub async fn delete_consumed(
 
 /// For every partition from which something can be deleted: the first offset that stays.
 ///
-/// A partition for which some group has no offset loses nothing: nobody knows what that group still needs.
+/// A partition for which some group has no offset, or one outside the log, loses nothing: nobody knows what that group
+/// still needs.
 pub fn consumed(groups: &[GroupOffsets]) -> BTreeMap<Partition, i64> {
     let mut least: BTreeMap<Partition, Option<i64>> = BTreeMap::new();
     let mut first: BTreeMap<Partition, i64> = BTreeMap::new();
     for partition in groups.iter().flat_map(|group| &group.partitions) {
-        let so_far = least.entry(partition.partition).or_insert(partition.committed);
-        *so_far = so_far.zip(partition.committed).map(|(a, b)| a.min(b));
+        let so_far = least.entry(partition.partition).or_insert(partition.place());
+        *so_far = so_far.zip(partition.place()).map(|(a, b)| a.min(b));
         first.insert(partition.partition, partition.watermarks.first);
     }
     let deletable = |(partition, least): (Partition, Option<i64>)| {
@@ -95,6 +96,11 @@ mod tests {
         assert_eq!(consumed(&found), BTreeMap::from([(at(1), 10)]));
         let found = groups(0, &[vec![None, None], vec![Some(40), Some(90)]]);
         assert_eq!(consumed(&found), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_group_whose_place_is_not_in_the_log_keeps_everything() {
+        assert_eq!(consumed(&groups(5, &[vec![Some(1001)], vec![Some(30)]])), BTreeMap::new());
     }
 
     #[test]

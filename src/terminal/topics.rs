@@ -154,14 +154,19 @@ fn ranges(numbers: impl Iterator<Item = i32>) -> String {
 fn lost_groups<'a>(found: impl Iterator<Item = &'a MissingStart>, name: Name<'_>) -> String {
     let lost: Vec<String> = found
         .filter(|start| start.is_lost)
-        .map(|start| format!("{} in {}", name(start.group.0), name(start.topic.0)))
+        .map(|start| {
+            let place = format!("{} in {}", name(start.group.0), name(start.topic.0));
+            let outside = start.outside();
+            if outside.is_empty() { place } else { format!("{place} ({})", outside.join("; ")) }
+        })
         .collect();
     if lost.is_empty() {
         return String::new();
     }
     format!(
-        "\nNo offsets, though records are there: {}. A cluster forgets the offsets of a group that was idle for a week \
-         (offsets.retention.minutes); or the group never began. Say where it is to begin:\n  \
+        "\nNo offset to go on from: {}. A cluster forgets the offsets of a group that was idle for a week \
+         (offsets.retention.minutes); or records were deleted too early, or the topic was made anew; or the group never \
+         began. Stop its workers and say where it is to begin:\n  \
          --start-lost-groups-at earliest   all records that are still there are done again, and what was made of them \
          before is there twice; right for a group that never began\n  \
          --start-lost-groups-at latest     none of them is done, and threads that wait there never come out\n",

@@ -31,14 +31,17 @@ use super::{
     registry::GroupRegistry,
     start_offsets,
 };
-use crate::log::{
-    Budget, Event, LogError, Partition,
-    kafka::{
-        KafkaOptions,
-        error::{self, ErrorClass},
-        read::committed,
-        record,
+use crate::{
+    log::{
+        Budget, Event, LogError, Partition,
+        kafka::{
+            KafkaOptions,
+            error::{self, ErrorClass},
+            read::committed,
+            record,
+        },
     },
+    topic::TopicName,
 };
 
 /// How long librdkafka is waited for when it is looked whether it has more.
@@ -295,7 +298,16 @@ impl Poller {
         if self.deleted.as_ref().is_some_and(|(since, _)| since.elapsed() > MAY_HAVE_LOST)
             && let Some((_, error)) = self.deleted.take()
         {
-            self.fail("reading", &error);
+            let owned = self.member.owned().partitions();
+            let topics: BTreeSet<TopicName> = owned.into_iter().map(|partition| partition.topic).collect();
+            let prefix = &self.options.prefix;
+            let mut found = topics
+                .into_iter()
+                .filter_map(|topic| start_offsets::outside_in_topic(&self.member, prefix, topic));
+            match found.next() {
+                Some(outside) => self.tell(Err(outside)),
+                None => self.fail("reading", &error),
+            }
         }
     }
 

@@ -33,6 +33,17 @@ impl PartitionOffsets {
     fn is_empty(&self) -> bool {
         self.watermarks.first == self.watermarks.end
     }
+
+    /// The committed offset where it points into the log: at a record that is there, or at its end.
+    pub fn place(&self) -> Option<i64> {
+        self.committed.filter(|offset| (self.watermarks.first..=self.watermarks.end).contains(offset))
+    }
+
+    /// Whether the committed offset points to where the log has nothing: records were deleted before the group was past
+    /// them, or the topic was made anew.
+    pub fn is_outside(&self) -> bool {
+        self.committed.is_some() && self.place().is_none()
+    }
 }
 
 /// A group and a topic that it reads.
@@ -47,16 +58,18 @@ pub struct GroupOffsets {
 }
 
 impl GroupOffsets {
-    /// What the group lacks in the topic; none where it has an offset everywhere.
+    /// What the group lacks in the topic; none where it has an offset everywhere that points into the log.
     ///
     /// All or nothing for a topic: a single offset would make the others look new the next time.
     pub fn missing_start(&self) -> Option<MissingStart> {
         let (known, missing): (Vec<_>, Vec<_>) =
-            self.partitions.iter().copied().partition(|partition| partition.committed.is_some());
+            self.partitions.iter().copied().partition(|partition| partition.place().is_some());
         // Offsets are thrown away for a whole group, so one that lacks some of them has got new partitions. Nothing is
         // deleted from a partition before the group has an offset there.
         let is_new = |partition: &PartitionOffsets| !known.is_empty() && partition.watermarks.first == 0;
-        let is_lost = missing.iter().any(|partition| !partition.is_empty() && !is_new(partition));
+        let is_lost = missing
+            .iter()
+            .any(|partition| partition.is_outside() || (!partition.is_empty() && !is_new(partition)));
         (!missing.is_empty()).then_some(MissingStart {
             group: self.group,
             topic: self.topic,
@@ -82,7 +95,7 @@ pub struct MissingStart {
     pub group: GroupName,
     /// The topic.
     pub topic: TopicName,
-    /// Its partitions of the topic that have no offset.
+    /// Its partitions of the topic that have no offset, or one that points outside the log.
     pub partitions: Vec<PartitionOffsets>,
     /// Whether there may have been offsets, so that somebody must say where to begin.
     pub is_lost: bool,
@@ -97,6 +110,19 @@ impl MissingStart {
             (true, None) => return None,
         };
         Some(self.partitions.iter().map(|offsets| (offsets.partition, at(offsets.watermarks))).collect())
+    }
+
+    /// Offsets that point outside the log, a clause for each partition.
+    pub fn outside(&self) -> Vec<String> {
+        let outside = self.partitions.iter().filter(|found| found.is_outside());
+        let text = |found: &PartitionOffsets| {
+            let (index, Watermarks { first, end }) = (found.partition.index, found.watermarks);
+            let committed = found.committed.unwrap_or_default();
+            format!(
+                "partition {index} is committed up to offset {committed}, and its log has {first} to {end}"
+            )
+        };
+        outside.map(text).collect()
     }
 
     /// How many records, at most, wait in the partitions.
@@ -147,7 +173,25 @@ fn begin_in_topic(
     Ok(())
 }
 
-fn forgotten(MissingStart { group, topic, .. }: &MissingStart) -> LogError {
+/// Says of a member's group that its committed offsets in a topic point outside the log; none where they do not, or
+/// where the cluster cannot be asked.
+pub(super) fn outside_in_topic(member: &GroupMember, prefix: &str, topic: TopicName) -> Option<LogError> {
+    let missing = offsets_in_topic(member, prefix, topic).ok()?.missing_start()?;
+    (!missing.outside().is_empty()).then(|| forgotten(&missing))
+}
+
+fn forgotten(missing: &MissingStart) -> LogError {
+    let MissingStart { group, topic, .. } = missing;
+    let outside = missing.outside();
+    if !outside.is_empty() {
+        let text = format!(
+            "the group's place in topic {topic} is not in the log: {}. Records were deleted before the group was past \
+             them, or the topic was made anew. Stop its workers and say where it is to begin: \
+             avr topics apply --start-lost-groups-at earliest|latest (see avr topics apply --help)",
+            outside.join("; ")
+        );
+        return error::ours(format!("reading as group {group}"), text);
+    }
     error::ours(
         format!("joining group {group}"),
         format!(
@@ -162,9 +206,13 @@ fn forgotten(MissingStart { group, topic, .. }: &MissingStart) -> LogError {
 fn offsets_in_topic(member: &GroupMember, prefix: &str, topic: TopicName) -> Result<GroupOffsets, LogError> {
     let context = format!("looking at topic {topic} for group {}", member.group);
     let gives_up = || member.is_leaving();
-    let watermarks = watermarks::of_topic(&member.client, prefix, topic, gives_up)?;
+    let mut watermarks = watermarks::of_topic(&member.client, prefix, topic, gives_up)?;
     let partitions: Vec<Partition> = watermarks.keys().copied().collect();
     let committed = committed::read(&member.client, prefix, &partitions, &context, gives_up)?;
+    // Other members go on meanwhile, so the ends count as they are after the offsets were read.
+    for (partition, later) in watermarks::of_topic(&member.client, prefix, topic, gives_up)? {
+        watermarks.entry(partition).and_modify(|known| known.end = later.end);
+    }
     let partitions = watermarks.into_iter().zip(committed).map(|((partition, watermarks), committed)| {
         PartitionOffsets { partition, committed: committed.map(|progress| progress.offset), watermarks }
     });
@@ -225,6 +273,27 @@ mod tests {
             let found = missing(lost).expect("something is missing");
             assert!(found.is_lost, "{lost:?}");
             assert_eq!(found.offsets(None), None, "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn an_offset_outside_the_log_is_lost() {
+        for (committed, first, end) in [(3, 4, 9), (10, 0, 9), (50, 0, 0), (1, 2, 2)] {
+            let found = missing(&[(Some(5), 0, 9), (Some(committed), first, end)]).expect("one is outside");
+            assert!(found.is_lost && found.offsets(None).is_none(), "{committed} of {first}..{end}");
+            let begins = |lost| found.offsets(Some(lost)).map(|all| (all[0].0.index, all[0].1, all.len()));
+            assert_eq!(begins(LostStart::Earliest), Some((1, first, 1)));
+            assert_eq!(begins(LostStart::Latest), Some((1, end, 1)));
+            let text = found.outside().join("");
+            assert_eq!(
+                text,
+                format!(
+                    "partition 1 is committed up to offset {committed}, and its log has {first} to {end}"
+                )
+            );
+        }
+        for edge in [4, 9] {
+            assert_eq!(missing(&[(Some(edge), 4, 9)]), None, "{edge}");
         }
     }
 
