@@ -14,7 +14,8 @@ use crate::{
         SelectStage, ThreadStage,
     },
     topic::{
-        CRITIQUED, DEAD_LETTERS, DRAFTED, HANDLED, IMPROVED, RECORDS, REJECTS, SCORED, Topic, TopicName,
+        CRITIQUED, DEAD_LETTERS, DRAFTED, HANDLED, IMPROVED, PROMPTS, RECORDS, REJECTS, SCORED, Topic,
+        TopicName,
     },
 };
 
@@ -49,13 +50,19 @@ struct Assembly<'a> {
     scope: CheckpointScope,
 }
 
-/// A row of [`STAGES`] for a [`ThreadStage`]: its type, steps at once, whether it waits for those behind it, and where
-/// its results go.
+/// A row of [`STAGES`] for a [`ThreadStage`]: its type, the topic of threads that it reads, those that it may write to and
+/// which of them by recipe and result, steps at once, and whether it waits for those behind it.
 macro_rules! on_threads {
-    ($stage:ty, $max_in_flight:literal, waits: $waits:literal, $onward:expr => [$($topic:ident),+]) => {
+    (
+        $stage:ty: $input:ident => [$($topic:ident),+] by $onward:expr,
+        max_in_flight: $max_in_flight:literal, waits: $waits:literal
+    ) => {
         FlowStage {
             name: <$stage>::NAME,
-            reads: &[<$stage>::INPUT.name],
+            reads: {
+                const INPUT: Topic<Thread> = $input;
+                &[INPUT.name]
+            },
             writes: &[$($topic.name),+],
             max_in_flight: $max_in_flight,
             waits: $waits,
@@ -63,7 +70,7 @@ macro_rules! on_threads {
             asks: <$stage>::asks,
             assemble: |Assembly { context, models, .. }, max_in_flight| {
                 let stage = OnThreads::new(<$stage>::assemble(context, models)?, context, $onward);
-                Ok(StageSpec::steps(<$stage>::NAME, <$stage>::INPUT.name, stage, max_in_flight))
+                Ok(StageSpec::steps(<$stage>::NAME, $input.name, stage, max_in_flight))
             },
         }
     };
@@ -78,14 +85,28 @@ macro_rules! on_threads {
 ///   records, dead-letters, rejects, handled ─▶ export ─▶ files
 /// ```
 pub static STAGES: [FlowStage; 6] = [
-    on_threads!(DraftStage, 1024, waits: true,
-        |recipe, _| topic_for(after_draft(recipe)) => [DRAFTED, IMPROVED, SCORED]),
-    on_threads!(CritiqueStage, 1024, waits: false, |_, _| CRITIQUED => [CRITIQUED]),
-    on_threads!(ImproveStage, 1024, waits: false,
-        |recipe, thread| topic_for(after_improve(recipe, thread)) => [DRAFTED, IMPROVED, SCORED]),
-    on_threads!(ScoreStage, 1024, waits: false,
-        |recipe, thread| topic_for(after_score(recipe, thread)) => [DRAFTED, SCORED]),
-    on_threads!(SelectStage, 64, waits: true, |_, _| RECORDS => [RECORDS]),
+    on_threads!(
+        DraftStage: PROMPTS => [DRAFTED, IMPROVED, SCORED] by |recipe, _| topic_for(after_draft(recipe)),
+        max_in_flight: 1024, waits: true
+    ),
+    on_threads!(
+        CritiqueStage: DRAFTED => [CRITIQUED] by |_, _| CRITIQUED,
+        max_in_flight: 1024, waits: false
+    ),
+    on_threads!(
+        ImproveStage: CRITIQUED => [DRAFTED, IMPROVED, SCORED] by |recipe, thread| {
+            topic_for(after_improve(recipe, thread))
+        },
+        max_in_flight: 1024, waits: false
+    ),
+    on_threads!(
+        ScoreStage: IMPROVED => [DRAFTED, SCORED] by |recipe, thread| topic_for(after_score(recipe, thread)),
+        max_in_flight: 1024, waits: false
+    ),
+    on_threads!(
+        SelectStage: SCORED => [RECORDS] by |_, _| RECORDS,
+        max_in_flight: 64, waits: true
+    ),
     FlowStage {
         name: EXPORT,
         reads: &EXPORTED,

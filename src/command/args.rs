@@ -84,6 +84,11 @@ pub struct SettingsArgs {
     #[arg(long)]
     pub follow: bool,
 
+    /// Read a column of this name as the prompt, answer, id, system, context or history, in place of the names that are
+    /// known, for instance `--column prompt=task --column answer=best.text`; repeatable. Dots lead into objects.
+    #[arg(long, value_name = "USE=NAME")]
+    pub column: Vec<KeyValue>,
+
     /// Stop at the first line of input that cannot be used.
     #[arg(long)]
     pub strict: bool,
@@ -182,7 +187,10 @@ impl SettingsArgs {
             text("observe.progress", self.progress.map(name_of).as_ref()),
             text("observe.log_format", self.log_format.map(name_of).as_ref()),
         ];
-        overrides.into_iter().flatten().collect()
+        let columns = self.column.iter();
+        let columns =
+            columns.map(|set| Override::new(&format!("intake.columns.{}", set.key), set.value.as_str()));
+        overrides.into_iter().flatten().chain(columns).collect()
     }
 }
 

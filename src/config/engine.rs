@@ -8,7 +8,7 @@ use crate::{
     engine::{EngineOptions, ForeignProgress},
     intake::IntakeOptions,
     log::embedded::{self, Durability},
-    source::{AnswerUse, DEFAULT_MAX_LINE_BYTES},
+    source::{AnswerUse, Columns, DEFAULT_MAX_LINE_BYTES},
 };
 
 /// How the embedded log is kept.
@@ -69,6 +69,13 @@ pub(super) fn log(section: &mut Section<'_>) -> LogSettings {
     LogSettings { options, partitions: u32::try_from(partitions).unwrap_or(1), keep_for_replay }
 }
 
+/// The columns of input that are named for something.
+pub(super) fn columns(section: &mut Section<'_>) -> Columns {
+    let uses = Columns::uses().iter();
+    let named = |(of, name): (&'static str, String)| Some((of.parse().ok()?, name));
+    Columns::named(uses.filter_map(|of| named((*of, section.optional_text(of)?))))
+}
+
 pub(super) fn intake(section: &mut Section<'_>) -> IntakeOptions {
     IntakeOptions {
         strict: section.flag("strict", false),
@@ -76,5 +83,6 @@ pub(super) fn intake(section: &mut Section<'_>) -> IntakeOptions {
         max_open_threads: section.number("max_open_threads", 8192, 1..=1 << 32),
         max_line_bytes: section.count("max_line_bytes", DEFAULT_MAX_LINE_BYTES, 1024..=1 << 30),
         answer: AnswerUse::Ignored,
+        columns: Columns::default(),
     }
 }

@@ -80,6 +80,7 @@ impl Settings {
         let reward = models::read(&mut section, "reward", REWARD_RESERVED);
         let reward_kind = models::reward_kind(&mut section);
         let mut intake = engine::intake(&mut reader.section("intake"));
+        intake.columns = engine::columns(&mut reader.section("intake.columns"));
         intake.answer = match recipe.answer {
             AnswerSource::Given if recipe.needs_answer() => AnswerUse::Used,
             AnswerSource::Draft | AnswerSource::Given => AnswerUse::Ignored,

@@ -30,7 +30,7 @@ use crate::{
     log::{Log, LogError, LogErrorKind},
     observe::Metrics,
     record::{Extra, IndexEntry, Origin, RecipeRef, Reject, SCHEMA_VERSION, Thread, ThreadId},
-    source::{AnswerUse, Item, Prompt, SourceError},
+    source::{AnswerUse, Columns, Item, Prompt, SourceError},
     topic::INDEX,
 };
 
@@ -53,6 +53,8 @@ pub struct IntakeOptions {
     pub max_line_bytes: usize,
     /// Whether the recipe works on the prompt's own answer: then it counts as content, and must be there.
     pub answer: AnswerUse,
+    /// Which columns are read.
+    pub columns: Columns,
 }
 
 /// How far the intake is.
@@ -214,7 +216,9 @@ impl<L: Log, W: PromptWriter> Intake<L, W> {
 
     async fn take_in(&mut self, input: &mut Followed) -> Result<(), IntakeError> {
         let source = input.open(self.options.follow)?;
-        let mut source = source.with_max_line_bytes(self.options.max_line_bytes);
+        let mut source = source
+            .with_max_line_bytes(self.options.max_line_bytes)
+            .with_columns(self.options.columns.clone());
         while let Some(items) = source.next_batch().await? {
             self.writer.admit(self.index.threads()).await?;
             let items: Vec<(Item, bool)> = items

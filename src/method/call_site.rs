@@ -16,17 +16,17 @@ pub struct CallSite<'a> {
     pub round: u32,
     /// Which of the stage's calls for this thread and round, from 0.
     pub index: u32,
-    /// Tries used up before this one.
-    pub attempt: u32,
+    /// Tries used up before this one: answers without the needed form, not requests sent again.
+    pub earlier_tries: u32,
 }
 
 impl CallSite<'_> {
     /// A short id of visible ASCII characters, the same for every sending of the call:
-    /// hash of the thread's id, stage, round, index and attempt, with hyphens between.
+    /// hash of the thread's id, stage, round, index and earlier tries, with hyphens between.
     pub fn request_id(&self) -> String {
         let thread = blake3::hash(self.thread.as_str().as_bytes()).to_hex();
         let stage: String = self.stage.chars().filter(char::is_ascii_alphanumeric).collect();
-        format!("{}-{stage}-{}-{}-{}", &thread[..16], self.round, self.index, self.attempt)
+        format!("{}-{stage}-{}-{}-{}", &thread[..16], self.round, self.index, self.earlier_tries)
     }
 
     /// The sampling seed, below 2³¹.
@@ -45,7 +45,7 @@ impl CallSite<'_> {
             // With its length before it, no text can run into the next.
             hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
         }
-        for number in [self.round, self.index, self.attempt] {
+        for number in [self.round, self.index, self.earlier_tries] {
             hasher.update(&number.to_le_bytes());
         }
         hasher.finalize()
@@ -62,7 +62,8 @@ mod tests {
 
     fn sites(thread: &ThreadId) -> Vec<CallSite<'_>> {
         let numbers = (0..3).flat_map(|a| (0..3).flat_map(move |b| (0..3).map(move |c| (a, b, c))));
-        let site = |stage, (round, index, attempt)| CallSite { thread, stage, round, index, attempt };
+        let site =
+            |stage, (round, index, earlier_tries)| CallSite { thread, stage, round, index, earlier_tries };
         ["draft", "critique"].iter().flat_map(|stage| numbers.clone().map(move |n| site(stage, n))).collect()
     }
 
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn id_and_seed_stay_what_they_were_in_earlier_versions() {
         let thread = ThreadId::new("stage1", "one");
-        let site = CallSite { thread: &thread, stage: "critique", round: 0, index: 1, attempt: 2 };
+        let site = CallSite { thread: &thread, stage: "critique", round: 0, index: 1, earlier_tries: 2 };
         assert_eq!(
             (site.request_id().as_str(), site.seed()),
             ("d80ff33c5b58b967-critique-0-1-2", 1_097_212_437)
@@ -91,7 +92,7 @@ mod tests {
         #[test]
         fn any_thread_gives_a_header_value(input in any::<String>(), round: u32) {
             let thread = ThreadId::new("own", &input);
-            let site = CallSite { thread: &thread, stage: "improve", round, index: u32::MAX, attempt: 0 };
+            let site = CallSite { thread: &thread, stage: "improve", round, index: u32::MAX, earlier_tries: 0 };
             prop_assert!(site.request_id().bytes().all(|byte| byte.is_ascii_graphic()));
             prop_assert!(site.seed() < 1 << 31);
         }

@@ -114,7 +114,7 @@ mod tests {
     /// A round of one critique, whose improvements are named after their rewards.
     fn round(rewards: &[Option<f64>]) -> Round {
         let call = json!({
-            "model": "m", "seed": 0, "temperature": 0.7, "attempts": 1, "finish_reason": "stop",
+            "model": "m", "seed": 0, "temperature": 0.7, "tries": 1, "finish_reason": "stop",
             "prompt_tokens": 0, "completion_tokens": 0, "failure": null,
         });
         let name = |reward: &Option<f64>| reward.map(|reward| reward.to_string()).unwrap_or_default();

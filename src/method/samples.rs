@@ -25,7 +25,7 @@ pub(crate) fn thread_of(answer_reward: Option<f64>, rounds: &[&[f64]]) -> Thread
 /// A call that was answered.
 pub(crate) fn call() -> Value {
     json!({
-        "model": "m", "seed": 0, "temperature": 0.7, "attempts": 1, "finish_reason": "stop",
+        "model": "m", "seed": 0, "temperature": 0.7, "tries": 1, "finish_reason": "stop",
         "prompt_tokens": 0, "completion_tokens": 0, "failure": null,
     })
 }

@@ -227,15 +227,16 @@ impl Preferred {
 pub struct ModelCall {
     /// The model asked.
     pub model: String,
-    /// The seed sent: hashed from thread, stage, round, index and attempt, below 2³¹.
+    /// The seed sent: hashed from thread, stage, round, index and the tries before it, below 2³¹.
     pub seed: u32,
     /// Which of the choices of its request, from 0: one request can ask for several.
     #[serde(default, skip_serializing_if = "is_first")]
     pub choice: u32,
     /// Sampling temperature.
     pub temperature: f64,
-    /// Tries made, the successful one included.
-    pub attempts: u32,
+    /// Tries made, the successful one included; a request that was sent again after a failure is the same try.
+    #[serde(alias = "attempts")]
+    pub tries: u32,
     /// Why the model stopped (`stop`, `length`, …); absent when no answer came.
     pub finish_reason: Option<String>,
     /// Tokens of the prompt, as the server counted them.
@@ -277,7 +278,7 @@ mod tests {
     /// A thread with everything that a thread can have, in the shape of this version.
     fn whole() -> Value {
         let call = json!({
-            "model": "m", "seed": 7, "temperature": 0.7, "attempts": 1, "finish_reason": "stop",
+            "model": "m", "seed": 7, "temperature": 0.7, "tries": 1, "finish_reason": "stop",
             "prompt_tokens": 3, "completion_tokens": 4, "failure": null,
         });
         let improvement = json!({"text": "y1", "reward": 0.30000000000000004, "call": call});

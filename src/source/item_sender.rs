@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Item,
-    columns::parse,
+    columns::{Columns, parse},
     reject::{RejectReason, RejectedLine, shorten},
 };
 
@@ -48,6 +48,7 @@ pub(super) type Position = Rc<Cell<u64>>;
 pub(super) struct ItemSender {
     sender: mpsc::Sender<Vec<Item>>,
     position: Position,
+    columns: Columns,
     limit: usize,
     end: InputEnd,
     items: Vec<Item>,
@@ -59,15 +60,21 @@ impl ItemSender {
     pub(super) fn new(
         sender: mpsc::Sender<Vec<Item>>,
         position: Position,
+        columns: Columns,
         limit: usize,
         end: InputEnd,
     ) -> Self {
-        Self { sender, position, limit, end, items: Vec::new(), held_bytes: 0 }
+        Self { sender, position, columns, limit, end, items: Vec::new(), held_bytes: 0 }
     }
 
     /// What the source's end means.
     pub(super) fn end(&self) -> InputEnd {
         self.end
+    }
+
+    /// Which columns are read.
+    pub(super) fn columns(&self) -> &Columns {
+        &self.columns
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -77,7 +84,7 @@ impl ItemSender {
     /// Takes a line of `length` bytes, of which `bytes` are those up to the limit.
     pub(super) fn take(&mut self, line: u64, bytes: &[u8], length: u64) -> Result<(), ReadEnd> {
         let parsed = match usize::try_from(length) {
-            Ok(length) if length <= self.limit => parse(bytes),
+            Ok(length) if length <= self.limit => parse(bytes, &self.columns),
             _ => Err(RejectReason::TooLarge { limit: self.limit }),
         };
         let used = if parsed.is_ok() { bytes.len() } else { 0 };

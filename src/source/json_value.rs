@@ -1,14 +1,14 @@
-//! JSON values of columns, each kept as the text that it is until it is known what to read from it.
+//! JSON values of columns, each kept as the bytes that it is until it is known what to read from it.
+//!
+//! Values are told apart by quotes and brackets alone. Whether one is JSON is asked only when it is read: a file whose
+//! scores are `NaN` (as Python writes them) still gives its prompts.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, SeqAccess, Visitor},
+use super::{
+    reject::{RejectReason, shorten},
+    scanner::Scanner,
 };
-use serde_json::value::RawValue;
-
-use super::reject::{RejectReason, shorten};
 
 /// The most elements of a list: a longer one is no conversation, and small elements would fill memory.
 pub(super) const MAX_ELEMENTS: usize = 4096;
@@ -21,24 +21,14 @@ pub(super) enum JsonType {
     Text,
     Number,
     Boolean,
+    /// Also `NaN`, by which Python says that there is none.
     Null,
     List,
     Object,
+    Unknown,
 }
 
 impl JsonType {
-    /// Told by the first byte: raw values begin with their first token.
-    pub(super) fn of(value: &RawValue) -> Self {
-        match value.get().as_bytes().first() {
-            Some(b'"') => Self::Text,
-            Some(b'[') => Self::List,
-            Some(b'{') => Self::Object,
-            Some(b't' | b'f') => Self::Boolean,
-            Some(b'n') => Self::Null,
-            _ => Self::Number,
-        }
-    }
-
     /// The kind in a sentence.
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -48,6 +38,7 @@ impl JsonType {
             Self::Null => "null",
             Self::List => "a list",
             Self::Object => "an object",
+            Self::Unknown => "no JSON value",
         }
     }
 }
@@ -58,64 +49,171 @@ impl fmt::Display for JsonType {
     }
 }
 
-/// The text in a column that must hold one.
-pub(super) fn text(column: &str, json_value: &RawValue) -> Result<String, RejectReason> {
-    match JsonType::of(json_value) {
-        JsonType::Text => read(json_value),
-        kind => Err(bad_column(column, format!("{kind} where a string should be"))),
+/// A value that was not read yet, without white space around it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawJson<'a> {
+    bytes: &'a [u8],
+    /// Bytes of the line before it.
+    at: usize,
+}
+
+impl<'a> RawJson<'a> {
+    pub(super) fn new(line: &'a [u8]) -> Self {
+        Self { bytes: line, at: 0 }.trimmed()
+    }
+
+    fn part(self, from: usize, to: usize) -> Self {
+        Self { bytes: &self.bytes[from..to], at: self.at + from }.trimmed()
+    }
+
+    fn trimmed(self) -> Self {
+        let bytes = self.bytes.trim_ascii_start();
+        Self { bytes: bytes.trim_ascii_end(), at: self.at + self.bytes.len() - bytes.len() }
+    }
+
+    /// Told by the first byte, and by the words that JSON has.
+    pub(super) fn kind(self) -> JsonType {
+        match (self.bytes.first(), self.bytes) {
+            (Some(b'"'), _) => JsonType::Text,
+            (Some(b'['), _) => JsonType::List,
+            (Some(b'{'), _) => JsonType::Object,
+            (_, b"true" | b"false") => JsonType::Boolean,
+            (_, b"null" | b"NaN") => JsonType::Null,
+            (Some(b'-' | b'0'..=b'9'), _) => JsonType::Number,
+            _ => JsonType::Unknown,
+        }
+    }
+
+    /// The value as it stands in the line.
+    pub(super) fn written(self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.bytes)
+    }
+
+    /// A string's text.
+    pub(super) fn read_text(self, column: &str) -> Result<String, RejectReason> {
+        let written = str::from_utf8(self.bytes)
+            .map_err(|error| RejectReason::InvalidUtf8 { at: self.at + error.valid_up_to() })?;
+        serde_json::from_str(written).map_err(|error| not_json(&format!("column {column}: {error}")))
+    }
+
+    /// The text in a column that must hold one.
+    pub(super) fn text(self, column: &str) -> Result<String, RejectReason> {
+        match self.kind() {
+            JsonType::Text => self.read_text(column),
+            kind => Err(bad_column(column, format!("{kind} where a string should be"))),
+        }
+    }
+
+    /// A list's elements, unread; refused when there are more than [`MAX_ELEMENTS`].
+    pub(super) fn elements(self, column: &str) -> Result<Vec<Self>, RejectReason> {
+        if self.kind() != JsonType::List {
+            return Err(bad_column(column, format!("{} where a list should be", self.kind())));
+        }
+        let malformed = || bad_column(column, "a list that is no JSON".to_owned());
+        let (mut elements, mut from) = (Vec::new(), 1);
+        loop {
+            let (end, delimiter) = self.value_end(from).ok_or_else(malformed)?;
+            let element = self.part(from, end);
+            let is_last = delimiter == b']';
+            if !element.bytes.is_empty() {
+                elements.push(element);
+            } else if !(is_last && elements.is_empty()) {
+                return Err(malformed());
+            }
+            if elements.len() > MAX_ELEMENTS {
+                return Err(bad_column(column, format!("more than {MAX_ELEMENTS} elements")));
+            }
+            match (is_last, end + 1 == self.bytes.len()) {
+                (true, true) => return Ok(elements),
+                (false, _) if delimiter == b',' => from = end + 1,
+                _ => return Err(malformed()),
+            }
+        }
+    }
+
+    /// Shows each name and value of an object; false where it is none.
+    pub(super) fn visit_fields(self, mut visit: impl FnMut(&str, Self)) -> bool {
+        if self.kind() != JsonType::Object {
+            return false;
+        }
+        let mut from = 1;
+        loop {
+            let Some((name, colon)) = self.name(from) else {
+                let is_empty = from == 1 && self.part(1, self.bytes.len()).bytes == b"}";
+                return is_empty;
+            };
+            let Some((end, delimiter)) = self.value_end(colon + 1) else { return false };
+            let value = self.part(colon + 1, end);
+            if value.bytes.is_empty() {
+                return false;
+            }
+            visit(&name, value);
+            match (delimiter, end + 1 == self.bytes.len()) {
+                (b'}', true) => return true,
+                (b',', _) => from = end + 1,
+                _ => return false,
+            }
+        }
+    }
+
+    /// The value of the field called `name`, of an object that has it.
+    pub(super) fn field(self, name: &str) -> Option<Self> {
+        let mut found = None;
+        self.visit_fields(|field, value| {
+            if field == name {
+                found = Some(value);
+            }
+        });
+        found
+    }
+
+    /// The name that begins at or after `from`, and where the colon behind it is.
+    fn name(self, from: usize) -> Option<(Cow<'a, str>, usize)> {
+        let begin = from + self.bytes[from..].iter().position(|byte| !byte.is_ascii_whitespace())?;
+        if self.bytes[begin] != b'"' {
+            return None;
+        }
+        let mut scanner = Scanner::default();
+        let length = self.bytes[begin..].iter().position(|byte| {
+            scanner.step(*byte);
+            !scanner.in_string()
+        })?;
+        let end = begin + length;
+        let colon = end + 1 + self.bytes[end + 1..].iter().position(|byte| !byte.is_ascii_whitespace())?;
+        let plain = &self.bytes[begin + 1..end];
+        let name = match plain.contains(&b'\\') {
+            false => String::from_utf8_lossy(plain),
+            true => Cow::Owned(serde_json::from_slice(&self.bytes[begin..=end]).ok()?),
+        };
+        (self.bytes[colon] == b':').then_some((name, colon))
+    }
+
+    /// Where the value that begins at or after `from` ends, and the comma or bracket there.
+    fn value_end(self, from: usize) -> Option<(usize, u8)> {
+        let mut scanner = Scanner::default();
+        let rest = self.bytes.get(from..)?;
+        rest.iter().enumerate().find_map(|(at, byte)| Some((from + at, scanner.step(*byte)?)))
     }
 }
 
-/// Reads what is known to be JSON; a wrong type or an escape that stands for no character can still fail.
-pub(super) fn read<T: DeserializeOwned>(value: &RawValue) -> Result<T, RejectReason> {
-    serde_json::from_str(value.get()).map_err(not_json)
+/// Why a line that should be an object is none.
+pub(super) fn no_object(line: &[u8]) -> RejectReason {
+    let text = match str::from_utf8(line) {
+        Ok(text) => text,
+        Err(error) => return RejectReason::InvalidUtf8 { at: error.valid_up_to() },
+    };
+    let kind = RawJson::new(line).kind();
+    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Err(error) => not_json(&error.to_string()),
+        Ok(_) if kind == JsonType::Object => not_json("a name or a comma is missing"),
+        Ok(_) => RejectReason::NotAnObject { found: kind.as_str() },
+    }
 }
 
-pub(super) fn not_json(error: serde_json::Error) -> RejectReason {
-    RejectReason::NotJson { detail: shorten(&error.to_string(), 2 * QUOTED_CHARS) }
+pub(super) fn not_json(detail: &str) -> RejectReason {
+    RejectReason::NotJson { detail: shorten(detail, 2 * QUOTED_CHARS) }
 }
 
 pub(super) fn bad_column(column: &str, detail: String) -> RejectReason {
     RejectReason::BadColumn { column: column.to_owned(), detail }
-}
-
-/// A list's elements, unread; refused when there are more than [`MAX_ELEMENTS`].
-pub(super) struct List<'a>(pub(super) Vec<&'a RawValue>);
-
-impl<'a> List<'a> {
-    pub(super) fn read(column: &str, value: &'a RawValue) -> Result<Self, RejectReason> {
-        match JsonType::of(value) {
-            JsonType::List => {
-                serde_json::from_str(value.get()).map_err(|error| bad_column(column, error.to_string()))
-            }
-            kind => Err(bad_column(column, format!("{kind} where a list should be"))),
-        }
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ListVisitor).map(Self)
-    }
-}
-
-struct ListVisitor;
-
-impl<'de> Visitor<'de> for ListVisitor {
-    type Value = Vec<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = list.next_element()? {
-            if elements.len() == MAX_ELEMENTS {
-                return Err(A::Error::custom(format_args!("more than {MAX_ELEMENTS} elements")));
-            }
-            elements.push(element);
-        }
-        Ok(elements)
-    }
 }

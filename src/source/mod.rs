@@ -31,9 +31,11 @@ mod prompt;
 mod reader;
 mod reject;
 mod resume_point;
+mod scanner;
 mod split;
+mod transcript;
 
-pub use columns::parse;
+pub use columns::{ColumnUse, Columns, parse};
 pub use prompt::{AnswerUse, ContentHash, Prompt};
 pub use reader::{DEFAULT_MAX_LINE_BYTES, PromptSource, SourceError, SourceErrors, open_all};
 pub use reject::{RejectReason, RejectedLine};

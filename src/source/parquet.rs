@@ -20,9 +20,8 @@ use parquet::{
 use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::{
-    columns::KNOWN_COLUMNS,
+    columns::Columns,
     item_sender::{ItemSender, Position, ReadEnd},
-    json_value::bad_column,
     reject::RejectReason,
 };
 
@@ -86,7 +85,7 @@ fn read_groups(
     let total_bytes = file.metadata().map_err(ReadEnd::from)?.len();
     let reader = SerializedFileReader::new(file)?;
     let root = reader.metadata().file_metadata().schema_descr().root_schema();
-    let Some(schema) = known_columns(root)? else {
+    let Some(schema) = known_columns(root, items.columns())? else {
         return Ok(items.reject(1, &[], no_known_columns(root))?);
     };
     let total_rows = u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0).max(1);
@@ -111,10 +110,7 @@ fn read_rows(
         let row = row?;
         *rows += 1;
         advance(*rows);
-        match to_json(&row) {
-            Ok(line) => take(*rows, &line, items)?,
-            Err(reason) => items.reject(*rows, &[], reason)?,
-        }
+        take(*rows, &to_json(&row), items)?;
     }
     Ok(())
 }
@@ -124,8 +120,8 @@ fn take(row: u64, line: &[u8], items: &mut ItemSender) -> Result<(), ReadEnd> {
 }
 
 /// The part of the schema that is read; none if nothing of it is known.
-fn known_columns(root: &Type) -> Result<Option<SchemaDescPtr>, ParquetError> {
-    let is_known = |field: &&Arc<Type>| KNOWN_COLUMNS.contains(&field.name());
+fn known_columns(root: &Type, columns: &Columns) -> Result<Option<SchemaDescPtr>, ParquetError> {
+    let is_known = |field: &&Arc<Type>| columns.reads(field.name());
     let fields: Vec<_> = root.get_fields().iter().filter(is_known).cloned().collect();
     if fields.is_empty() {
         return Ok(None);
@@ -140,19 +136,22 @@ fn no_known_columns(root: &Type) -> RejectReason {
     RejectReason::NoKnownColumns { found: names.join(", ") }
 }
 
-fn to_json(row: &Row) -> Result<Vec<u8>, RejectReason> {
+/// Bytes that are no text stand as words that are no JSON: reading that column says so, and the others are read.
+fn to_json(row: &Row) -> Vec<u8> {
     let mut line = vec![b'{'];
     for (index, (name, field)) in row.get_column_iter().enumerate() {
         if index > 0 {
             line.push(b',');
         }
-        let written = serde_json::to_writer(&mut line, name)
-            .map(|()| line.push(b':'))
-            .and_then(|()| serde_json::to_writer(&mut line, &Json(field)));
-        written.map_err(|error| bad_column(name, error.to_string()))?;
+        line.extend(serde_json::Value::from(name.as_str()).to_string().into_bytes());
+        line.push(b':');
+        match serde_json::to_vec(&Json(field)) {
+            Ok(value) => line.extend(value),
+            Err(_) => line.extend(b"(bytes that are not text)"),
+        }
     }
     line.push(b'}');
-    Ok(line)
+    line
 }
 
 /// A field as JSON. The library's own conversion writes bytes in base 64; older writers, though, mark no column

@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Item,
+    Columns, Item,
     input::{self, Content},
     item_sender::{InputEnd, ItemSender, Position, ReadEnd},
     parquet,
@@ -93,6 +93,7 @@ pub struct PromptSource {
     identity: String,
     total_bytes: Option<u64>,
     max_line_bytes: usize,
+    columns: Columns,
     open_end: bool,
     resume_point: Option<ResumePoint>,
     state: SourceState,
@@ -148,6 +149,7 @@ impl PromptSource {
             identity,
             total_bytes: None,
             max_line_bytes,
+            columns: Columns::default(),
             open_end: false,
             resume_point: None,
             state: SourceState::Waiting(origin),
@@ -158,6 +160,13 @@ impl PromptSource {
     #[must_use]
     pub fn with_max_line_bytes(mut self, max_line_bytes: usize) -> Self {
         self.max_line_bytes = max_line_bytes;
+        self
+    }
+
+    /// The same source with other columns.
+    #[must_use]
+    pub fn with_columns(mut self, columns: Columns) -> Self {
+        self.columns = columns;
         self
     }
 
@@ -220,10 +229,14 @@ impl PromptSource {
         };
         let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
         let end = if self.open_end { InputEnd::Open } else { InputEnd::Final };
-        let (limit, point) = (self.max_line_bytes, self.resume_point.take());
+        let (limit, columns, point) = (self.max_line_bytes, self.columns.clone(), self.resume_point.take());
         let thread = thread::Builder::new()
             .name("source".to_owned())
-            .spawn(move || read(origin, point, sender, limit, end))
+            .spawn(move || {
+                let position = Position::default();
+                let items = ItemSender::new(sender, Rc::clone(&position), columns, limit, end);
+                read(origin, point, position, items)
+            })
             .map_err(|error| SourceError::new(&self.name, error))?;
         self.state = SourceState::Reading(receiver, thread);
         Ok(())
@@ -264,12 +277,9 @@ pub fn open_all<P: AsRef<str>>(paths: &[P]) -> Result<Vec<PromptSource>, SourceE
 fn read(
     origin: Unopened,
     point: Option<ResumePoint>,
-    sender: mpsc::Sender<Vec<Item>>,
-    limit: usize,
-    end: InputEnd,
+    position: Position,
+    mut items: ItemSender,
 ) -> io::Result<Option<ResumePoint>> {
-    let position = Position::default();
-    let mut items = ItemSender::new(sender, Rc::clone(&position), limit, end);
     let outcome = match origin {
         Unopened::File(path) => read_file(&path, point, &position, &mut items),
         Unopened::Reader(reader) => read_stream(reader, &position, &mut items).map(|()| None),

@@ -25,9 +25,7 @@ pub enum RejectReason {
         at: usize,
     },
     /// None of the columns says where the prompt is.
-    #[error(
-        "no known columns among: {found}; name one of prompt, messages, conversations, instruction or chosen"
-    )]
+    #[error("no known columns among: {found}; say where the prompt is, with --column prompt=NAME")]
     NoKnownColumns {
         /// The columns that are there.
         found: String,
@@ -63,7 +61,9 @@ pub enum RejectReason {
         expected: &'static str,
     },
     /// A role that has no place here.
-    #[error("unknown role {role:?} (turn {turn}); use system, user (or human), assistant (or gpt)")]
+    #[error(
+        "unknown role {role:?} (turn {turn}); use system, user or assistant; calls of tools are not read"
+    )]
     UnknownRole {
         /// Which turn, from 1.
         turn: usize,

@@ -5,6 +5,7 @@ use std::io::{self, BufRead};
 use super::{
     input::{TextReader, fill},
     item_sender::{InputEnd, ItemSender, ReadEnd},
+    scanner::Scanner,
 };
 
 /// A buffer that grew beyond this for one long line is given back.
@@ -130,7 +131,12 @@ fn next_element(input: &mut impl BufRead, buffer: &mut LineBuffer) -> io::Result
         if available.is_empty() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the array is not closed"));
         }
-        let found = available.iter().enumerate().find_map(|(at, byte)| Some((at, scanner.step(*byte)?)));
+        let end = |byte| match scanner.step(byte)? {
+            b',' => Some(ElementEnd::Comma),
+            b']' => Some(ElementEnd::Array),
+            _ => None,
+        };
+        let found = available.iter().copied().map(end).enumerate().find_map(|(at, end)| Some((at, end?)));
         let taken = found.map_or(available.len(), |(at, _)| at + 1);
         buffer.push(&available[..found.map_or(taken, |(at, _)| at)]);
         input.consume(taken);
@@ -146,42 +152,6 @@ fn check_tail(text: &mut TextReader, element: u64, items: &mut ItemSender) -> Re
         Ok((_, None)) => Ok(()),
         Ok((_, Some(_))) => items.corrupt(element + 1, "something follows the end of the array"),
         Err(error) => items.broken_off(element + 1, error),
-    }
-}
-
-/// Knows where an element ends: at a comma or bracket outside of strings and inner brackets. Whether the
-/// element is JSON is for the parser to say.
-#[derive(Default)]
-struct Scanner {
-    depth: u64,
-    in_string: bool,
-    escaped: bool,
-}
-
-impl Scanner {
-    fn step(&mut self, byte: u8) -> Option<ElementEnd> {
-        if self.in_string {
-            self.step_in_string(byte);
-            return None;
-        }
-        match byte {
-            b'"' => self.in_string = true,
-            b'{' | b'[' => self.depth += 1,
-            b',' if self.depth == 0 => return Some(ElementEnd::Comma),
-            b']' if self.depth == 0 => return Some(ElementEnd::Array),
-            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
-            _ => {}
-        }
-        None
-    }
-
-    fn step_in_string(&mut self, byte: u8) {
-        match byte {
-            _ if self.escaped => self.escaped = false,
-            b'\\' => self.escaped = true,
-            b'"' => self.in_string = false,
-            _ => {}
-        }
     }
 }
 

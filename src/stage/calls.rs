@@ -71,8 +71,8 @@ impl Context {
         priority: Priority,
         turns: &[ChatTurn<'_>],
     ) -> Result<Option<f64>, StepError> {
-        for attempt in 0..self.recipe.reward_tries {
-            let site = CallSite { attempt, ..site };
+        for earlier_tries in 0..self.recipe.reward_tries {
+            let site = CallSite { earlier_tries, ..site };
             let request =
                 RewardRequest { id: &site.request_id(), messages: turns, stage: site.stage, priority };
             match reward.reward(&request).await {
@@ -111,8 +111,8 @@ impl Context {
         reader: &Reader<T>,
     ) -> Result<Read<T>, StepError> {
         let mut failure = None;
-        for attempt in ask.site.attempt..tries {
-            ask.site.attempt = attempt;
+        for earlier_tries in ask.site.earlier_tries..tries {
+            ask.site.earlier_tries = earlier_tries;
             match self.ask(&ask).await? {
                 Ok(answer) => match (reader.read)(&answer.text) {
                     Some(read) => {
@@ -166,7 +166,7 @@ impl Ask<'_> {
             seed: self.site.seed(),
             choice: 0,
             temperature: self.temperature,
-            attempts: self.site.attempt + 1,
+            tries: self.site.earlier_tries + 1,
             finish_reason: None,
             prompt_tokens: 0,
             completion_tokens: 0,

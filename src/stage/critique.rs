@@ -15,7 +15,6 @@ use crate::{
     method::{Base, CallSite, ChatTurn, Recipe, ask, pairwise::verdict, rating::rating},
     model::{ChatModel, Priority},
     record::{Comparison, Critique, Extra, Preferred, Round, Thread},
-    topic::{DRAFTED, Topic},
 };
 
 const RATING: Reader<u8> = Reader { read: rating, missing: "no valid rating" };
@@ -29,7 +28,6 @@ pub struct CritiqueStage {
 
 impl ThreadStage for CritiqueStage {
     const NAME: &'static str = "critique";
-    const INPUT: Topic<Thread> = DRAFTED;
     const PRIORITY: Priority = Priority(1);
     type Out = Thread;
 
@@ -112,7 +110,7 @@ impl CritiqueStage {
         reader: &Reader<T>,
     ) -> Result<Read<T>, StepError> {
         let (round, index) = (thread.rounds.len() as u32, index as u32);
-        let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, attempt: 0 };
+        let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, earlier_tries: 0 };
         let ask = Ask { model: &self.generator, site, priority: Self::PRIORITY, temperature, turns };
         self.context.ask_until_read(ask, self.context.recipe.critique_tries, reader).await
     }

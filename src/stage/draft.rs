@@ -15,7 +15,6 @@ use crate::{
     method::{AnswerSource, Base, CallSite, Recipe, ask},
     model::ChatModel,
     record::{Answer, Extra, Fusion, Thread},
-    topic::{PROMPTS, Topic},
 };
 
 /// The index of the call for the answer to refine, and of that for a second draft.
@@ -44,7 +43,6 @@ enum First {
 
 impl ThreadStage for DraftStage {
     const NAME: &'static str = "draft";
-    const INPUT: Topic<Thread> = PROMPTS;
     type Out = Thread;
 
     fn asks(recipe: &Recipe) -> Vec<Role> {
@@ -92,7 +90,7 @@ impl DraftStage {
         let turns = ask::draft(&thread.prompt);
         let ask = Ask {
             model,
-            site: CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index, attempt: 0 },
+            site: CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index, earlier_tries: 0 },
             priority: Self::PRIORITY,
             temperature: self.context.recipe.draft_temperature,
             turns: &turns,

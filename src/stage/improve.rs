@@ -18,7 +18,6 @@ use crate::{
     },
     model::{ChatModel, Priority},
     record::{Extra, Fusion, Improvement, Thread},
-    topic::{CRITIQUED, Topic},
 };
 
 /// `x, y0, c_i ─▶ y_ij`.
@@ -29,7 +28,6 @@ pub struct ImproveStage {
 
 impl ThreadStage for ImproveStage {
     const NAME: &'static str = "improve";
-    const INPUT: Topic<Thread> = CRITIQUED;
     const PRIORITY: Priority = Priority(2);
     type Out = Thread;
 
@@ -72,7 +70,7 @@ impl ImproveStage {
         let Ok(compared) = compared(answer, fusion, recipe.verdicts_must_agree) else { return Ok(None) };
         let Compared { first, second, verdict } = compared;
         let turns = ask::fusion(templates, &thread.prompt, first, second, verdict).map_err(unasked)?;
-        let site = CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index: 0, attempt: 0 };
+        let site = CallSite { thread: &thread.id, stage: Self::NAME, round: 0, index: 0, earlier_tries: 0 };
         self.improve(site, recipe.only_temperature(), &turns).await.map(Some)
     }
 
@@ -92,7 +90,7 @@ impl ImproveStage {
         let asked = recipe.temperatures.iter().enumerate().map(|(nth, &temperature)| {
             let index = (first + nth) as u32;
             let round = round as u32;
-            let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, attempt: 0 };
+            let site = CallSite { thread: &thread.id, stage: Self::NAME, round, index, earlier_tries: 0 };
             self.improve(site, temperature, &turns)
         });
         try_join_all(asked).await

@@ -76,12 +76,13 @@ impl Long<'_> {
     /// One long answer by itself, of which some tries may be used up. Source: METHOD, "Calls to the models".
     async fn single(&self, member: u32, used: u32) -> Result<Read<()>, StepError> {
         let mut ask = self.ask(FIRST_INDEX + member);
-        ask.site.attempt = used;
+        ask.site.earlier_tries = used;
         self.stage.context.ask_until_read(ask, self.recipe().long_answer_tries, &FINAL_ANSWER).await
     }
 
     fn ask(&self, index: u32) -> Ask<'_> {
-        let site = CallSite { thread: &self.thread.id, stage: DraftStage::NAME, round: 0, index, attempt: 0 };
+        let site =
+            CallSite { thread: &self.thread.id, stage: DraftStage::NAME, round: 0, index, earlier_tries: 0 };
         let temperature = self.recipe().draft_temperature;
         Ask { model: self.model, site, priority: DraftStage::PRIORITY, temperature, turns: self.turns }
     }

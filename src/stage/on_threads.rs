@@ -21,8 +21,6 @@ use crate::{
 pub trait ThreadStage: Send + Sync + 'static {
     /// The stage's name.
     const NAME: &'static str;
-    /// What it reads.
-    const INPUT: Topic<Thread>;
     /// How urgent its calls are, among all that wait for a server: those of later stages go first.
     const PRIORITY: Priority = Priority(0);
     /// The payload that it writes.

@@ -14,7 +14,6 @@ use crate::{
     },
     model::{Priority, RewardModel},
     record::Thread,
-    topic::{IMPROVED, Topic},
 };
 
 /// `x, y ─▶ r(y)`.
@@ -25,7 +24,6 @@ pub struct ScoreStage {
 
 impl ThreadStage for ScoreStage {
     const NAME: &'static str = "score";
-    const INPUT: Topic<Thread> = IMPROVED;
     const PRIORITY: Priority = Priority(3);
     type Out = Thread;
 
@@ -44,7 +42,7 @@ impl ThreadStage for ScoreStage {
     async fn step(&self, mut thread: Thread) -> Result<Thread, StepError> {
         let Scoring { thread: id, prompt, round, texts } = Scoring::of(&mut thread);
         let scored = texts.into_iter().map(async |ToScore { index, text, reward }| {
-            let site = CallSite { thread: id, stage: Self::NAME, round, index, attempt: 0 };
+            let site = CallSite { thread: id, stage: Self::NAME, round, index, earlier_tries: 0 };
             *reward =
                 self.context.score(&self.reward, site, Self::PRIORITY, &ask::reward(prompt, text)).await?;
             Ok(())

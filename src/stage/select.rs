@@ -5,7 +5,6 @@ use crate::{
     engine::StepError,
     method::{self, Recipe},
     record::{SelectionResult, Thread},
-    topic::{SCORED, Topic},
 };
 
 /// `thread ─▶ outcome and records`.
@@ -13,7 +12,6 @@ pub struct SelectStage(Context);
 
 impl ThreadStage for SelectStage {
     const NAME: &'static str = "select";
-    const INPUT: Topic<Thread> = SCORED;
     type Out = SelectionResult;
 
     fn asks(_: &Recipe) -> Vec<Role> {

@@ -9,7 +9,7 @@ use avr::{
     observe::Metrics,
     pipeline::claims::{ClaimError, claim_recipe},
     record::{Extra, RecipeRef},
-    source::{AnswerUse, DEFAULT_MAX_LINE_BYTES},
+    source::{AnswerUse, Columns, DEFAULT_MAX_LINE_BYTES},
     topic::{INDEX, PROMPTS, REJECTS, TopicName},
 };
 use tempfile::TempDir;
@@ -57,6 +57,7 @@ async fn submit(process: MemoryProcess, files: &[String]) -> Result<IntakeProgre
         max_open_threads: 1,
         max_line_bytes: DEFAULT_MAX_LINE_BYTES,
         answer: AnswerUse::Ignored,
+        columns: Columns::default(),
     };
     let (mut intake, progress) = Intake::new(process, writer, recipe, options, index, Metrics::new());
     claim_recipe(&mut intake, &serde_json::json!({"name": "recipe"})).await?;
@@ -166,6 +167,7 @@ fn another_definition_of_the_recipe_is_refused() {
             max_open_threads: 1,
             max_line_bytes: 1024,
             answer: AnswerUse::Ignored,
+            columns: Columns::default(),
         };
         let (mut intake, _) = Intake::new(process, writer, recipe, options, index, Metrics::new());
         let claimed = claim_recipe(&mut intake, &serde_json::json!({"name": "recipe", "rounds": 2})).await;

@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug, Default, Args)]
 #[command(after_help = "\
 Input is JSON Lines, a JSON array or Parquet, plain, gzip or zstd, told apart by content. A line is known by its \
-columns: prompt; messages; instruction, input, output; conversations; or UltraFeedback's. A line that cannot be used \
+columns: those of popular data sets (README.md lists them), or the ones that --column names. A line that cannot be used \
 goes to rejects.jsonl, and the run goes on.
 
 Run the same command again to carry on after an interruption: nothing is made twice, and no model call of a step that \

@@ -28,7 +28,7 @@ pub(super) struct ProvenanceCall<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     choice: Option<u32>,
     temperature: f64,
-    attempts: u32,
+    tries: u32,
     finish_reason: Option<&'a str>,
 }
 
@@ -46,7 +46,7 @@ impl<'a> ProvenanceCall<'a> {
             model: &call.model,
             seed: call.seed,
             temperature: call.temperature,
-            attempts: call.attempts,
+            tries: call.tries,
             finish_reason: call.finish_reason.as_deref(),
         }
     }

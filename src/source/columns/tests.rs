@@ -5,7 +5,11 @@ use crate::source::json_value::MAX_ELEMENTS;
 
 /// A prompt as `role: text` lines, the answer after `=>`, the id before `#`.
 fn shown(line: &str) -> String {
-    match parse(line.as_bytes()) {
+    shown_with(&Columns::default(), line)
+}
+
+fn shown_with(columns: &Columns, line: &str) -> String {
+    match parse(line.as_bytes(), columns) {
         Ok(prompt) => {
             let id = prompt.id.map_or(String::new(), |id| format!("{id}# "));
             let turn = |turn: &Message| format!("{:?}: {}", turn.role, turn.content);
@@ -63,20 +67,165 @@ fn every_shape_is_known_by_its_columns() {
     }
 }
 
+/// The shapes of data sets that many people have, with what each must give.
 #[test]
-fn ids_are_strings_or_integers() {
+fn popular_data_sets_are_read_as_published() {
+    let cases = [
+        // Alpaca with LLaMA-Factory's columns.
+        (
+            r#"{"id":"a","system":"Answer in French.","instruction":"Say hello","input":"","output":"Bonjour"}"#,
+            "a# System: Answer in French. | User: Say hello => Bonjour",
+        ),
+        (
+            r#"{"instruction":"And its capital?","input":"","output":"Vienna","history":[["Name a country","Austria"]]}"#,
+            "User: Name a country | Assistant: Austria | User: And its capital? => Vienna",
+        ),
+        (r#"{"instruction":"","input":"q","output":"a"}"#, "User: q => a"),
+        // ShareGPT, OpenHermes.
+        (r#"{"system":"s","conversations":[{"from":"human","value":"q"}]}"#, "System: s | User: q"),
+        (
+            r#"{"id":"","system_prompt":null,"conversations":[{"from":"system","value":"s"},{"from":"human","value":"q","weight":null},{"from":"gpt","value":"a"}]}"#,
+            "System: s | User: q => a",
+        ),
+        (
+            r#"{"conversations":[{"from":"human","value":"q"}],"chosen":{"from":"gpt","value":"a"},"rejected":{"from":"gpt","value":"b"}}"#,
+            "User: q => a",
+        ),
+        (
+            r#"{"conversations":[{"from":"User","value":"q"},{"from":"chatgpt","value":"a"},{"from":"HUMAN","value":"r"},{"from":"bot","value":"b"}]}"#,
+            "User: q | Assistant: a | User: r => b",
+        ),
+        // TRL.
+        (r#"{"prompt":"q","completion":"a"}"#, "User: q => a"),
+        (
+            r#"{"prompt":[{"role":"user","content":"q"}],"completion":[{"role":"assistant","content":"a"}],"label":false}"#,
+            "User: q => a",
+        ),
+        // OpenOrca, Intel's DPO pairs, distilabel's.
+        (r#"{"id":"niv.1","system_prompt":"","question":"q","response":"a"}"#, "niv.1# User: q => a"),
+        (r#"{"system":"s","question":"q","chosen":"a","rejected":"b"}"#, "System: s | User: q => a"),
+        (r#"{"system":"s","input":"q","chosen":"a","rejected":"b"}"#, "System: s | User: q => a"),
+        // Dolly, SQuAD, GSM8K, MetaMath, NuminaMath, FLAN, HelpSteer.
+        (r#"{"instruction":"q","context":"c","response":"a","category":"closed_qa"}"#, "User: q\n\nc => a"),
+        (
+            r#"{"id":"5","title":"t","context":"c","question":"q","answers":{"text":["a","b"],"answer_start":[1,2]}}"#,
+            "5# User: c\n\nq => a",
+        ),
+        (r#"{"question":"q","answer":"a #### 4"}"#, "User: q => a #### 4"),
+        (r#"{"problem":"q","answer":204}"#, "User: q => 204"),
+        (r#"{"query":"q","response":"a","type":"GSM_SV","original_question":"o"}"#, "User: q => a"),
+        (r#"{"inputs":"q","targets":"a"}"#, "User: q => a"),
+        (r#"{"prompt":"q","response":"a","helpfulness":3}"#, "User: q => a"),
+        (r#"{"context":[{"role":"user","content":"q"}],"response1":"a","response2":"b"}"#, "User: q"),
+        // hh-rlhf as published, and with the prompt apart; Nectar; Guanaco.
+        (
+            r#"{"chosen":"\n\nHuman: q\n\nAssistant: a\n\nHuman: r\n\nAssistant: b","rejected":"c"}"#,
+            "User: q | Assistant: a | User: r => b",
+        ),
+        (r#"{"prompt":"\n\nHuman: q\n\nAssistant:","chosen":"a","rejected":"c"}"#, "User: q => a"),
+        (
+            r#"{"prompt":"\n\nHuman: q\n\nAssistant: ","answers":[{"answer":"b","model":"m","rank":2.0},{"answer":"a","model":"n","rank":1.0}],"turns":1}"#,
+            "User: q => a",
+        ),
+        (r####"{"text":"### Human: q### Assistant: a"}"####, "User: q => a"),
+        // LIMA, Tulu, LMSYS and WildChat, Capybara, MT-Bench, Arena-Hard.
+        (r#"{"conversations":["q","a","r"],"source":"s"}"#, "User: q | Assistant: a | User: r"),
+        (
+            r#"{"id":"t","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#,
+            "t# User: q => a",
+        ),
+        (
+            r#"{"conversation":[{"content":"q","role":"user","toxic":false,"state":NaN},{"content":"a","role":"assistant"}],"turn":1}"#,
+            "User: q => a",
+        ),
+        (
+            r#"{"conversation":[{"input":"q","output":"a"},{"input":"r","output":""}]}"#,
+            "User: q | Assistant: a | User: r",
+        ),
+        (r#"{"question_id":81,"turns":["q"]}"#, "User: q"),
+        (r#"{"turns":[{"content":"q"}]}"#, "User: q"),
+        // Gemini's and OpenAI's roles.
+        (
+            r#"{"messages":[{"role":"developer","content":"s"},{"role":"user","content":"q"},{"role":"model","content":"a"}],"tools":[]}"#,
+            "System: s | User: q => a",
+        ),
+        // OASST: a tree, and a row of one.
+        (r#"{"prompt":{"text":"q","role":"prompter","replies":[{"text":"a"}]}}"#, "User: q"),
+        (r#"{"message_id":"m","parent_id":null,"text":"q","role":"prompter"}"#, "User: q"),
+        // UltraFeedback as it was first published, and mixes of preferences.
+        (r#"{"instruction":"q","completions":[{"response":"a"}],"models":["m"]}"#, "User: q"),
+        (
+            r#"{"chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"rejected":[],"prompt":"q","question":"q"}"#,
+            "User: q => a",
+        ),
+        (
+            r#"{"prompt":[{"role":"system","content":"s"},{"role":"user","content":"q"}],"chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#,
+            "System: s | User: q => a",
+        ),
+        (
+            r#"{"prompt":[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"r"}],"chosen":[{"role":"user","content":"r"},{"role":"assistant","content":"b"}]}"#,
+            "User: q | Assistant: a | User: r => b",
+        ),
+        // SHP; a table's lists; JSON within a text.
+        (r#"{"history":"q","human_ref_A":"a","labels":1}"#, "User: q"),
+        (r#"{"messages":{"role":["user","assistant"],"content":["q","a"]}}"#, "User: q => a"),
+        (r#"{"messages":"[{\"role\":\"user\",\"content\":\"q\"}]"}"#, "User: q"),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(shown(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn other_columns_can_be_named() {
+    let names = [
+        (ColumnUse::Prompt, "task"),
+        (ColumnUse::Answer, "best.text"),
+        (ColumnUse::Id, "key"),
+        (ColumnUse::System, "sys"),
+    ];
+    let columns = Columns::named(names.map(|(of, name)| (of, name.to_owned())));
+    let line =
+        r#"{"task":"q","best":{"text":"a"},"key":1.5,"sys":"s","prompt":"other","messages":3,"chosen":"c"}"#;
+    assert_eq!(shown_with(&columns, line), "1.5# System: s | User: q => a");
+    let found = shown_with(&columns, r#"{"prompt":"q"}"#);
+    assert!(found.starts_with("no_known_columns: no known columns among: prompt;"), "{found}");
+    let none = Columns::named([(ColumnUse::Answer, String::new())]);
+    assert_eq!(shown_with(&none, r#"{"prompt":"q","chosen":"a"}"#), "User: q");
+}
+
+#[test]
+fn columns_that_nobody_reads_are_not_judged() {
+    for unread in
+        [r#""score":NaN"#, r#""score":-Infinity"#, r#""note":"broken \ud83d""#, r#""x":{"y":[nan, 1e999]}"#]
+    {
+        assert_eq!(shown(&format!(r#"{{"prompt":"q",{unread},"id":NaN}}"#)), "User: q", "{unread}");
+    }
+    let found = parse(b"{\"note\":\"\xff\",\"prompt\":\"q\"}", &Columns::default());
+    assert_eq!(found.map(|prompt| prompt.messages), Ok(vec![Message::user("q")]));
+    let found = shown(r#"{"prompt":"broken \ud83d emoji"}"#);
+    assert!(found.starts_with("not_json: not JSON (column prompt: "), "{found}");
+}
+
+#[test]
+fn ids_of_every_simple_type_are_texts() {
     let cases = [
         (r#""a b""#, "a b# User: q"),
         ("12345678901234567890", "12345678901234567890# User: q"),
         ("-3", "-3# User: q"),
+        ("1.0", "1.0# User: q"),
+        ("1e3", "1e3# User: q"),
+        ("true", "true# User: q"),
         ("null", "User: q"),
+        ("NaN", "User: q"),
+        (r#"" ""#, "User: q"),
     ];
     for (id, expected) in cases {
         assert_eq!(shown(&format!(r#"{{"prompt":"q","id":{id}}}"#)), expected, "{id}");
     }
     assert_eq!(shown(r#"{"prompt":"q","id":"b","prompt_id":"a"}"#), "a# User: q");
     let long = format!(r#""{}""#, "x".repeat(MAX_ID_BYTES + 1));
-    for id in [r#""""#, r#"" ""#, "1.0", "1e3", "true", "[1]", "{}", r#""a\nb""#, long.as_str()] {
+    for id in ["[1]", "{}", r#""a\nb""#, long.as_str()] {
         let found = shown(&format!(r#"{{"prompt":"q","id":{id}}}"#));
         assert!(found.starts_with("invalid_id: "), "{id}: {found}");
     }
@@ -92,8 +241,21 @@ fn every_reason_has_a_line_and_says_what_to_do() {
         (r#"{"prompt":"q","prompt":"r"}"#, "not_json: not JSON (duplicate field `prompt`"),
         (r#"["prompt"]"#, "not_an_object: a list where"),
         ("3", "not_an_object: a number where"),
-        (r#"{"question":"q","answer":"a"}"#, "no_known_columns: no known columns among: question, answer;"),
-        (r#"{"output":"a","input":"q"}"#, "no_known_columns: no known columns among: output, input;"),
+        (r#"{"page":"q","reply":"a"}"#, "no_known_columns: no known columns among: page, reply;"),
+        (r#"{"output":"a","score":1}"#, "no_known_columns: no known columns among: output, score;"),
+        (r#"{"text":"Once upon a time"}"#, "no_known_columns: no known columns among: text;"),
+        (r#"{"prompt":"q","images":["a.png"]}"#, "bad_column: column images: only text is read"),
+        (r#"{"messages":[{"role":"user","content":"q"}],"tools":"[{}]"}"#, "bad_column: column tools: "),
+        (
+            r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":null,"tool_calls":[{}]}]}"#,
+            "content_not_text: content of turn 2 is a call of a tool",
+        ),
+        (
+            r#"{"system":"t","messages":[{"role":"system","content":"s"},{"role":"user","content":"q"}]}"#,
+            "bad_column: column system: another text than",
+        ),
+        (r#"{"turns":["q","r"]}"#, "bad_column: column turns: several questions"),
+        (r#"{"parent_id":"m","text":"a","role":"assistant"}"#, "bad_column: column parent_id: a reply"),
         ("{}", "no_known_columns: no known columns among: (none);"),
         (r#"{"prompt":""}"#, "empty_prompt: empty prompt (turn 1)"),
         (r#"{"prompt":" \n\u00a0"}"#, "empty_prompt: "),
@@ -134,9 +296,9 @@ fn every_reason_has_a_line_and_says_what_to_do() {
         ),
         (r#"{"prompt":3}"#, "bad_column: column prompt: a number where a string should be"),
         (r#"{"messages":"q"}"#, "bad_column: column messages: a string where a list should be"),
-        (r#"{"messages":["q"]}"#, "bad_column: column messages: turn 1 is a string, not an object"),
-        (r#"{"messages":[["user","q"]]}"#, "bad_column: column messages: turn 1 is a list, not an object"),
-        (r#"{"instruction":"do","output":1}"#, "bad_column: column output: a number"),
+        (r#"{"messages":[3]}"#, "bad_column: column messages: turn 1 is a number, not an object"),
+        (r#"{"messages":[["q"]]}"#, "bad_column: column messages: turn 1 is a list, not an object"),
+        (r#"{"instruction":"do","output":{"a":1}}"#, "bad_column: column output: an object"),
     ];
     for (line, expected) in cases {
         let found = shown(line);
@@ -146,7 +308,10 @@ fn every_reason_has_a_line_and_says_what_to_do() {
 
 #[test]
 fn text_that_is_not_unicode_is_refused_with_its_place() {
-    assert_eq!(parse(b"{\"prompt\":\"a\xff\"}"), Err(RejectReason::InvalidUtf8 { at: 12 }));
+    assert_eq!(
+        parse(b"{\"prompt\":\"a\xff\"}", &Columns::default()),
+        Err(RejectReason::InvalidUtf8 { at: 12 })
+    );
 }
 
 #[test]
@@ -160,7 +325,9 @@ fn a_list_without_end_is_refused_before_it_fills_memory() {
 #[test]
 fn the_known_columns_are_those_that_are_read() {
     let line = |column: &str| format!(r#"{{"{column}":1,"{column}":2}}"#);
-    for column in KNOWN_COLUMNS {
+    let known =
+        [&CONVERSATION[..], &PROMPT, &ANSWER, &SYSTEM, &ID, &NOT_TEXT, &["context", "history"]].concat();
+    for column in known {
         assert!(shown(&line(column)).contains("duplicate field"), "{column}");
     }
     assert!(!shown(&line("rejected")).contains("duplicate field"));
@@ -207,7 +374,7 @@ fn conversations() -> impl Strategy<Value = Vec<(bool, String)>> {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(line in near_lines()) {
-        if let Err(reason) = parse(&line) {
+        if let Err(reason) = parse(&line, &Columns::default()) {
             prop_assert!(!reason.to_string().is_empty());
         }
     }
@@ -223,7 +390,7 @@ proptest! {
             let user = index % 2 == 0;
             (turn.role == Role::User) == user && (!user || !turn.content.trim().is_empty())
         });
-        match parse(line.as_bytes()) {
+        match parse(line.as_bytes(), &Columns::default()) {
             Ok(prompt) => {
                 prop_assert!(fits && !turns.is_empty());
                 let mut whole = prompt.messages;

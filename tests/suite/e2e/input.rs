@@ -83,7 +83,7 @@ fn bad_lines() -> Vec<(Vec<u8>, &'static str)> {
         (huge.into_bytes(), "too_large"),
         (br#"{"messages": [{"role": "system", "content": "Be brief."}]}"#.to_vec(), "no_user_turn"),
         (br#"{"prompt": "unfinished"#.to_vec(), "not_json"),
-        (br#"{"question": "Which column?"}"#.to_vec(), "no_known_columns"),
+        (br#"{"page": "Which column?"}"#.to_vec(), "no_known_columns"),
     ]
 }
 

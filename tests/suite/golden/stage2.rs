@@ -19,7 +19,7 @@ use super::{
 
 fn call() -> ModelCall {
     parsed(&json!({
-        "model": "m", "seed": 0, "temperature": 0.7, "attempts": 1, "finish_reason": "stop",
+        "model": "m", "seed": 0, "temperature": 0.7, "tries": 1, "finish_reason": "stop",
         "prompt_tokens": 0, "completion_tokens": 0, "failure": null,
     }))
 }

@@ -23,7 +23,7 @@ fn output(topic: TopicName, key: &str, value: &impl serde::Serialize) -> Output 
 /// A thread of stage1 whose improvements gained one and two.
 fn thread(id: &str, recipe: &RecipeRef) -> Value {
     let call = json!({
-        "model": "m", "seed": 7, "temperature": 0.7, "attempts": 1, "finish_reason": "stop",
+        "model": "m", "seed": 7, "temperature": 0.7, "tries": 1, "finish_reason": "stop",
         "prompt_tokens": 1, "completion_tokens": 1, "failure": null,
     });
     let improvement = |text: &str, reward: f64| json!({"text": text, "reward": reward, "call": call});

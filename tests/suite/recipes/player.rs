@@ -115,7 +115,7 @@ impl Player<'_> {
 
     async fn sample(&self, thread: &Thread, nth: u32, used: u32) -> LongSample {
         let (turns, tries) = (ask::long_answer(&thread.prompt), self.recipe.long_answer_tries);
-        let site = CallSite { attempt: used, ..site(thread, "draft", 0, nth + 2) };
+        let site = CallSite { earlier_tries: used, ..site(thread, "draft", 0, nth + 2) };
         let temperature = self.recipe.draft_temperature;
         let is_long = |text: &str| final_answer(text).is_some();
         let (text, call) = self.ask(self.long, site, temperature, &turns, tries, is_long).await;
@@ -243,8 +243,8 @@ impl Player<'_> {
         is_good: impl Fn(&str) -> bool,
     ) -> (Option<String>, ModelCall) {
         let mut call = None;
-        for attempt in site.attempt..tries {
-            let site = CallSite { attempt, ..site };
+        for earlier_tries in site.earlier_tries..tries {
+            let site = CallSite { earlier_tries, ..site };
             let request = ChatRequest {
                 id: &site.request_id(),
                 seed: site.seed(),
@@ -277,7 +277,7 @@ impl Player<'_> {
 }
 
 fn site<'a>(thread: &'a Thread, stage: &'static str, round: u32, index: u32) -> CallSite<'a> {
-    CallSite { thread: &thread.id, stage, round, index, attempt: 0 }
+    CallSite { thread: &thread.id, stage, round, index, earlier_tries: 0 }
 }
 
 fn call_of(model: &ChatModel, site: &CallSite<'_>, temperature: f64) -> ModelCall {
@@ -286,7 +286,7 @@ fn call_of(model: &ChatModel, site: &CallSite<'_>, temperature: f64) -> ModelCal
         seed: site.seed(),
         choice: 0,
         temperature,
-        attempts: site.attempt + 1,
+        tries: site.earlier_tries + 1,
         finish_reason: None,
         prompt_tokens: 0,
         completion_tokens: 0,

@@ -108,7 +108,7 @@ impl FromIterator<(String, usize)> for Reached {
 pub(crate) fn calls_of(thread: &str) -> String {
     let (recipe, input) = thread.split_once(':').expect("recipe and input");
     let thread = ThreadId::new(recipe, input);
-    let site = CallSite { thread: &thread, stage: "draft", round: 0, index: 0, attempt: 0 };
+    let site = CallSite { thread: &thread, stage: "draft", round: 0, index: 0, earlier_tries: 0 };
     site.request_id().split('-').next().expect("a thread").to_owned()
 }
 

@@ -178,7 +178,7 @@ mod tests {
     /// A thread with these critiques, each with its improvements as text and reward.
     fn thread(answer: Value, critiques: &[(Option<&str>, Value)]) -> Thread {
         let call = json!({
-            "model": "m", "seed": 7, "temperature": 0.7, "attempts": 1, "finish_reason": "length",
+            "model": "m", "seed": 7, "temperature": 0.7, "tries": 1, "finish_reason": "length",
             "prompt_tokens": 1, "completion_tokens": 1, "failure": null,
         });
         let improvement = |row: &Value| json!({"text": row[0], "reward": row[1], "call": call});
